@@ -1,0 +1,47 @@
+"""Counterpoise: multimodal models in which every modality pulls its weight."""
+
+from .batch import Batch, Output
+from .build import build_model
+from .context import Context
+from .data.arrays import ArrayData
+from .errors import InputError
+from .evaluation import Evaluation, Verdict, colearning, evaluate
+from .fusion import FUSIONS, Concat, Fusion, Late, Shared, Sum
+from .loader import Loader
+from .method import Method
+from .methods import METHODS, build_method
+from .model import MultimodalModel
+from .tasks import Classification, Regression, Task
+from .trainer import Run, Settings, fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FUSIONS",
+    "METHODS",
+    "ArrayData",
+    "Batch",
+    "Classification",
+    "Concat",
+    "Context",
+    "Evaluation",
+    "Fusion",
+    "InputError",
+    "Late",
+    "Loader",
+    "Method",
+    "MultimodalModel",
+    "Output",
+    "Regression",
+    "Run",
+    "Settings",
+    "Shared",
+    "Sum",
+    "Task",
+    "Verdict",
+    "build_method",
+    "build_model",
+    "colearning",
+    "evaluate",
+    "fit",
+]

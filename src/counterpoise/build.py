@@ -1,0 +1,99 @@
+"""A model for a data set: an encoder per modality, by its shape, and the method's fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from .data.arrays import ArrayData
+from .encoders import Standardize, default_encoder, kind_of
+from .errors import InputError, unknown
+from .fusion import FUSIONS, Fusion
+from .method import Method
+from .methods import build_method
+from .model import MultimodalModel
+
+
+def build_model(
+    data: ArrayData,
+    method: str | Method = "joint",
+    *,
+    encoders: Mapping[str, nn.Module | str] | None = None,
+    fusion: str | None = None,
+    unimodal: str | None = None,
+    width: int = 128,
+    precision: str = "fp32",
+    seed: int = 0,
+) -> MultimodalModel:
+    """A model that fits a data set and a method.
+
+    Args:
+        data: says modalities, shapes and task. Default encoders begin by standardising with the
+            statistics of ``data.train``.
+        method: decides the fusion, if ``fusion`` does not.
+        encoders: modality -> module [B, ...] -> [B, D], or a kind (``"vector"``, ``"sequence"``,
+            ``"image"``) whose small encoder is taken; others are chosen by shape.
+        fusion: a name in ``FUSIONS``; by default the first that the method can train.
+        unimodal: policy of unimodal logits; the method's by default.
+        width: of the default encoders' features.
+        precision: ``"fp32"`` or ``"bf16"`` (:class:`MultimodalModel`).
+        seed: of the initial weights. The global random state is left as it was.
+
+    Raises:
+        InputError: an unknown modality or fusion, or a shape that has no default encoder.
+    """
+    method = build_method(method)
+    given = dict(encoders or {})
+    for name in given:
+        if name not in data.modalities:
+            raise unknown("modality in encoders", name, data.modalities)
+    if fusion is not None and fusion not in FUSIONS:
+        raise unknown("fusion", fusion, FUSIONS)
+    if precision not in ("fp32", "bf16"):
+        raise unknown("precision", precision, ("fp32", "bf16"))
+    first = method.fusions[0] if method.fusions[0] is not Fusion else FUSIONS["concat"]
+    kind = FUSIONS[fusion] if fusion else first
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        modules = {
+            m: chosen
+            if isinstance(chosen := given.get(m), nn.Module)
+            else _small(data, m, chosen, width)
+            for m in data.modalities
+        }
+        widths = {m: feature_width(module, data, m) for m, module in modules.items()}
+        head = kind(widths, data.task.outputs, unimodal or method.unimodal)
+    return MultimodalModel(modules, head, precision)
+
+
+def _small(data: ArrayData, name: str, kind: str | None, width: int) -> nn.Module:
+    inputs = data.train.inputs[name]
+    if not isinstance(inputs, torch.Tensor) or not inputs.is_floating_point():
+        raise InputError(f"modality {name!r} holds no real numbers; pass its encoder in `encoders`")
+    shape = data.shapes[name]
+    kind = kind or getattr(data, "kinds", {}).get(name) or kind_of(shape, name)
+    encoder = default_encoder(shape, kind, width)
+    rows = inputs[data.train.present[name]]
+    return nn.Sequential(Standardize.fit(rows, kind), encoder) if len(rows) else encoder
+
+
+def feature_width(encoder: nn.Module, data: ArrayData, name: str) -> int:
+    """The width ``D`` of an encoder's features [B, D], by trying it on one sample."""
+    training = encoder.training
+    encoder.eval()
+    with torch.no_grad():
+        sample = data.train[torch.zeros(1, dtype=torch.int64)].inputs[name]
+        try:
+            features = encoder(sample)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise InputError(
+                f"the encoder of {name!r} does not take samples of shape "
+                f"{list(data.shapes[name])}: {str(error).splitlines()[0]}"
+            ) from None
+    encoder.train(training)
+    if not isinstance(features, torch.Tensor) or features.dim() != 2:
+        found = list(features.shape) if isinstance(features, torch.Tensor) else type(features)
+        raise InputError(f"the encoder of {name!r} must give features [B, D], found {found}")
+    return features.shape[1]

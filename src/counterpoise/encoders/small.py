@@ -1,0 +1,129 @@
+"""Small encoders that train in minutes on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from counterpoise.errors import InputError, check_choice
+
+
+class MLP(nn.Sequential):
+    """Two hidden layers on vectors: [B, F] -> [B, width].
+
+    Args:
+        inputs: ``F``.
+        width: of the hidden layers and the features.
+    """
+
+    def __init__(self, inputs: int, width: int = 128) -> None:
+        super().__init__(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+
+
+class CNN1d(nn.Sequential):
+    """Three convolutions over time and their mean over time: [B, C, T] -> [B, width].
+
+    Args:
+        channels: ``C``.
+        width: of the features; the layers have ``width / 4``, ``width / 2``, ``width`` channels.
+    """
+
+    def __init__(self, channels: int, width: int = 128) -> None:
+        layers: list[nn.Module] = []
+        for size in (width // 4, width // 2, width):
+            layers += [nn.Conv1d(channels, size, 5, 2, 2, bias=False), nn.BatchNorm1d(size)]
+            layers += [nn.ReLU()]
+            channels = size
+        super().__init__(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten())
+
+
+class CNN2d(nn.Sequential):
+    """Three convolutions and their mean over the picture: [B, H, W] or [B, C, H, W] -> [B, width].
+
+    Args:
+        channels: ``C``, or ``None`` for pictures without a channel axis.
+        width: of the features; the layers have ``width / 4``, ``width / 2``, ``width`` channels.
+    """
+
+    def __init__(self, channels: int | None, width: int = 128) -> None:
+        layers: list[nn.Module] = [] if channels else [nn.Unflatten(1, (1, -1))]
+        previous = channels or 1
+        for size in (width // 4, width // 2, width):
+            layers += [nn.Conv2d(previous, size, 3, padding=1, bias=False), nn.BatchNorm2d(size)]
+            layers += [nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
+            previous = size
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class Standardize(nn.Module):
+    """Subtract a mean and divide by a standard deviation, per feature or channel.
+
+    Args:
+        mean: [F] or [C, 1] or [C, 1, 1] or [], to broadcast with a sample.
+        std: the same shape; entries that are 0 leave their channel undivided.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", torch.where(std > 0, std, torch.ones_like(std)).reciprocal())
+
+    @classmethod
+    def fit(cls, rows: Tensor, kind: str) -> Standardize:
+        """From samples [N, ...] of a kind (see :data:`KINDS`)."""
+        channels = 1 if kind == "vector" or rows.dim() == 4 or kind == "sequence" else 0
+        axes = [0, *range(1 + channels, rows.dim())]
+        mean = rows.mean(axes, keepdim=True).squeeze(0)
+        std = (rows - mean).square().mean(axes, keepdim=True).squeeze(0).sqrt()
+        return cls(mean, std)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return (inputs - self.mean) * self.scale
+
+
+KINDS = ("vector", "sequence", "image")
+
+
+def kind_of(shape: Sequence[int], name: str = "input") -> str:
+    """Guess what a sample of this shape is: a vector, a sequence [C, T] or an image.
+
+    [F] is a vector and [C, H, W] an image. [A, B] is an image [H, W] if both sides are at least 8
+    and neither is more than twice the other; otherwise it is a sequence [C, T].
+
+    Raises:
+        InputError: a shape with no small encoder.
+    """
+    if len(shape) == 1:
+        return "vector"
+    if len(shape) == 3:
+        return "image"
+    if len(shape) == 2:
+        return "image" if min(shape) >= 8 and max(shape) <= 2 * min(shape) else "sequence"
+    raise InputError(
+        f"no default encoder for {name!r} with samples of shape {list(shape)}; pass one in "
+        "`encoders` (the default ones take [F], [C, T], [H, W] and [C, H, W])"
+    )
+
+
+def default_encoder(shape: Sequence[int], kind: str, width: int = 128) -> nn.Module:
+    """The small encoder for samples of this shape and kind.
+
+    Args:
+        shape: of one sample.
+        kind: ``"vector"``, ``"sequence"`` or ``"image"``.
+        width: of the features.
+    """
+    check_choice("kind", kind, KINDS)
+    dims = {"vector": (1,), "sequence": (2,), "image": (2, 3)}[kind]
+    if len(shape) not in dims:
+        raise InputError(f"a {kind} cannot have samples of shape {list(shape)}")
+    if kind == "vector":
+        return MLP(shape[0], width)
+    if kind == "sequence":
+        return CNN1d(shape[0], width)
+    return CNN2d(shape[0] if len(shape) == 3 else None, width)

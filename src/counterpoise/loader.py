@@ -1,0 +1,90 @@
+"""Batches of a split, in an order that depends on the seed and the epoch only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import ranks
+from .batch import Batch
+
+_MASK = (1 << 64) - 1
+
+
+def mix(*numbers: int) -> int:
+    """One 63-bit number from several, well spread (splitmix64)."""
+    state = 0
+    for number in numbers:
+        state = (state ^ (number & _MASK)) + 0x9E3779B97F4A7C15 & _MASK
+        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & _MASK
+        state ^= state >> 31
+    return state >> 1
+
+
+def uniform(index: Tensor, *key: int) -> Tensor:
+    """float64 [B] in [0, 1): a draw for each entry of ``index``, a function of it and ``key``."""
+    state = index.numpy().astype(np.uint64) ^ np.uint64(mix(*key))
+    with np.errstate(over="ignore"):
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            state += np.uint64(0x9E3779B97F4A7C15)
+            state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
+    state ^= state >> np.uint64(31)
+    return torch.from_numpy((state >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+
+
+class Samples(Protocol):
+    """A split of a data set: how many samples, and the batch of any rows."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor, /) -> Batch: ...
+
+
+class Loader:
+    """Batches of a split; each rank gets its share of each global batch.
+
+    Args:
+        samples: the split.
+        batch_size: samples in a global batch; the last one of an epoch may be smaller.
+        seed: of the order.
+        shuffle: a new order in each epoch, or the split's own.
+        device: where inputs and targets go.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.samples, self.batch_size, self.seed = samples, batch_size, seed
+        self.shuffle, self.device = shuffle, torch.device(device)
+
+    def __len__(self) -> int:
+        return -(-len(self.samples) // self.batch_size)
+
+    def order(self, epoch: int) -> Tensor:
+        """int64 [N]: the rows of the split in the order of ``epoch``."""
+        if not self.shuffle:
+            return torch.arange(len(self.samples))
+        generator = torch.Generator().manual_seed(mix(self.seed, epoch))
+        return torch.randperm(len(self.samples), generator=generator)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch, this rank's share of each."""
+        rank, world = ranks.rank(), ranks.world()
+        for rows in self.order(number).split(self.batch_size):
+            yield self.samples[rows[rank::world]].to(self.device)
+
+    def whole(self) -> Iterator[Batch]:
+        """Every sample once, in the split's order, the same on every rank."""
+        for rows in torch.arange(len(self.samples)).split(self.batch_size):
+            yield self.samples[rows].to(self.device)

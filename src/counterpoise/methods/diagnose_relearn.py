@@ -1,0 +1,139 @@
+"""Diagnosing & Re-learning: soft re-initialisation by how far each encoder has overfitted."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from counterpoise import ranks
+from counterpoise.context import Context
+from counterpoise.errors import InputError, check_choice
+from counterpoise.measures import cluster_purity
+from counterpoise.method import Method
+from counterpoise.tasks import Classification
+
+
+class DiagnoseRelearn(Method):
+    """Joint training that now and then pulls each encoder back to its start (D&R).
+
+    After an epoch whose number ``every`` divides (never the first), for each modality: the purity
+    of k-means clusters of its features on train and on validation, gap ``g = |P_train - P_val|``,
+    ``a = tanh(strength * g)``, and ``theta := a theta_0 + (1 - a) theta`` for the whole encoder.
+    The head is left alone. A modality with fewer than 5 samples per class in a split is skipped.
+
+    Args:
+        strength: ``lambda``.
+        every: epochs between re-initialisations; by default 2/9 of the run (the paper: 20 of 90).
+        times: how many at most.
+        batch_norm: running statistics after one: ``"recompute"`` from the training data,
+            ``"interpolate"`` as the weights, or ``"keep"`` (the published code).
+        moments: the optimiser's state of the encoder: ``"scale"`` by ``1 - a``, ``"reset"``, or
+            ``"keep"`` (the published code).
+
+    State: ``start.*`` (the encoders' first weights), ``done`` (re-initialisations so far),
+    ``purities`` [M, 2] (train, validation) and ``pulls`` [M] (``a``) of the last one.
+    """
+
+    name = "diagnose-relearn"
+    summary = "pull overfitted encoders back to their start, softly (D&R)"
+    paper = "Wei, Li, Feng, Hu: Diagnosing and Re-learning, ECCV 2024, arXiv 2407.09705"
+    tasks = (Classification,)
+
+    done: Tensor
+    purities: Tensor
+    pulls: Tensor
+
+    def __init__(
+        self,
+        strength: float = 3.0,
+        every: int | None = None,
+        times: int = 3,
+        batch_norm: str = "recompute",
+        moments: str = "scale",
+    ) -> None:
+        super().__init__()
+        if every is not None and every < 1:
+            raise InputError(f"every must be at least 1, found {every}")
+        check_choice("batch_norm", batch_norm, ("recompute", "interpolate", "keep"))
+        check_choice("moments", moments, ("scale", "reset", "keep"))
+        self.strength, self.every, self.times = strength, every, times
+        self.batch_norm, self.moments = batch_norm, moments
+        self.start = nn.Module()
+
+    def setup(self, ctx: Context) -> None:
+        for k, encoder in enumerate(ctx.model.encoders.values()):
+            snapshot = nn.Module()
+            for j, tensor in enumerate(_tensors(encoder)):
+                snapshot.register_buffer(str(j), tensor.detach().clone())
+            self.start.add_module(str(k), snapshot)
+        count = len(ctx.model.encoders)
+        self.register_buffer("done", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("purities", torch.full((count, 2), torch.nan))
+        self.register_buffer("pulls", torch.zeros(count))
+
+    def epoch_end(self, ctx: Context) -> None:
+        every = self.every or max(1, round(ctx.epochs * 20 / 90))
+        if ctx.epoch == 0 or ctx.epoch % every or int(self.done) >= self.times:
+            return
+        self.done += 1
+        train, validation = ctx.features("train"), ctx.features("validation")
+        for k, name in enumerate(ctx.model.modalities):
+            if min(len(train[name][1]), len(validation[name][1])) < 5 * ctx.task.outputs:
+                continue
+            sides = (train[name], validation[name])
+            pair = [cluster_purity(z, y, ctx.task.outputs) for z, y in sides]
+            # Averaging makes the answer the same on every rank to the last bit.
+            both = ranks.all_sum(self.purities.new_tensor(pair)) / ranks.world()
+            self.purities[k] = both
+            self.pulls[k] = math.tanh(self.strength * abs(float(both[0]) - float(both[1])))
+            self.relearn(k, float(self.pulls[k]), ctx)
+
+    def relearn(self, k: int, pull: float, ctx: Context) -> None:
+        """Move the ``k``-th encoder to ``pull * start + (1 - pull) * now``."""
+        if pull == 0:
+            return
+        name = ctx.model.modalities[k]
+        encoder = ctx.model.encoders[name]
+        parameters = {id(p) for p in encoder.parameters()}
+        now, start = list(_tensors(encoder)), list(self.start.get_submodule(str(k)).buffers())
+        with torch.no_grad():
+            for tensor, first in zip(now, start, strict=True):
+                moved = id(tensor) in parameters or self.batch_norm == "interpolate"
+                if moved and tensor.is_floating_point():
+                    tensor.lerp_(first, pull)
+        for parameter in encoder.parameters():
+            state = ctx.optimizer.state.get(parameter, {})
+            if self.moments == "reset":
+                ctx.optimizer.state.pop(parameter, None)
+            elif self.moments == "scale":
+                for value in state.values():
+                    if isinstance(value, Tensor) and value.shape == parameter.shape:
+                        value.mul_(1 - pull)
+        if self.batch_norm == "recompute":
+            recompute_batch_norm(name, ctx)
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def recompute_batch_norm(name: str, ctx: Context) -> None:
+    """Set an encoder's running statistics to their average over one pass of the training data."""
+    layers = [m for m in ctx.model.encoders[name].modules() if isinstance(m, _BatchNorm)]
+    if not layers:
+        return
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain average
+    training = ctx.model.training
+    ctx.model.train()
+    with torch.no_grad():
+        for batch in ctx.loaders["train"].whole():
+            ctx.model.encode(batch.only(name))
+    ctx.model.train(training)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum

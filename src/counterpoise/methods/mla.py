@@ -1,0 +1,133 @@
+"""MLA: alternating unimodal adaptation of encoders that share one head."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from counterpoise.batch import Batch, Output
+from counterpoise.context import Context
+from counterpoise.errors import InputError, check_choice
+from counterpoise.fusion import Shared
+from counterpoise.loader import mix
+from counterpoise.measures import entropy, entropy_weights, rls_update
+from counterpoise.method import Method
+from counterpoise.model import MultimodalModel
+from counterpoise.tasks import Classification, Task
+
+
+class MLA(Method):
+    """Train one modality at a time through a shared head whose gradient is projected (MLA).
+
+    For each batch and each modality ``m`` in turn: encode ``m`` only, ``L_m = CE(H z_m + b, y)``,
+    step only ``m``'s encoder and the head. The head's weight gradient is multiplied by a projector
+    ``P``, which recursive least squares keeps nearly orthogonal to the mean features of the
+    steps before, so that a step disturbs little of what those learnt. Prediction mixes the
+    modalities of each sample by the entropy of what each says.
+
+    Args:
+        projector: ``"on"`` (the paper's recursive least squares), ``"off"``, or ``"normalised"``
+            (divided by its Frobenius norm after each update, as in the published code; this
+            shrinks the head's gradient by about ``1 / sqrt(D)``).
+        update_order: add the mean feature of a step to ``P`` ``"after"`` projecting its gradient
+            (the paper), or ``"before"`` (the published code), which also removes the step's own.
+        order: modalities in ``"fixed"`` order, or a new ``"shuffle"`` for each batch.
+        reset_every: start again from ``P = I`` ``"never"`` (the paper) or each ``"epoch"``; ``P``
+            only ever shrinks.
+        fusion: ``"entropy"`` of each sample, or plain ``"mean"`` of the logits.
+        mode: ``"paper"``, or ``"released"``: what the published code computes. Its projector looks
+            for a parameter called ``module.weight``, finds none and never acts; and its entropies
+            are taken over the batch (softmax over samples), one weight per batch.
+
+    State: ``projector_matrix`` [D, D].
+    """
+
+    name = "mla"
+    summary = "alternate between modalities through one shared head (MLA)"
+    paper = "Zhang, Yoon, Bansal, Yao: Alternating Unimodal Adaptation, CVPR 2024, arXiv 2311.10707"
+    fusions = (Shared,)
+
+    projector_matrix: Tensor
+
+    def __init__(
+        self,
+        projector: str = "on",
+        update_order: str = "after",
+        order: str = "fixed",
+        reset_every: str = "never",
+        fusion: str = "entropy",
+        mode: str = "paper",
+    ) -> None:
+        super().__init__()
+        check_choice("projector", projector, ("on", "off", "normalised"))
+        check_choice("update_order", update_order, ("after", "before"))
+        check_choice("order", order, ("fixed", "shuffle"))
+        check_choice("reset_every", reset_every, ("never", "epoch"))
+        check_choice("fusion", fusion, ("entropy", "mean"))
+        check_choice("mode", mode, ("paper", "released"))
+        self.projector, self.update_order, self.order = projector, update_order, order
+        self.reset_every, self.fusion, self.mode = reset_every, fusion, mode
+
+    def check(self, model: MultimodalModel, task: Task) -> None:
+        super().check(model, task)
+        if self.fusion == "entropy" and not isinstance(task, Classification):
+            raise InputError("fusion='entropy' needs classification; pass fusion='mean'")
+
+    def setup(self, ctx: Context) -> None:
+        width = cast(Shared, ctx.model.fusion).width
+        self.register_buffer("projector_matrix", torch.eye(width, device=ctx.model.device))
+
+    def epoch_start(self, ctx: Context) -> None:
+        if self.reset_every == "epoch":
+            self.setup(ctx)
+
+    def step(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        losses, names = {}, list(batch.modalities)
+        if self.order == "shuffle":
+            generator = torch.Generator().manual_seed(mix(ctx.seed, ctx.epoch, ctx.batch))
+            names = [names[k] for k in torch.randperm(len(names), generator=generator)]
+        for position, name in enumerate(names):
+            mask = batch.present[name]
+            if not ctx.any(mask):
+                continue
+            out: Output = ctx.model(batch.only(name))
+            loss = ctx.loss(out.unimodal[name], batch, mask)
+            loss.backward()  # type: ignore[no-untyped-call]
+            ctx.sync_grads()
+            if self.projector != "off" and self.mode == "paper":
+                mean = ctx.stat(out.features[name], mask)
+                self._project(mean, ctx, first=(ctx.epoch, ctx.batch, position) == (0, 0, 0))
+            ctx.update()
+            losses[name] = loss.detach()
+        return losses
+
+    def _project(self, mean: Tensor, ctx: Context, first: bool) -> None:
+        """Replace the head's gradient ``g`` by ``g P``, and update ``P`` by the mean feature."""
+        alpha = 0.1 ** (1 + ctx.batch / ctx.batches)
+        gradient = cast(Tensor, cast(Shared, ctx.model.fusion).head.weight.grad)
+        if self.update_order == "after" and not first:
+            gradient.copy_(gradient @ self.projector_matrix)
+        updated = rls_update(self.projector_matrix, mean, alpha)
+        if self.projector == "normalised":
+            updated = updated / updated.norm()
+        self.projector_matrix.copy_(updated)
+        if self.update_order == "before" and not first:
+            gradient.copy_(gradient @ self.projector_matrix)
+
+    def predict(self, model: MultimodalModel, batch: Batch) -> Tensor:
+        out: Output = model(batch)
+        if self.fusion == "mean":
+            return out.logits
+        names = [m for m in batch.modalities if bool(batch.present[m].any())]
+        logits = torch.stack([out.unimodal[m] for m in names])
+        present = torch.stack([batch.present[m] for m in names]).to(logits.device)
+        if self.mode == "released":
+            # softmax over the samples, summed over samples and classes: one weight per batch
+            whole = entropy(logits.transpose(1, 2)).sum(1)
+            share = (-whole).softmax(0)[:, None] * present
+            mixing = share / share.sum(0).clamp(min=torch.finfo(share.dtype).tiny)
+        else:
+            mixing = entropy_weights(logits, present)
+        return (mixing[..., None] * logits).sum(0)

@@ -1,0 +1,160 @@
+"""What is learnt: loss per sample, score per sample, metrics."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .errors import InputError, check_choice
+
+
+class Task(ABC):
+    """Base of all tasks.
+
+    Attributes:
+        outputs: ``K``, the width of the logits.
+        primary: the metric that selects the best epoch on validation.
+        greater_is_better: whether a larger ``primary`` is the better one.
+    """
+
+    outputs: int
+    primary: ClassVar[str]
+    greater_is_better: ClassVar[bool]
+
+    @abstractmethod
+    def check(self, target: Tensor, where: str = "target") -> None:
+        """Raise :class:`InputError` if ``target`` cannot be learnt by this task."""
+
+    @abstractmethod
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """[B, K], [B, ...] -> [B]: the loss of each sample."""
+
+    @abstractmethod
+    def score(self, logits: Tensor, target: Tensor) -> Tensor:
+        """[B, K], [B, ...] -> [B]: how well each sample is predicted; higher is better."""
+
+    @abstractmethod
+    def outcome(self, logits: Tensor, target: Tensor) -> Tensor:
+        """[B]: the share of each sample in ``primary``, so that its mean is the metric."""
+
+    @abstractmethod
+    def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
+        """Metrics over a whole split, ``primary`` among them."""
+
+    def better(self, value: float, than: float) -> bool:
+        """Whether one value of ``primary`` beats another; NaN never does."""
+        return value > than if self.greater_is_better else value < than
+
+    def state(self) -> dict[str, object]:
+        """What says which task this is, in plain values (for records and fingerprints)."""
+        return {"task": type(self).__name__.lower(), "outputs": self.outputs}
+
+
+class Classification(Task):
+    """One of ``classes`` classes, targets int64 in ``0 .. classes - 1``; cross-entropy.
+
+    Args:
+        classes: at least 2.
+        names: what the classes are called, for reports.
+    """
+
+    primary = "accuracy"
+    greater_is_better = True
+
+    def __init__(self, classes: int, names: tuple[str, ...] | None = None) -> None:
+        if classes < 2:
+            raise InputError(f"classes must be at least 2, found {classes}")
+        if names is not None and len(names) != classes:
+            raise InputError(f"names must hold {classes} class names, found {len(names)}")
+        self.outputs = classes
+        self.names = names
+
+    def check(self, target: Tensor, where: str = "target") -> None:
+        if target.dim() != 1 or target.is_floating_point() or target.dtype == torch.bool:
+            raise InputError(
+                f"{where} must hold one class number per sample (int64 [N]), "
+                f"found {target.dtype} {list(target.shape)}"
+            )
+        if len(target) and not (int(target.min()) >= 0 and int(target.max()) < self.outputs):
+            bad = target[(target < 0) | (target >= self.outputs)][0].item()
+            raise InputError(
+                f"{where} must lie in 0..{self.outputs - 1} ({self.outputs} classes), found {bad}"
+            )
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(logits, target, reduction="none")
+
+    def score(self, logits: Tensor, target: Tensor) -> Tensor:
+        return logits.softmax(1).gather(1, target[:, None]).squeeze(1)
+
+    def outcome(self, logits: Tensor, target: Tensor) -> Tensor:
+        return (logits.argmax(1) == target).float()
+
+    def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
+        from sklearn.metrics import f1_score  # half a second: only where it is used
+
+        truth, guess = target.cpu().numpy(), logits.argmax(1).cpu().numpy()
+        return {
+            "accuracy": float(np.mean(truth == guess)),
+            "macro-f1": float(f1_score(truth, guess, average="macro", zero_division=0.0)),
+            "nll": float(self.loss(logits, target).mean()),
+        }
+
+
+class Regression(Task):
+    """``outputs`` real numbers per sample, targets float [N] or [N, outputs].
+
+    Args:
+        outputs: how many numbers.
+        loss: ``"mse"`` or ``"l1"``.
+    """
+
+    primary = "mae"
+    greater_is_better = False
+
+    def __init__(self, outputs: int = 1, loss: str = "mse") -> None:
+        check_choice("loss", loss, ("mse", "l1"))
+        self.outputs, self.kind = outputs, loss
+
+    def check(self, target: Tensor, where: str = "target") -> None:
+        wide = target.shape[1:] == (self.outputs,) or (target.dim() == 1 and self.outputs == 1)
+        if not target.is_floating_point() or not wide:
+            raise InputError(
+                f"{where} must be float [N, {self.outputs}], "
+                f"found {target.dtype} {list(target.shape)}"
+            )
+        if not bool(target.isfinite().all()):
+            row = int((~target.reshape(len(target), -1).isfinite().all(1)).nonzero()[0])
+            raise InputError(f"{where} must be finite, found {target[row].tolist()} in row {row}")
+
+    def _error(self, logits: Tensor, target: Tensor) -> Tensor:
+        return logits - target.reshape(logits.shape)
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        error = self._error(logits, target)
+        return (error.square() if self.kind == "mse" else error.abs()).mean(1)
+
+    def score(self, logits: Tensor, target: Tensor) -> Tensor:
+        return -self._error(logits, target).abs().mean(1)
+
+    def outcome(self, logits: Tensor, target: Tensor) -> Tensor:
+        return self._error(logits, target).abs().mean(1)
+
+    def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
+        error = self._error(logits, target).double()
+        truth = target.reshape(logits.shape).double()
+        spread = (truth - truth.mean(0)).square().sum()
+        return {
+            "mae": float(error.abs().mean()),
+            "rmse": float(error.square().mean().sqrt()),
+            # A constant target has no variance to explain: R^2 is 0 by convention.
+            "r2": float(1 - error.square().sum() / spread) if float(spread) > 0 else 0.0,
+        }
+
+    def state(self) -> dict[str, object]:
+        return {**super().state(), "loss": self.kind}
