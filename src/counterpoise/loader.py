@@ -86,5 +86,5 @@ class Loader:
 
     def whole(self) -> Iterator[Batch]:
         """Every sample once, in the split's order, the same on every rank."""
-        for rows in torch.arange(len(self.samples)).split(self.batch_size):
+        for rows in torch.split(torch.arange(len(self.samples)), self.batch_size):
             yield self.samples[rows].to(self.device)

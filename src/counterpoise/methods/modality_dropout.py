@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -115,9 +116,4 @@ def _zeroed(batch: Batch, dropped: dict[str, Tensor]) -> dict[str, Tensor | dict
         chosen = rows.to(x.device).view(-1, *[1] * (x.dim() - 1))
         return torch.where(chosen, torch.zeros_like(x), x)
 
-    return {
-        m: map_tensors(x, lambda t, rows=dropped[m]: blank(rows, t))
-        if bool(dropped[m].any())
-        else x
-        for m, x in batch.inputs.items()
-    }
+    return {m: map_tensors(x, partial(blank, dropped[m])) for m, x in batch.inputs.items()}
