@@ -81,7 +81,7 @@ class Loader:
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch, this rank's share of each."""
         rank, world = ranks.rank(), ranks.world()
-        for rows in self.order(number).split(self.batch_size):
+        for rows in torch.split(self.order(number), self.batch_size):
             yield self.samples[rows[rank::world]].to(self.device)
 
     def whole(self) -> Iterator[Batch]:
