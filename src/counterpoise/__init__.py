@@ -3,7 +3,7 @@
 from .batch import Batch, Output
 from .build import build_model
 from .context import Context
-from .data.arrays import ArrayData
+from .data import DATASETS, ArrayData, load
 from .errors import InputError
 from .evaluation import Evaluation, Verdict, colearning, evaluate
 from .fusion import FUSIONS, Concat, Fusion, Late, Shared, Sum
@@ -17,6 +17,7 @@ from .trainer import Run, Settings, fit
 __version__ = "0.1.0"
 
 __all__ = [
+    "DATASETS",
     "FUSIONS",
     "METHODS",
     "ArrayData",
@@ -44,4 +45,5 @@ __all__ = [
     "colearning",
     "evaluate",
     "fit",
+    "load",
 ]

@@ -44,6 +44,18 @@ class Method(nn.Module):
         kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         return {p.name: p.default for p in parameters if p.kind in kinds and p.name != "self"}
 
+    @classmethod
+    def card(cls) -> dict[str, Any]:
+        """What tables and pages say of the method, in plain values."""
+        return {
+            "name": cls.name,
+            "summary": cls.summary,
+            "paper": cls.paper,
+            "options": cls.options(),
+            "fusions": [fusion.__name__.lower() for fusion in cls.fusions],
+            "tasks": [task.__name__.lower() for task in cls.tasks],
+        }
+
     def settings(self) -> dict[str, Any]:
         """Option -> value."""
         return {name: getattr(self, name) for name in self.options()}

@@ -116,6 +116,8 @@ def fit(
     resume: bool = False,
     device: torch.device | str | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    on_batch: Callable[[int], None] | None = None,
+    notes: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> Run:
     """Train ``model`` on ``data`` by ``method``.
@@ -134,6 +136,8 @@ def fit(
         resume: go on with the run that ``out`` holds, if it holds one.
         device: by default where the model is.
         on_epoch: called with each new entry of the history.
+        on_batch: called after each step with its number in the epoch, from 0.
+        notes: plain values for ``run.json``, such as how the model was built.
         changes: single fields of :class:`Settings`, such as ``epochs=5, seed=1``.
 
     Raises:
@@ -149,12 +153,12 @@ def fit(
         )
     method.check(model, data.task)
     folder = None if out is None else Path(out)
-    identity = describe(model, data, method, settings)
+    identity = describe(model, data, method, settings) | {"notes": dict(notes or {})}
     saved = None if folder is None else _open(folder, identity, resume)
     with torch.random.fork_rng(devices=[]):
         if device is not None:
             model.to(device)
-        return _train(model, data, method, settings, folder, saved, on_epoch)
+        return _train(model, data, method, settings, folder, saved, on_epoch, on_batch)
 
 
 def _settings(settings: Settings | None, changes: Mapping[str, Any]) -> Settings:
@@ -226,6 +230,7 @@ def _train(
     folder: Path | None,
     saved: dict[str, Any] | None,
     on_epoch: Callable[[dict[str, Any]], None] | None,
+    on_batch: Callable[[int], None] | None,
 ) -> Run:
     loaders = {
         "train": Loader(
@@ -254,7 +259,7 @@ def _train(
         started = time.perf_counter()
         # Whatever encoders draw depends on seed and epoch only, so a resumed run draws the same.
         torch.manual_seed(mix(settings.seed, epoch))
-        losses = train_epoch(method, ctx, epoch)
+        losses = train_epoch(method, ctx, epoch, on_batch)
         result = evaluate(model, data, method, split="validation")
         entry = {
             "epoch": epoch,
@@ -275,7 +280,9 @@ def _train(
     return run
 
 
-def train_epoch(method: Method, ctx: Context, epoch: int) -> dict[str, float]:
+def train_epoch(
+    method: Method, ctx: Context, epoch: int, on_batch: Callable[[int], None] | None = None
+) -> dict[str, float]:
     """One epoch of a method; loss name -> mean over its batches."""
     ctx.epoch, ctx.batch = epoch, 0
     ctx.model.train()
@@ -289,6 +296,8 @@ def train_epoch(method: Method, ctx: Context, epoch: int) -> dict[str, float]:
             # Summed on the device: reading each loss would make the host wait for every step.
             totals[name] = totals[name] + loss if name in totals else loss
             counts[name] = counts.get(name, 0) + 1
+        if on_batch is not None:
+            on_batch(number)
     method.epoch_end(ctx)
     means = {name: float(total) / counts[name] for name, total in totals.items()}
     for name, mean in means.items():
