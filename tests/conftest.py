@@ -1,0 +1,9 @@
+"""One torch thread: two on shared cores are many times slower, and results stay reproducible."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+
+torch.set_num_threads(1)
