@@ -1,0 +1,49 @@
+# make demo   set up .venv and compare five methods on the embedded digits
+# make test   set up .venv and run the tests
+# make bench  speed and memory against a bare PyTorch loop
+# make results  every run of results/ (half an hour on two cores; resumes)
+
+PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
+VENV := .venv
+BIN := $(VENV)/bin
+# One thread a process: two on shared cores are many times slower than one.
+export OMP_NUM_THREADS ?= 1
+export COUNTERPOISE_DATA ?= $(abspath ../shared/data)
+
+.PHONY: setup demo test bench results lint types clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		$(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[dev]'
+	touch $@
+
+DEMO_EPOCHS ?= 20
+DEMO_SEEDS ?= 3
+DEMO_OUT ?= demo
+
+demo: setup
+	$(BIN)/counterpoise compare digits --methods joint,unimodal,multi-loss,modality-dropout,mla \
+		--seeds $(DEMO_SEEDS) --epochs $(DEMO_EPOCHS) --jobs 2 --out $(DEMO_OUT)
+
+test: setup
+	$(BIN)/python -m pytest
+
+bench: setup
+	$(BIN)/python benchmarks/bench.py
+
+results: setup
+	$(BIN)/python results/make.py
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,67 @@
+"""Every example in the README and in docs/ runs; every method has a page with its options."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from counterpoise import METHODS
+from counterpoise.cli import main
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SMALL = {"train": ["--epochs", "1"], "compare": ["--epochs", "1", "--seeds", "1"]}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=name)
+def test_python_examples(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, object] = {"__name__": "example"}
+    for number, block in enumerate(blocks(page, "python")):
+        exec(compile(block, f"{name(page)}, example {number}", "exec"), scope)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "sh")], ids=name)
+def test_shell_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run as written, but for one epoch and one seed; make's targets exist."""
+    monkeypatch.chdir(tmp_path)
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for line in "".join(blocks(page, "sh")).replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if not words:
+            continue
+        if words[0] == "make":
+            assert set(words[1:]) <= targets, line
+        elif words[0] == "counterpoise":
+            assert main([*words[1:], *SMALL.get(words[1], [])]) == 0, line
+        else:
+            assert words[0] in ("git", "cd", "pip"), f"nothing runs {line!r}"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_page_with_its_options(method: str) -> None:
+    text = (ROOT / "docs" / "methods" / f"{method}.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", text, re.MULTILINE))
+    defaults = {option: value for option, value in METHODS[method].options().items()}
+    assert rows == {
+        option: f'"{value}"' if isinstance(value, str) else str(value)
+        for option, value in defaults.items()
+    }
+    assert METHODS[method].__doc__
+
+
+def test_no_page_of_a_method_that_is_not_there() -> None:
+    assert {p.stem for p in (ROOT / "docs" / "methods").glob("*.md")} == set(METHODS)
