@@ -25,9 +25,7 @@ def name(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=name)
-def test_python_examples(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_python_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {"__name__": "example"}
     for number, block in enumerate(blocks(page, "python")):
@@ -55,7 +53,7 @@ def test_shell_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_every_method_has_a_page_with_its_options(method: str) -> None:
     text = (ROOT / "docs" / "methods" / f"{method}.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", text, re.MULTILINE))
-    defaults = {option: value for option, value in METHODS[method].options().items()}
+    defaults = METHODS[method].options()
     assert rows == {
         option: f'"{value}"' if isinstance(value, str) else str(value)
         for option, value in defaults.items()

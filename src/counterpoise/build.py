@@ -31,7 +31,7 @@ def build_model(
 
     Args:
         data: says modalities, shapes and task. Default encoders begin by standardising with the
-            statistics of ``data.train``.
+            statistics of ``data.train``, unless ``data.scaled``.
         method: decides the fusion, if ``fusion`` does not.
         encoders: modality -> module [B, ...] -> [B, D], or a kind (``"vector"``, ``"sequence"``,
             ``"image"``) whose small encoder is taken; others are chosen by shape.
@@ -73,10 +73,12 @@ def _small(data: ArrayData, name: str, kind: str | None, width: int) -> nn.Modul
     if not isinstance(inputs, torch.Tensor) or not inputs.is_floating_point():
         raise InputError(f"modality {name!r} holds no real numbers; pass its encoder in `encoders`")
     shape = data.shapes[name]
-    kind = kind or getattr(data, "kinds", {}).get(name) or kind_of(shape, name)
+    kind = kind or data.kinds.get(name) or kind_of(shape, name)
     encoder = default_encoder(shape, kind, width)
     rows = inputs[data.train.present[name]]
-    return nn.Sequential(Standardize.fit(rows, kind), encoder) if len(rows) else encoder
+    if data.scaled or not len(rows):
+        return encoder
+    return nn.Sequential(Standardize.fit(rows, kind), encoder)
 
 
 def feature_width(encoder: nn.Module, data: ArrayData, name: str) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from counterpoise.data.arrays import KINDS
 from counterpoise.errors import InputError, check_choice
 
 
@@ -88,9 +89,6 @@ class Standardize(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return (inputs - self.mean) * self.scale
-
-
-KINDS = ("vector", "sequence", "image")
 
 
 def kind_of(shape: Sequence[int], name: str = "input") -> str:

@@ -1,0 +1,424 @@
+"""The scikit-learn door: estimators that learn from a dict of arrays and predict from any part."""
+
+from __future__ import annotations
+
+import sys
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from .build import build_model
+from .data.arrays import ArrayData, Split, _by_class, _by_group, _check_name, _groups, _tensor
+from .errors import InputError, check_choice, unknown
+from .evaluation import evaluate, present_name
+from .loader import Loader
+from .method import Method
+from .methods import build_method
+from .tasks import Classification, Regression, Task
+from .trainer import fit as train
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Array = NDArray[Any]
+Tensors = dict[str, Tensor]
+SETTINGS = ("epochs", "batch_size", "optimizer", "lr", "momentum", "weight_decay")
+
+
+class _Parts(ArrayData):
+    """Arrays in the splits that a fit has: there is no test part to set aside here."""
+
+    def __init__(self, task: Task, splits: dict[str, Split]) -> None:
+        self.name, self.task, self.splits, self._digest = "arrays", task, splits, None
+        self.kinds, self.scaled = {}, False
+
+
+@dataclass(eq=False, repr=False)  # for the constructor, whose signature scikit-learn reads
+class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """What the estimators share: all but the target."""
+
+    method: str | Method | type[Method] = "joint"
+    _: KW_ONLY
+    method_options: Mapping[str, Any] | None = None
+    encoders: Mapping[str, nn.Module | str] | None = None
+    fusion: str | None = None
+    width: int = 128
+    epochs: int = 20
+    batch_size: int = 32
+    optimizer: str = "sgd"
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    validation_fraction: float = 0.15
+    select: str = "best"
+    random_state: int | np.random.RandomState | None = 0
+    device: str = "cpu"
+    precision: str = "fp32"
+    verbose: bool = False
+
+    @abstractmethod
+    def _task(self, y: Any) -> Task:
+        """The task that a target sets; keeps what is needed to read others like it."""
+
+    @abstractmethod
+    def _target(self, y: Any) -> Tensor:
+        """A target as the task takes it."""
+
+    def fit(
+        self,
+        X: Mapping[str, Any],
+        y: Any,
+        *,
+        groups: Any = None,
+        validation: tuple[Mapping[str, Any], Any] | None = None,
+    ) -> Self:
+        """Train from anew. Nothing that was passed in is changed.
+
+        Args:
+            X: modality -> array, tensor or list [N, ...]; None or a row with NaN is missing. Every
+                row has at least one modality.
+            y: [N] labels, or numbers [N] or [N, K] for regression.
+            groups: [N] labels; of a group (a subject, a writer) either all samples are held out
+                or none.
+            validation: ``(X, y)`` to validate on; by default ``validation_fraction`` of the
+                samples are held out, the same share of each class. Never trained on.
+
+        Raises:
+            InputError: arrays or settings that do not fit together, in one line.
+        """
+        self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half old
+        check_choice("select", self.select, ("best", "last"))
+        task = self._task(y)
+        inputs, present = _read(X)
+        whole = self._split(inputs, present, y, task)
+        like = {m: torch.zeros_like(x[:1]) for m, x in inputs.items()}
+        seed = self.random_state
+        if not isinstance(seed, int | np.integer):
+            seed = check_random_state(seed).randint(2**31 - 1)
+        seed = int(seed)
+        if validation is None:
+            splits = self._hold_out(whole, task, groups, seed)
+        elif groups is not None:
+            raise InputError("groups say what to hold out; leave them out beside validation")
+        else:
+            held = self._split(*_read(validation[0], like), validation[1], task)
+            splits = {"train": whole, "validation": held}
+        for name, mask in splits["train"].present.items():
+            if not bool(mask.any()):
+                raise InputError(f"X[{name!r}] is missing in every sample that is trained on")
+        # Copies, so that nothing given is trained in place and a second fit starts where this did.
+        method = build_method(deepcopy(self.method), **(self.method_options or {}))
+        encoders = deepcopy(dict(self.encoders or {}))
+        data = _Parts(task, splits)
+        options = {"width": self.width, "precision": self.precision, "seed": seed}
+        model = build_model(data, method, encoders=encoders, fusion=self.fusion, **options)  # type: ignore[arg-type]
+        settings = {name: getattr(self, name) for name in SETTINGS} | {"seed": seed}
+        with _progress(self.epochs, present_name(like), task.primary, self.verbose) as on_epoch:
+            run = train(model, data, method, device=self.device, on_epoch=on_epoch, **settings)
+        self.method_, self.run_, self.task_, self.n_iter_ = method, run, task, len(run.history)
+        self.modalities_, self._like = tuple(like), like
+        if self.select == "best":  # in a copy: the run goes on to hold the last epoch
+            model, self.method_ = deepcopy((model, method))
+            model.load_state_dict(run.best_weights[0])
+            self.method_.load_state_dict(run.best_weights[1])
+        self.model_ = model
+        return self
+
+    def evaluate(self, X: Mapping[str, Any], y: Any) -> dict[str, dict[str, float]]:
+        """Metrics with every subset of the modalities in ``X``.
+
+        Args:
+            X: as in ``predict``. A sample counts for every subset of which it has a part.
+            y: as in :meth:`fit`, with no new class.
+
+        Returns:
+            Modalities, sorted and joined by ``+`` -> metric -> value (accuracy, macro-f1 and nll,
+            or mae, rmse and r2).
+        """
+        check_is_fitted(self, "model_")
+        # Under the name of the one split that every data set has.
+        rows = {"train": self._split(*_read(X, self._like), y, self.task_)}
+        found = evaluate(self.model_, _Parts(self.task_, rows), self.method_, split="train").metrics
+        return {present_name(s): metrics for s, metrics in found.items() if set(s) <= set(X)}
+
+    def _logits(self, X: Mapping[str, Any]) -> Tensor:
+        """[N, K] on the host, in double precision."""
+        check_is_fitted(self, "model_")
+        inputs, present = _read(X, self._like)
+        samples = Split({**inputs}, present, torch.zeros(_size(present)))
+        with torch.no_grad():
+            batches = Loader(samples, 256, device=self.model_.device).whole()
+            parts = [self.method_.predict(self.model_, batch).cpu() for batch in batches]
+        return torch.cat(parts).double()
+
+    def _split(self, inputs: Tensors, present: Tensors, y: Any, task: Task) -> Split:
+        target, rows = self._target(y), _size(present)
+        if target.shape[:1] != (rows,):
+            raise InputError(
+                f"y must hold one value per row of X ({rows}), found shape {list(target.shape)}"
+            )
+        task.check(target, "y")
+        return Split({**inputs}, present, target)
+
+    def _hold_out(self, whole: Split, task: Task, groups: Any, seed: int) -> dict[str, Split]:
+        """Training and validation parts, stratified by class where there are classes."""
+        share = self.validation_fraction
+        if not 0 < share < 1:
+            raise InputError(f"validation_fraction must lie between 0 and 1, found {share}")
+        classes = whole.target.numpy() if isinstance(task, Classification) else np.zeros(len(whole))
+        shares, generator = np.array([1 - share, share]), np.random.default_rng(seed)
+        if groups is None:
+            part = _by_class(classes, shares, generator)
+        else:
+            part = _by_group(classes, _groups(groups, len(whole)), shares, generator)
+        if len(np.unique(part)) < 2:
+            raise InputError(
+                f"X holds {len(whole)} samples, too few to hold out validation_fraction={share} "
+                "of them; give more, or pass validation=(X, y) to fit"
+            )
+        taken = [whole[torch.from_numpy(np.flatnonzero(part == k))] for k in (0, 1)]
+        parts = (Split(batch.inputs, batch.present, batch.target) for batch in taken)
+        return dict(zip(("train", "validation"), parts, strict=True))
+
+
+class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
+    """Classify samples of several modalities, any of which may be missing, now or later.
+
+    ``X`` is a dict modality -> array [N, ...]. Samples of shape [F] get an MLP, [C, T] a 1-D CNN,
+    [H, W] (sides alike, from 8 on) and [C, H, W] a 2-D CNN, unless ``encoders`` decides otherwise.
+    To predict, any part of the modalities will do, for all samples or for single rows.
+
+    ``cross_val_score`` and ``GridSearchCV`` index ``X`` by rows, which a dict does not allow. Loop
+    over ``KFold().split(y)``, ``clone`` the estimator, and pass ``{m: X[m][rows] for m in X}``.
+
+    Args:
+        method: how to train: a name in ``METHODS``, a :class:`Method` or its class.
+        method_options: of the method, by name.
+        encoders: modality -> ``"vector"``, ``"sequence"`` or ``"image"``, or a module
+            [B, ...] -> [B, D], of which a copy is trained.
+        fusion: a name in ``FUSIONS``; by default the first that the method can train.
+        width: of the default encoders' features.
+        epochs, batch_size, optimizer, lr, momentum, weight_decay: see :class:`Settings`.
+        validation_fraction: share of the samples that :meth:`fit` holds out.
+        select: predict with the weights of the ``"best"`` epoch on validation, or the ``"last"``.
+        random_state: of the held-out part, the initial weights and the training.
+        device: where to train and predict.
+        precision: ``"fp32"`` or ``"bf16"``.
+        verbose: show a progress bar over the epochs, in a terminal or notebook.
+
+    Attributes:
+        classes_: the labels, sorted.
+        modalities_: their names, in the order of ``X``.
+        model_, method_: what predicts.
+        run_: the :class:`Run`, with its ``history``.
+        task_: what was learnt.
+        n_iter_: how many epochs were trained.
+
+    Example:
+        >>> import numpy as np
+        >>> from counterpoise.estimator import MultimodalClassifier
+        >>> rng = np.random.default_rng(0)
+        >>> y = np.array(["cat", "dog"] * 40)
+        >>> sound, pose = rng.normal(size=(80, 4)), rng.normal(size=(80, 6))
+        >>> sound[y == "dog"] += 3
+        >>> pose[y == "dog"] -= 3
+        >>> model = MultimodalClassifier("modality-dropout", epochs=10, width=16)
+        >>> model = model.fit({"sound": sound, "pose": pose}, y)
+        >>> model.predict({"sound": sound[:2]}).tolist()  # one modality will do
+        ['cat', 'dog']
+        >>> list(model.evaluate({"sound": sound, "pose": pose}, y))
+        ['pose+sound', 'sound', 'pose']
+    """
+
+    def _task(self, y: Any) -> Task:
+        try:
+            self.classes_ = np.unique(_labels(y))
+        except TypeError:
+            raise InputError("y must hold labels of one type, found several") from None
+        if len(self.classes_) < 2:
+            raise InputError(f"y must hold at least 2 classes, found {self.classes_.tolist()}")
+        return Classification(len(self.classes_))
+
+    def _target(self, y: Any) -> Tensor:
+        numbers = {label: k for k, label in enumerate(self.classes_.tolist())}
+        labels = _labels(y).tolist()
+        for row, label in enumerate(labels):
+            if label not in numbers:
+                raise InputError(f"y must hold classes known to fit, found {label!r} in row {row}")
+        return torch.tensor([numbers[label] for label in labels])
+
+    def predict(self, X: Mapping[str, Any]) -> Array:
+        """The label [N] of each sample.
+
+        Args:
+            X: modality -> [N, ...], of any modalities that were fitted; None or a row with NaN is
+                missing.
+
+        Raises:
+            InputError: an unknown modality, another shape than at fit, a row with no modality.
+        """
+        chosen = self.predict_proba(X).argmax(1)
+        labels: Array = self.classes_[chosen]
+        return labels
+
+    def predict_proba(self, X: Mapping[str, Any]) -> Array:
+        """The probability [N, K] of each class, in the order of ``classes_``; see ``predict``."""
+        probabilities: Array = self._logits(X).softmax(1).numpy()
+        return probabilities
+
+
+@dataclass(eq=False, repr=False)
+class MultimodalRegressor(RegressorMixin, _Multimodal):  # type: ignore[misc]
+    """Predict numbers from samples of several modalities, any of which may be missing.
+
+    As :class:`MultimodalClassifier`, for targets [N] or [N, K]. Scale them to a spread of about 1,
+    which the learning rate is meant for. ``score`` is R^2; the best epoch has the least mean
+    absolute error.
+
+    Args:
+        loss: ``"mse"`` or ``"l1"``; everything else as in :class:`MultimodalClassifier`.
+
+    Example:
+        >>> import numpy as np
+        >>> from counterpoise.estimator import MultimodalRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> X = {"sound": rng.normal(size=(80, 4)), "pose": rng.normal(size=(80, 6))}
+        >>> y = X["sound"][:, 0] + X["pose"][:, 0]
+        >>> model = MultimodalRegressor(epochs=10, width=32).fit(X, y)
+        >>> model.predict({"pose": X["pose"][:3]}).shape
+        (3,)
+        >>> model.score(X, y) > 0.5
+        True
+    """
+
+    loss: str = "mse"
+
+    def _task(self, y: Any) -> Task:
+        self._shape = tuple(self._target(y).shape[1:])
+        return Regression(self._shape[0] if self._shape else 1, self.loss)
+
+    def _target(self, y: Any) -> Tensor:
+        try:
+            with np.errstate(over="ignore"):  # the task refuses infinities
+                return torch.from_numpy(np.array(_array(y), dtype=np.float32))
+        except (TypeError, ValueError):
+            raise InputError("y must hold numbers, [N] or [N, K]") from None
+
+    def predict(self, X: Mapping[str, Any]) -> Array:
+        """The numbers [N] or [N, K] of each sample, in the shape of ``y`` at fit.
+
+        Args:
+            X: modality -> [N, ...], of any modalities that were fitted; None or a row with NaN is
+                missing.
+
+        Raises:
+            InputError: an unknown modality, another shape than at fit, a row with no modality.
+        """
+        numbers: Array = self._logits(X).numpy()
+        return numbers.reshape(-1, *self._shape)
+
+
+def _size(present: Tensors) -> int:
+    return len(next(iter(present.values())))
+
+
+def _array(y: Any) -> Array:
+    return y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+
+
+def _labels(y: Any) -> Array:
+    """[N] labels of any kind, none missing."""
+    labels = _array(y)
+    if labels.ndim != 1:
+        raise InputError(f"y must hold one label per sample ([N]), found {list(labels.shape)}")
+    # A list as it came: NumPy makes the word "nan" of a NaN among words.
+    for row, label in enumerate(y if isinstance(y, list | tuple) else labels.tolist()):
+        if label is None or label != label:
+            raise InputError(f"y must hold a label in every row, found {label} in row {row}")
+        if isinstance(label, float) and not label.is_integer():
+            raise InputError(f"y must hold labels, found {label} in row {row}; is it regression?")
+    return labels
+
+
+def _read(X: Any, like: Tensors | None = None) -> tuple[Tensors, Tensors]:
+    """Inputs [N, ...], zeros where missing, and host masks [N], by modality.
+
+    Args:
+        X: what the user passes.
+        like: modality -> zeros [1, ...] as at fit, of which ``X`` may leave some out; or None.
+    """
+    if not isinstance(X, Mapping) or not X:
+        found = "an empty one" if isinstance(X, Mapping) else type(X).__name__
+        raise InputError(f"X must be a dict modality -> array, found {found}")
+    sizes: dict[str, int] = {}
+    for name, value in X.items():
+        if like is None:
+            _check_name(name)
+        elif name not in like:
+            raise unknown("modality in X", name, like)
+        try:
+            sizes[name] = len(value)
+        except TypeError:
+            raise InputError(f"X[{name!r}] must hold rows, found {type(value).__name__}") from None
+    total = min(sizes.values())
+    if total == 0 or total < max(sizes.values()):
+        raise InputError(f"X must hold as many rows of each modality, at least one, found {sizes}")
+    inputs, present = {}, {}
+    for name in like or X:
+        rows = X.get(name, [None])
+        if like and isinstance(rows, list | tuple) and all(row is None for row in rows):
+            inputs[name] = like[name].expand(total, *like[name].shape[1:])
+            present[name] = torch.zeros(total, dtype=torch.bool)
+            continue
+        tensor, mask = _tensor(rows, f"X[{name!r}]", total, np.ones(total, dtype=np.bool_))
+        if like:
+            kind, shape = like[name].dtype, like[name].shape[1:]
+            # Whole numbers may stand where real ones were fitted, but not the reverse.
+            if tensor.shape[1:] != shape or not torch.can_cast(tensor.dtype, kind):
+                raise InputError(
+                    f"X[{name!r}] must hold rows of {kind} {list(shape)} as at fit, "
+                    f"found {tensor.dtype} {list(tensor.shape[1:])}"
+                )
+            tensor = tensor.to(kind)
+        present[name] = torch.from_numpy(mask)
+        gone = torch.from_numpy(np.flatnonzero(~mask))
+        inputs[name] = tensor.index_fill(0, gone, 0) if len(gone) else tensor
+    bare = (~torch.stack(list(present.values())).any(0)).nonzero()
+    if len(bare):
+        raise InputError(f"X must give every row a modality, found none in row {int(bare[0])}")
+    return inputs, present
+
+
+@contextmanager
+def _progress(
+    epochs: int, whole: str, metric: str, show: bool
+) -> Iterator[Callable[[dict[str, Any]], None] | None]:
+    """What to call after each epoch to move a bar; None where there is nobody to see it."""
+    if show:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        console = Console(stderr=True)
+        # isatty, as FORCE_COLOR makes is_terminal true of a pipe.
+        if sys.stderr.isatty() or console.is_jupyter:
+            with Progress(console=console) as bar:
+                line = bar.add_task("training", total=epochs)
+
+                def advance(entry: dict[str, Any]) -> None:
+                    value = entry["validation"][whole][metric]
+                    bar.update(line, advance=1, description=f"validation {metric} {value:.3f}")
+
+                yield advance
+            return
+    yield None

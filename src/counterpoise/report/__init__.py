@@ -1,0 +1,15 @@
+"""What the records say: a summary, verdicts, a table for the terminal, a page for the browser."""
+
+from .findings import Finding, differences, verdicts
+from .page import write_report
+from .summary import summarise, text_table, write_summary
+
+__all__ = [
+    "Finding",
+    "differences",
+    "summarise",
+    "text_table",
+    "verdicts",
+    "write_report",
+    "write_summary",
+]

@@ -1,0 +1,235 @@
+"""Means and standard deviations over seeds, and the headline table made of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from counterpoise import records as records_
+from counterpoise import storage
+from counterpoise.records import Record
+from counterpoise.tasks import Classification, Regression
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLUMNS = ("data", "method", "split", "select", "present", "metric", "mean", "std", "n")
+REFERENCES = ("unimodal", "joint")  # what the other methods are compared with: first in tables
+SHARES = ("accuracy", "macro-f1")  # shown in %
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The metric that the tables of a data set show."""
+
+    name: str
+    greater_is_better: bool
+
+    @property
+    def share(self) -> bool:
+        return self.name in SHARES
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} in %" if self.share else self.name
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Mean and standard deviation over ``n`` seeds, and whether no method's mean is better."""
+
+    mean: float | None
+    std: float | None
+    n: int
+    share: bool
+    best: bool = False
+
+    @property
+    def middle(self) -> str:
+        return "not finite" if self.mean is None else f"{self._scale * self.mean:.{self._places}f}"
+
+    @property
+    def spread(self) -> str:
+        return "" if self.std is None else f"{self._scale * self.std:.{self._places}f}"
+
+    def __str__(self) -> str:
+        return f"{self.middle} ± {self.spread}" if self.spread else self.middle
+
+    @property
+    def _scale(self) -> int:
+        return 100 if self.share else 1
+
+    @property
+    def _places(self) -> int:
+        return 1 if self.share else places(self.mean or 0.0)
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The primary metric of every method (rows) for every subset (columns), on test.
+
+    Attributes:
+        data: name of the data set.
+        metric: which metric.
+        columns: subsets as records write them, all modalities first.
+        rows: method -> a cell for each column, None where it was not measured.
+    """
+
+    data: str
+    metric: Metric
+    columns: list[str]
+    rows: dict[str, list[Cell | None]]
+
+
+def summarise(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """Mean and standard deviation over the seeds of the finished runs, in a row for each number.
+
+    Rows have the keys ``data, method, split, select, present, metric, mean, std, n``. ``std`` has
+    ``n - 1`` in the denominator and is None for one seed. Where a seed's value is not finite, mean
+    and ``std`` are None too: leaving that seed out would flatter the method. Values after each
+    epoch (``select`` is ``"epoch"``) are left out.
+    """
+    records = list(records)
+    finished = records_.done(records)
+    groups: dict[tuple[str, ...], dict[int, float | None]] = {}
+    for record in records:
+        if (
+            records_.run_of(record) in finished
+            and record["select"] != "epoch"
+            and record["metric"] != "done"
+        ):
+            key = tuple(record[name] for name in COLUMNS[:6])
+            groups.setdefault(key, {})[record["seed"]] = record["value"]
+    return [
+        dict(zip(COLUMNS, (*key, *_moments(list(values.values())), len(values)), strict=True))
+        for key, values in groups.items()
+    ]
+
+
+def write_summary(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the rows of :func:`summarise` as CSV, atomically; None becomes an empty field."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    storage.write(path, text.getvalue().encode())
+
+
+def text_table(records: Iterable[Record]) -> Table:
+    """The headline table for the terminal: test, last epoch, mean ± standard deviation."""
+    from rich.table import Table
+    from rich.text import Text
+
+    records = list(records)
+    rows = summarise(records)
+    tables = [headline(rows, data, metric_of(records, data)) for data in names(rows, "data")]
+    columns = list(dict.fromkeys(column for table in tables for column in table.columns))
+    labels = " | ".join(dict.fromkeys(table.metric.label for table in tables))
+    title = f"Test {labels}, last epoch" if tables else "No run has finished yet"
+    table = Table(title=title, min_width=len(title))
+    if len(tables) > 1:
+        table.add_column("data")
+    table.add_column("method", no_wrap=True)
+    for column in columns:
+        table.add_column(Text(spaced(column)), justify="right")
+    for found in tables:
+        for method, cells in found.rows.items():
+            of = dict(zip(found.columns, cells, strict=True))
+            start = [Text(found.data)] if len(tables) > 1 else []
+            shown = [
+                Text(str(cell or "-"), style="bold" if cell and cell.best else "")
+                for cell in map(of.get, columns)
+            ]
+            # Text, not str: a method's name in brackets is no markup.
+            table.add_row(*start, Text(method), *shown)
+        table.add_section()
+    return table
+
+
+def headline(
+    rows: Iterable[Mapping[str, Any]], data: str, metric: Metric, select: str = "last"
+) -> Headline:
+    """The headline table of one data set from the rows of :func:`summarise`."""
+    here = [
+        row
+        for row in rows
+        if (row["data"], row["split"], row["select"], row["metric"])
+        == (data, "test", select, metric.name)
+    ]
+    columns = ordered(row["present"] for row in here)
+    cells = {
+        (row["method"], row["present"]): Cell(row["mean"], row["std"], row["n"], metric.share)
+        for row in here
+    }
+    methods = references_first(row["method"] for row in here)
+    if len(methods) > 1:
+        for column in columns:
+            _mark_best(cells, [(m, column) for m in methods if (m, column) in cells], metric)
+    return Headline(
+        data, metric, columns, {m: [cells.get((m, column)) for column in columns] for m in methods}
+    )
+
+
+def metric_of(records: Iterable[Record], data: str, samples: Iterable[Record] = ()) -> Metric:
+    """The primary metric of a data set: as its samples say, or else by the metrics measured."""
+    for sample in samples:
+        if sample["data"] == data:
+            return Metric(sample["task"]["metric"], bool(sample["task"]["greater_is_better"]))
+    measured = names((r for r in records if r["data"] == data and r["select"] != "run"), "metric")
+    for task in (Classification, Regression):
+        if task.primary in measured:
+            return Metric(task.primary, task.greater_is_better)
+    return Metric(measured[0] if measured else Classification.primary, True)
+
+
+def names(rows: Iterable[Mapping[str, Any]], key: str) -> list[str]:
+    """The values of a key, each once, in the order of their first appearance."""
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def references_first(methods: Iterable[str]) -> list[str]:
+    """Each method once: the references, then the others as they appear."""
+    found = list(dict.fromkeys(methods))
+    return [m for m in REFERENCES if m in found] + [m for m in found if m not in REFERENCES]
+
+
+def ordered(subsets: Iterable[str]) -> list[str]:
+    """Each subset once: the whole first, then smaller ones, by name."""
+    return sorted(set(subsets), key=lambda present: (-present.count("+"), present))
+
+
+def spaced(present: str) -> str:
+    """A subset with room to break the line: ``a+b`` becomes ``a + b``."""
+    return present.replace("+", " + ")
+
+
+def places(*values: float) -> int:
+    """How many decimals show the largest of these with three digits."""
+    largest = max(map(abs, values))
+    return min(9, max(0, 2 - math.floor(math.log10(largest)))) if largest > 0 else 2
+
+
+def _moments(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return None, None
+    return statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None
+
+
+def _mark_best(
+    cells: dict[tuple[str, str], Cell], column: Sequence[tuple[str, str]], metric: Metric
+) -> None:
+    known = {key: mean for key in column if (mean := cells[key].mean) is not None}
+    if not known:
+        return
+    top = max(known, key=lambda key: known[key] if metric.greater_is_better else -known[key])
+    for key in known:
+        cell = cells[key]
+        if cell.middle == cells[top].middle:  # what reads the same is equally good
+            cells[key] = Cell(cell.mean, cell.std, cell.n, cell.share, best=True)

@@ -1,0 +1,123 @@
+"""Every subset of the modalities, each sample encoded once."""
+
+import pytest
+import torch
+from toy import Calls, same, toy_data, toy_model, weights
+
+from counterpoise import METHODS, InputError, build_method, evaluate, fit
+from counterpoise.evaluation import present_name, subsets
+
+
+def trained(data, method="joint"):
+    return fit(toy_model(data, method), data, method, epochs=2, lr=0.05).model
+
+
+def test_subsets_are_all_and_the_whole_first():
+    found = subsets("abc")
+    assert found[0] == ("a", "b", "c")
+    assert len(found) == len(set(found)) == 7
+    assert [len(s) for s in found] == [3, 2, 2, 2, 1, 1, 1]
+    assert present_name(("b", "a")) == "a+b"
+
+
+def test_each_modality_is_encoded_once_a_batch_for_all_subsets():
+    data = toy_data(3, missing=0.3)
+    model = toy_model(data)
+    calls = {m: Calls(model.encoders[m]) for m in data.modalities}
+    evaluate(model, data, batch_size=10)
+    for name, call in calls.items():
+        assert len(call) == 3  # 24 samples
+        assert sum(call.rows) == int(data.test.present[name].sum())
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_a_subset_is_a_plain_prediction_with_those_modalities_only(method, missing):
+    data = toy_data(3, missing=missing)
+    model = trained(data, method)
+    found = evaluate(model, data, method)
+    whole = data.test[torch.arange(len(data.test))]
+    assert set(found.metrics) == set(subsets("abc"))
+    for subset in subsets("abc"):
+        batch = whole.only(*subset)
+        has = batch.counts() > 0
+        with torch.no_grad():
+            wanted = build_method(method).predict(model, batch)[has]
+        torch.testing.assert_close(found.logits[subset], wanted, rtol=1e-5, atol=1e-6)
+        assert torch.equal(found.rows[subset], has.nonzero().squeeze(1))
+        metrics = data.task.metrics(wanted, whole.target[has])
+        assert found.metrics[subset] == pytest.approx(metrics, rel=1e-5)
+
+
+def test_samples_that_lack_all_of_a_subset_are_left_out():
+    data = toy_data(2, missing=0.4)
+    found = evaluate(toy_model(data), data)
+    mask = data.test.present["b"]
+    assert 0 < int(mask.sum()) < len(mask)
+    assert len(found.logits["b",]) == int(mask.sum())
+    outcome = found.outcome("b")
+    assert torch.equal(outcome.isnan(), ~mask)
+    accuracy = found.metrics["b",]["accuracy"]
+    assert float(outcome[mask].mean()) == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_predictions_do_not_depend_on_the_batch_size(method, batch_size):
+    data = toy_data(2, missing=0.4)
+    model = trained(data, method)
+    whole = evaluate(model, data, method)
+    found = evaluate(model, data, method, batch_size=batch_size)
+    for subset, logits in whole.logits.items():
+        torch.testing.assert_close(found.logits[subset], logits, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluation_leaves_model_and_random_state_as_they_were(training):
+    data = toy_data(2, sequences=True)
+    model = toy_model(data).train(training)
+    before, state = weights(model), torch.get_rng_state()
+    evaluate(model, data)
+    assert same(before, weights(model))
+    assert model.training is training
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_model_in_training_mode_is_evaluated_in_evaluation_mode():
+    data = toy_data(2, sequences=True)
+    model = toy_model(data)
+    wanted = evaluate(model.eval(), data)
+    assert evaluate(model.train(), data).metrics == wanted.metrics
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_modality_that_no_sample_has_gets_no_metrics(method):
+    data = toy_data(2)
+    data.test.present["b"].fill_(False)
+    found = evaluate(toy_model(data, method), data, method)
+    assert set(found.metrics) == {("a", "b"), ("a",)}
+    assert bool(found.outcome("b").isnan().all())
+
+
+def test_regression_is_evaluated_too():
+    data = toy_data(regression=True)
+    found = evaluate(toy_model(data), data)
+    error = (found.logits["a", "b"][:, 0] - data.test.target).abs()
+    torch.testing.assert_close(found.outcome("a", "b"), error)
+    assert found.metrics["a", "b"]["mae"] == pytest.approx(float(error.mean()))
+
+
+def test_the_table_has_a_line_for_each_subset():
+    lines = str(evaluate(toy_model(toy_data(3)), toy_data(3))).splitlines()
+    assert len(lines) == 8
+    assert lines[0].split() == ["accuracy", "macro-f1", "nll"]
+    assert lines[1].startswith("a+b+c ")
+
+
+def test_errors():
+    data = toy_data()
+    found = evaluate(toy_model(data), data)
+    with pytest.raises(InputError, match=r"names must be modalities of \['a', 'b'\], found"):
+        found.outcome("x")
+    with pytest.raises(InputError, match="unknown value for split 'tset'; did you mean 'test'"):
+        evaluate(toy_model(data), data, split="tset")

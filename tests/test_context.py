@@ -1,0 +1,193 @@
+"""The context: means over the batch, one place where weights move, keyed draws."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+from toy import (
+    Calls,
+    gradients,
+    linear_encoders,
+    same,
+    toy_batch,
+    toy_context,
+    toy_data,
+    toy_model,
+    weights,
+)
+
+from counterpoise import Concat, Context, MultimodalModel, fit, ranks
+
+NONE = torch.zeros(16, dtype=torch.bool)
+HALF = torch.arange(16) % 2 == 0
+VALUES = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
+
+
+def moved(ctx):
+    """Train one step on the first batch."""
+    ctx.loss(ctx.model(toy_batch_of(ctx)).logits, toy_batch_of(ctx)).backward()
+    ctx.update()
+
+
+def toy_batch_of(ctx):
+    return ctx.loaders["train"].samples[torch.arange(16)]
+
+
+def test_mean_is_over_the_samples_that_the_mask_keeps():
+    ctx = toy_context()
+    torch.testing.assert_close(ctx.mean(VALUES), VALUES.mean(0))
+    torch.testing.assert_close(ctx.mean(VALUES, HALF), VALUES[HALF].mean(0))
+    torch.testing.assert_close(ctx.mean(VALUES[:, 0], HALF), VALUES[HALF, 0].mean())
+    assert torch.equal(ctx.mean(VALUES, ~NONE), ctx.mean(VALUES))
+
+
+def test_mean_over_nothing_is_zero_with_zero_gradients():
+    values = VALUES.clone().requires_grad_()
+    mean = toy_context().mean(values, NONE)
+    assert torch.equal(mean, torch.zeros(3))
+    mean.sum().backward()
+    assert torch.equal(values.grad, torch.zeros(16, 3))
+
+
+def test_loss_is_the_mean_cross_entropy_of_the_kept():
+    data = toy_data()
+    ctx, batch = toy_context(data), toy_batch(data)
+    torch.testing.assert_close(ctx.loss(VALUES, batch), F.cross_entropy(VALUES, batch.target))
+    torch.testing.assert_close(
+        ctx.loss(VALUES, batch, HALF), F.cross_entropy(VALUES[HALF], batch.target[HALF])
+    )
+    assert float(ctx.loss(VALUES, batch, NONE)) == 0
+
+
+def test_stat_is_a_detached_mean():
+    values = VALUES.clone().requires_grad_()
+    stat = toy_context().stat(values, HALF)
+    assert not stat.requires_grad
+    torch.testing.assert_close(stat, VALUES[HALF].mean(0))
+    assert torch.equal(toy_context().stat(values, NONE), torch.zeros(3))
+
+
+@pytest.mark.parametrize("mask", [HALF, NONE, torch.arange(16) < 3, None])
+def test_means_of_the_ranks_average_to_the_global_mean(monkeypatch, mask):
+    """Two ranks with unequal shares: mean of their means (as gradients are averaged) is global."""
+    ctx, shares = toy_context(), (slice(0, 5), slice(5, 16))
+    wanted = ctx.mean(VALUES, mask)
+    masks = [None if mask is None else mask[s] for s in shares]
+    counts = [
+        s.stop - s.start if m is None else int(m.sum()) for s, m in zip(shares, masks, strict=True)
+    ]
+    monkeypatch.setattr(ranks, "world", lambda: 2)
+    monkeypatch.setattr(ranks, "all_sum", lambda _: torch.tensor(float(sum(counts))))
+    found = [ctx.mean(VALUES[s], m) for s, m in zip(shares, masks, strict=True)]
+    torch.testing.assert_close((found[0] + found[1]) / 2, wanted)
+
+
+def test_any():
+    ctx = toy_context()
+    assert ctx.any(HALF) is True
+    assert ctx.any(NONE) is False
+
+
+def test_update_clears_gradients_to_none():
+    ctx = toy_context()
+    moved(ctx)
+    assert all(g is None for g in gradients(ctx.model).values())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_a_modality_that_took_no_part_stays_to_the_bit(optimizer):
+    """Momentum and decay would move it, had its gradients been zeros."""
+    data = toy_data()
+    ctx = toy_context(data, optimizer=optimizer, lr=0.01, weight_decay=0.1)
+    moved(ctx)
+    before = weights(ctx.model.encoders["b"])
+    batch = toy_batch(data).only("a")
+    ctx.loss(ctx.model(batch).logits, batch).backward()
+    ctx.update()
+    assert same(before, weights(ctx.model.encoders["b"]))
+
+
+@pytest.mark.parametrize("max_norm", [0.01, None])
+def test_update_clips_the_global_norm(max_norm):
+    ctx = toy_context(max_norm=max_norm, momentum=0.0, weight_decay=0.0, lr=1.0)
+    before = weights(ctx.model)
+    moved(ctx)
+    after = weights(ctx.model)
+    norm = torch.stack([(after[k] - before[k]).square().sum() for k in after]).sum().sqrt()
+    assert float(norm) > 0.05 if max_norm is None else float(norm) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_norm_below_the_limit_is_left_alone():
+    free, clipped = toy_context(), toy_context(max_norm=1e6)
+    moved(free)
+    moved(clipped)
+    assert same(weights(free.model), weights(clipped.model))
+
+
+def test_features_are_those_of_evaluation_in_the_splits_order():
+    data = toy_data(missing=0.3)
+    encoders = linear_encoders(data, norm=True)
+    ctx = toy_context(data, MultimodalModel(encoders, Concat({"a": 6, "b": 6}, 3)))
+    before = weights(ctx.model)
+    for split in ("train", "validation"):
+        samples = data.splits[split]
+        found = ctx.features(split)
+        assert ctx.model.training
+        assert same(before, weights(ctx.model))
+        for name, (features, target) in found.items():
+            mask = samples.present[name]
+            assert torch.equal(target, samples.target[mask])
+            with torch.no_grad():
+                wanted = encoders[name].eval()(samples.inputs[name][mask])
+            ctx.model.train()
+            torch.testing.assert_close(features, wanted)
+            assert not features.requires_grad
+
+
+def test_features_encode_each_present_row_once():
+    data = toy_data(missing=0.3)
+    ctx = toy_context(data)
+    calls = Calls(ctx.model.encoders["b"])
+    ctx.features("train")
+    assert sum(calls.rows) == int(data.train.present["b"].sum())
+
+
+def test_draws_are_keyed_by_seed_epoch_sample_and_salt():
+    ctx, index = toy_context(), torch.arange(500)
+    draws = ctx.uniform(index, "x")
+    assert torch.equal(ctx.uniform(index.flip(0), "x").flip(0), draws)
+    assert torch.equal(toy_context().uniform(index, "x"), draws)
+    torch.rand(3)
+    assert torch.equal(ctx.uniform(index, "x"), draws)
+    others = [ctx.uniform(index, "y"), toy_context(seed=1).uniform(index, "x")]
+    ctx.epoch = 1
+    others.append(ctx.uniform(index, "x"))
+    for other in others:
+        assert int((other == draws).sum()) == 0
+
+
+def test_a_method_never_meets_test_data(monkeypatch):
+    data = toy_data()
+    model = toy_model(data)
+    seen, real = [], Context.__init__
+
+    def spy(self, model, optimizer, task, loaders, **options):
+        seen.append(set(loaders))
+        real(self, model, optimizer, task, loaders, **options)
+
+    monkeypatch.setattr(Context, "__init__", spy)
+    fit(model, data, epochs=1)
+    assert seen == [{"train", "validation"}]
+
+
+def test_weights_do_not_depend_on_test_data():
+    data, other = toy_data(), toy_data()
+    other.test.inputs["a"].fill_(torch.nan)
+    other.test.target.fill_(0)
+    runs = [fit(toy_model(data), d, "diagnose-relearn", epochs=3) for d in (data, other)]
+    assert same(weights(runs[0].model), weights(runs[1].model))
+
+
+def test_parameters_and_batches():
+    ctx = toy_context()
+    assert {id(p) for p in ctx.parameters()} == {id(p) for p in ctx.model.parameters()}
+    assert ctx.batches == 5
