@@ -424,7 +424,9 @@ def test_select_says_which_epoch_predicts(toy: tuple[X, NDArray[Any]]) -> None:
     arrays, y = toy
     validation = (arrays, np.roll(y, 1))  # labels are wrong, so the longer, the worse
     best, last = (
-        MultimodalClassifier(epochs=8, width=16, select=which).fit(arrays, y, validation=validation)
+        MultimodalClassifier("mla", epochs=8, width=16, select=which).fit(
+            arrays, y, validation=validation
+        )
         for which in ("best", "last")
     )
     history = best.run_.history
@@ -433,6 +435,9 @@ def test_select_says_which_epoch_predicts(toy: tuple[X, NDArray[Any]]) -> None:
     assert best.score(*validation) == pytest.approx(max(values))
     assert max(values) > values[-1]
     assert last.score(*validation) == pytest.approx(values[-1])
+    projector = best.method_.projector_matrix  # a method's state belongs to its epoch, too
+    assert torch.equal(projector, best.run_.best_weights[1]["projector_matrix"])
+    assert not torch.equal(projector, last.method_.projector_matrix)
     # Each run still holds its last epoch, as it says.
     for one, other in zip(best.run_.model.parameters(), last.model_.parameters(), strict=True):
         assert torch.equal(one, other)

@@ -57,6 +57,13 @@ class Batch:
         present = {m: mask if m in names else nothing for m, mask in self.present.items()}
         return replace(self, present=present)
 
+    def among(self, names: tuple[str, ...]) -> Batch:
+        """The same samples with just the modalities ``names``; unknown ones are absent."""
+        if self.modalities == names:
+            return self
+        nothing = torch.zeros(len(self), dtype=torch.bool)
+        return replace(self, present={name: self.present.get(name, nothing) for name in names})
+
     def counts(self) -> Tensor:
         """int64 [B]: how many modalities each sample has."""
         return torch.stack(list(self.present.values())).sum(0)

@@ -85,16 +85,17 @@ def feature_width(encoder: nn.Module, data: ArrayData, name: str) -> int:
     """The width ``D`` of an encoder's features [B, D], by trying it on one sample."""
     training = encoder.training
     encoder.eval()
-    with torch.no_grad():
-        sample = data.train[torch.zeros(1, dtype=torch.int64)].inputs[name]
-        try:
+    sample = data.train[torch.zeros(1, dtype=torch.int64)].inputs[name]
+    try:
+        with torch.no_grad():
             features = encoder(sample)
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise InputError(
-                f"the encoder of {name!r} does not take samples of shape "
-                f"{list(data.shapes[name])}: {str(error).splitlines()[0]}"
-            ) from None
-    encoder.train(training)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise InputError(
+            f"the encoder of {name!r} does not take samples of shape "
+            f"{list(data.shapes[name])}: {str(error).splitlines()[0]}"
+        ) from None
+    finally:
+        encoder.train(training)
     if not isinstance(features, torch.Tensor) or features.dim() != 2:
         found = list(features.shape) if isinstance(features, torch.Tensor) else type(features)
         raise InputError(f"the encoder of {name!r} must give features [B, D], found {found}")

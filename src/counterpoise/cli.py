@@ -263,7 +263,7 @@ def _methods(options: argparse.Namespace) -> None:
 def _data(options: argparse.Namespace) -> None:
     from .data import DATASETS
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, entry in DATASETS.items():
         try:
             entry.check(options.data_dir)

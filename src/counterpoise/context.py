@@ -66,8 +66,8 @@ class Context:
         """
         count = len(values) if mask is None else int(mask.sum())
         if count < len(values) and mask is not None:
-            rows = mask.to(values.device, values.dtype, non_blocking=True)
-            values = values * rows.view(-1, *[1] * (values.dim() - 1))
+            rows = mask.to(values.device, non_blocking=True).view(-1, *[1] * (values.dim() - 1))
+            values = torch.where(rows, values, torch.zeros_like(values))
         if (world := ranks.world()) == 1:
             return values.sum(0) / max(count, 1)
         total = ranks.all_sum(torch.tensor(float(count), device=values.device))

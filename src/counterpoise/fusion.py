@@ -38,6 +38,9 @@ class Fusion(nn.Module, ABC):
         check_choice("unimodal", unimodal, UNIMODAL)
         if not widths:
             raise InputError("widths must name at least one modality")
+        for name in widths:
+            if not name or "." in name or hasattr(nn.ModuleDict(), name):
+                raise InputError(f"a modality cannot be called {name!r}; choose another name")
         self.widths, self.outputs, self.policy = dict(widths), outputs, unimodal
         if unimodal == "aux":
             self.aux = nn.ModuleDict({m: nn.Linear(w, outputs) for m, w in self.widths.items()})
@@ -172,8 +175,12 @@ class Shared(_Additive):
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Output:
         if self.maps:
-            features = {m: self.maps[m](z) for m, z in features.items()}
+            features = {m: self._map(m, z, present[m]) for m, z in features.items()}
         return super().forward(features, present)
+
+    def _map(self, name: str, features: Tensor, mask: Tensor) -> Tensor:
+        mapped = cast(Tensor, self.maps[name](features))
+        return mapped if bool(mask.all()) else mapped * weights(mask, mapped)
 
     def share(self, name: str, features: Mapping[str, Tensor], counts: Tensor) -> Tensor:
         return cast(Tensor, self.head(features[name]))

@@ -84,7 +84,8 @@ class Loader:
         for rows in torch.split(self.order(number), self.batch_size):
             yield self.samples[rows[rank::world]].to(self.device)
 
-    def whole(self) -> Iterator[Batch]:
-        """Every sample once, in the split's order, the same on every rank."""
-        for rows in torch.split(torch.arange(len(self.samples)), self.batch_size):
+    def whole(self, shuffled: int | None = None) -> Iterator[Batch]:
+        """Every sample once, the same on every rank; in the split's order, or an epoch's."""
+        order = torch.arange(len(self.samples)) if shuffled is None else self.order(shuffled)
+        for rows in torch.split(order, self.batch_size):
             yield self.samples[rows].to(self.device)

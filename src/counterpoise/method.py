@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .batch import Batch, Output
 from .context import Context
 from .errors import InputError
-from .fusion import Fusion
+from .fusion import UNIMODAL, Fusion
 from .model import MultimodalModel
 from .tasks import Classification, Regression, Task
 
@@ -27,6 +27,7 @@ class Method(nn.Module):
         paper: where it comes from.
         fusions: the fusions whose heads it can train; the first is the default.
         unimodal: the policy of unimodal logits that a default model gets (:class:`Fusion`).
+        policies: the policies that it can train and predict with.
         tasks: what it has a meaning for.
     """
 
@@ -35,6 +36,7 @@ class Method(nn.Module):
     paper: ClassVar[str] = ""
     fusions: ClassVar[tuple[type[Fusion], ...]] = (Fusion,)
     unimodal: ClassVar[str] = "slice"
+    policies: ClassVar[tuple[str, ...]] = UNIMODAL
     tasks: ClassVar[tuple[type[Task], ...]] = (Classification, Regression)
 
     @classmethod
@@ -67,6 +69,11 @@ class Method(nn.Module):
             known = " or ".join(fusion.__name__ for fusion in self.fusions)
             raise InputError(
                 f"method {label!r} trains a {known} fusion, found {type(model.fusion).__name__}"
+            )
+        if model.fusion.policy not in self.policies:
+            raise InputError(
+                f"method {label!r} needs a fusion with unimodal={' or '.join(self.policies)}, "
+                f"found {model.fusion.policy}"
             )
         if not isinstance(task, self.tasks):
             known = " or ".join(kind.__name__.lower() for kind in self.tasks)

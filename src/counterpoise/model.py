@@ -41,9 +41,6 @@ class MultimodalModel(nn.Module):
                 "encoders and fusion must name the same modalities in the same order, found "
                 f"{list(encoders)} and {list(fusion.widths)}"
             )
-        for name in encoders:
-            if not name or "." in name or hasattr(nn.ModuleDict, name):
-                raise InputError(f"a modality cannot be called {name!r}; choose another name")
         self.encoders = nn.ModuleDict(dict(encoders))
         self.fusion = fusion
         self.precision = precision
@@ -57,7 +54,8 @@ class MultimodalModel(nn.Module):
         return next(self.parameters()).device
 
     def forward(self, batch: Batch) -> Output:
-        """Encode the present modalities and fuse them."""
+        """Encode the present modalities and fuse them; those the batch does not know are absent."""
+        batch = batch.among(self.modalities)
         return self.fuse(self.encode(batch), batch.present)
 
     def fuse(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Output:
@@ -66,6 +64,7 @@ class MultimodalModel(nn.Module):
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """Modality -> features [B, D] in float32, zero rows where it is absent."""
+        batch = batch.among(self.modalities)
         return {name: self._encode(name, batch) for name in self.encoders}
 
     def own_parameters(self, name: str) -> list[nn.Parameter]:

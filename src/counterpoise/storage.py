@@ -64,6 +64,8 @@ def read_state(path: Path) -> dict[str, Any]:
     """Read what :func:`write_state` wrote, without running anything in it (``weights_only``)."""
     try:
         return cast("dict[str, Any]", torch.load(path, map_location="cpu", weights_only=True))
+    except FileNotFoundError:
+        raise InputError(f"{path} is not there") from None
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(

@@ -20,7 +20,7 @@ def test_losses_are_means_over_the_present(policy, missing, weight):
     torch.testing.assert_close(losses["fused"], F.cross_entropy(out.logits, batch.target))
     for name, mask in batch.present.items():
         wanted = F.cross_entropy(out.unimodal[name][mask], batch.target[mask])
-        torch.testing.assert_close(losses[name], weight * wanted)
+        torch.testing.assert_close(losses[f"{name} alone"], weight * wanted)
 
 
 def test_the_default_is_an_extra_head_for_each_modality():
@@ -46,7 +46,7 @@ def test_a_modality_that_no_sample_has_gets_no_loss_and_stays():
     ctx = toy_context(data, method=method, weight_decay=0.1)
     method.step(toy_batch(data), ctx)
     before = [p.clone() for p in ctx.model.own_parameters("b")]
-    assert list(method.step(toy_batch(data).only("a"), ctx)) == ["fused", "a"]
+    assert list(method.step(toy_batch(data).only("a"), ctx)) == ["fused", "a alone"]
     after = ctx.model.own_parameters("b")
     assert all(torch.equal(p, q) for p, q in zip(before, after, strict=True))
 

@@ -11,7 +11,7 @@ from counterpoise.errors import InputError, unknown
 from .arrays import ArrayData, Split
 from .av_mnist import av_mnist
 from .digits import digits
-from .find import NEEDS
+from .find import NEEDS, find
 from .utd_mhad import utd_mhad
 
 __all__ = ["DATASETS", "ArrayData", "DataSet", "Split", "load"]
@@ -29,6 +29,7 @@ class DataSet:
         read: data folder (None: look it up) and modalities -> the data.
         needs: what to put where before loading; empty where nothing is needed.
         licence: the terms of its parts.
+        folders: what must be there before loading, below the data folder.
     """
 
     name: str
@@ -38,6 +39,12 @@ class DataSet:
     read: Callable[[str | Path | None, tuple[str, ...]], ArrayData]
     needs: str
     licence: str
+    folders: tuple[str, ...] = ()
+
+    def check(self, data_dir: str | Path | None = None) -> None:
+        """Raise :class:`InputError` if it is not there; the message says what to put where."""
+        for folder in self.folders:
+            find(self.name, folder, data_dir)
 
     def load(
         self, data_dir: str | Path | None = None, modalities: Sequence[str] | None = None
@@ -74,6 +81,7 @@ DATASETS: dict[str, DataSet] = {
         read=lambda data_dir, modalities: av_mnist(data_dir).select(*modalities),
         needs=NEEDS["av-mnist"],
         licence="MNIST CC BY-SA 3.0; Free Spoken Digit Dataset CC BY-SA 4.0",
+        folders=("mnist", "fsdd/recordings"),
     ),
     "utd-mhad": DataSet(
         name="utd-mhad",
@@ -83,6 +91,7 @@ DATASETS: dict[str, DataSet] = {
         read=utd_mhad,
         needs=NEEDS["utd-mhad"],
         licence="free for research (Chen, Jafari and Kehtarnavaz, ICIP 2015)",
+        folders=("utd_mhad/Skeleton", "utd_mhad/Inertial"),
     ),
 }
 

@@ -42,7 +42,7 @@ def av_mnist(data_dir: str | Path | None = None, seed: int = 0) -> ArrayData:
     * ``audio`` [40, 48]: log-mel power (40 filters from 60 Hz to 4 kHz, 48 frames of 25 ms every
       16 ms, padded or cropped) of the recording with babble behind it: the sum of four other
       recordings of the same split, of any digit and speaker, each at the same level and repeated
-      to the full length, the sum 10 dB below the recording.
+      to the full length, the sum 10 dB below the recording; the whole brought to a peak of 1.
 
     Both are standardised by one mean and one standard deviation over the training pairs.
 

@@ -62,7 +62,8 @@ def add_babble(wave: Wave, others: Sequence[Wave], decibels: float, length: int)
 
     Each of ``others`` is brought to the same level and repeated to ``length``, so that the babble
     goes on where ``wave`` is over; the sum lies ``decibels`` below ``wave``. Levels are root mean
-    squares, that of ``wave`` over its own length.
+    squares, that of ``wave`` over its own length. The whole is brought to a peak of 1, since
+    recordings differ in loudness.
     """
     babble = np.zeros(length)
     for other in others:
@@ -72,4 +73,5 @@ def add_babble(wave: Wave, others: Sequence[Wave], decibels: float, length: int)
     if loudness > 0:
         babble *= level(wave) / loudness * 10.0 ** (-decibels / 20.0)
     mixed: Wave = fit(wave, length) + babble
-    return mixed
+    peak = float(np.abs(mixed).max())
+    return mixed / peak if peak > 0 else mixed

@@ -64,8 +64,8 @@ def utd_mhad(
     training subjects, every channel has mean 0 and every unit of measure (metres, g, degrees per
     second) variance 1.
 
-    * ``skeleton`` [60, 64]: x, y and z of 20 joints in metres from the hip centre in the first
-      frame, resampled linearly to 64 steps.
+    * ``skeleton`` [60, 64]: x, y and z of 20 joints in metres from the hip centre, without their
+      mean over the sequence, resampled linearly to 64 steps.
     * ``inertial`` [6, 64]: acceleration (g) and rotation (degrees per second), resampled likewise.
     * ``depth`` [16, 60, 80]: 16 frames evenly spaced over the sequence. The person is 1 at their
       mean distance in the sequence, 0 from 0.5 m behind it and 2 from 0.5 m before; the background,

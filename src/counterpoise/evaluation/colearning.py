@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,9 +60,10 @@ def paired_interval(
     """
     from scipy.stats import bootstrap
 
-    if len(differences) < 2 or np.ptp(differences) == 0:
-        mean = float(np.mean(differences))
-        return mean, mean
+    if len(differences) < 2:
+        return -math.inf, math.inf  # nothing is known of the spread
+    if np.ptp(differences) == 0:
+        return float(differences[0]), float(differences[0])
     found = bootstrap(
         (differences,),
         np.mean,
@@ -91,10 +93,8 @@ def judge(
     first, second = first[both].double(), second[both].double()
     low, high = paired_interval((first - second).numpy())
     sign = 1 if task.greater_is_better else -1
-    if low <= 0 <= high:
-        verdict = "undecided"
-    else:
-        verdict = "positive" if sign * (low + high) > 0 else "negative"
+    direction = "positive" if sign * low > 0 else "negative"
+    verdict = direction if low > 0 or high < 0 else "undecided"
     return Verdict(modality, float(first.mean()), float(second.mean()), low, high, verdict)
 
 

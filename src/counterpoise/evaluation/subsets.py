@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from counterpoise.data.arrays import ArrayData
-from counterpoise.errors import InputError, check_choice
+from counterpoise.errors import InputError, check_choice, unknown
 from counterpoise.loader import Loader
 from counterpoise.method import Method
 from counterpoise.methods import build_method
@@ -90,29 +90,33 @@ def evaluate(
 
     Args:
         model: any weights; its training mode is left as it was.
-        data: its ``split`` is read.
+        data: its ``split`` is read; it may lack modalities of the model.
         method: how predictions are made from a model (``method.predict``).
         split: ``"train"``, ``"validation"`` or ``"test"``.
         batch_size: samples at a time; predictions do not depend on it.
     """
     check_choice("split", split, data.splits)
     method = build_method(method)
+    for name in data.modalities:
+        if name not in model.modalities:
+            raise unknown("modality of the model", name, model.modalities)
     samples = data.splits[split]
     logits: dict[Subset, list[Tensor]] = {s: [] for s in subsets(data.modalities)}
     rows: dict[Subset, list[Tensor]] = {s: [] for s in logits}
-    training = model.training
+    training = model.training, method.training
     model.eval()
     method.eval()
     with torch.no_grad():
         for batch in Loader(samples, batch_size, device=model.device).whole():
-            known = replace(batch, features=model.encode(batch))
+            known = replace(batch.among(model.modalities), features=model.encode(batch))
             for subset in logits:
                 some = known.only(*subset)
                 has = some.counts() > 0
                 found = method.predict(model, some).cpu()
                 logits[subset].append(found[has])
                 rows[subset].append(batch.index[has])
-    model.train(training)
+    model.train(training[0])
+    method.train(training[1])
     joined = {s: torch.cat(parts) for s, parts in logits.items()}
     where = {s: torch.cat(parts) for s, parts in rows.items()}
     target = samples.target.cpu()

@@ -19,7 +19,8 @@ from counterpoise.tasks import Classification
 class DiagnoseRelearn(Method):
     """Joint training that now and then pulls each encoder back to its start (D&R).
 
-    After an epoch whose number ``every`` divides (never the first), for each modality: the purity
+    After an epoch whose number ``every`` divides (never the first, nor the last, after which
+    nothing would be learnt again), for each modality: the purity
     of k-means clusters of its features on train and on validation, gap ``g = |P_train - P_val|``,
     ``a = tanh(strength * g)``, and ``theta := a theta_0 + (1 - a) theta`` for the whole encoder.
     The head is left alone. A modality with fewer than 5 samples per class in a split is skipped.
@@ -76,9 +77,11 @@ class DiagnoseRelearn(Method):
 
     def epoch_end(self, ctx: Context) -> None:
         every = self.every or max(1, round(ctx.epochs * 20 / 90))
-        if ctx.epoch == 0 or ctx.epoch % every or int(self.done) >= self.times:
+        if ctx.epoch in (0, ctx.epochs - 1) or ctx.epoch % every or int(self.done) >= self.times:
             return
         self.done += 1
+        self.purities.fill_(torch.nan)
+        self.pulls.zero_()
         train, validation = ctx.features("train"), ctx.features("validation")
         for k, name in enumerate(ctx.model.modalities):
             if min(len(train[name][1]), len(validation[name][1])) < 5 * ctx.task.outputs:
@@ -109,8 +112,8 @@ class DiagnoseRelearn(Method):
             if self.moments == "reset":
                 ctx.optimizer.state.pop(parameter, None)
             elif self.moments == "scale":
-                for value in state.values():
-                    if isinstance(value, Tensor) and value.shape == parameter.shape:
+                for key, value in state.items():
+                    if key != "step" and isinstance(value, Tensor):
                         value.mul_(1 - pull)
         if self.batch_norm == "recompute":
             recompute_batch_norm(name, ctx)
@@ -132,7 +135,8 @@ def recompute_batch_norm(name: str, ctx: Context) -> None:
     training = ctx.model.training
     ctx.model.train()
     with torch.no_grad():
-        for batch in ctx.loaders["train"].whole():
+        # Shuffled: in data ordered by class, a batch would be of one class and vary too little.
+        for batch in ctx.loaders["train"].whole(shuffled=ctx.epoch):
             ctx.model.encode(batch.only(name))
     ctx.model.train(training)
     for layer, momentum in zip(layers, momenta, strict=True):

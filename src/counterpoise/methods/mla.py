@@ -48,6 +48,7 @@ class MLA(Method):
     summary = "alternate between modalities through one shared head (MLA)"
     paper = "Zhang, Yoon, Bansal, Yao: Alternating Unimodal Adaptation, CVPR 2024, arXiv 2311.10707"
     fusions = (Shared,)
+    policies = ("slice", "ablate")
 
     projector_matrix: Tensor
 
@@ -84,11 +85,12 @@ class MLA(Method):
             self.setup(ctx)
 
     def step(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        losses, names = {}, list(batch.modalities)
+        losses: dict[str, Tensor] = {}
+        names = list(batch.modalities)
         if self.order == "shuffle":
             generator = torch.Generator().manual_seed(mix(ctx.seed, ctx.epoch, ctx.batch))
             names = [names[k] for k in torch.randperm(len(names), generator=generator)]
-        for position, name in enumerate(names):
+        for name in names:
             mask = batch.present[name]
             if not ctx.any(mask):
                 continue
@@ -98,7 +100,8 @@ class MLA(Method):
             ctx.sync_grads()
             if self.projector != "off" and self.mode == "paper":
                 mean = ctx.stat(out.features[name], mask)
-                self._project(mean, ctx, first=(ctx.epoch, ctx.batch, position) == (0, 0, 0))
+                first = (ctx.epoch, ctx.batch) == (0, 0) and not losses
+                self._project(mean, ctx, first)
             ctx.update()
             losses[name] = loss.detach()
         return losses
@@ -118,9 +121,9 @@ class MLA(Method):
 
     def predict(self, model: MultimodalModel, batch: Batch) -> Tensor:
         out: Output = model(batch)
-        if self.fusion == "mean":
-            return out.logits
         names = [m for m in batch.modalities if bool(batch.present[m].any())]
+        if self.fusion == "mean" or not names:
+            return out.logits
         logits = torch.stack([out.unimodal[m] for m in names])
         present = torch.stack([batch.present[m] for m in names]).to(logits.device)
         if self.mode == "released":

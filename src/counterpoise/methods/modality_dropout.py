@@ -76,17 +76,13 @@ class ModalityDropout(Method):
             draws = torch.stack([ctx.uniform(index, f"dropout {k}") for k in range(len(names))])
         draws = draws.expand(-1, len(batch))
         if released:
-            dropped = dict(zip(names, draws <= p, strict=True))
-            return replace(batch, inputs=_zeroed(batch, dropped))
+            return _blanked(batch, dict(zip(names, draws <= p, strict=True)))
         kept = keep(torch.stack(list(batch.present.values())), draws, p)
         return replace(batch, present=dict(zip(names, kept, strict=True)))
 
     def predict(self, model: MultimodalModel, batch: Batch) -> Tensor:
         if self.mode == "released":
-            absent = {m: ~mask for m, mask in batch.present.items()}
-            everything = {m: torch.ones_like(mask) for m, mask in batch.present.items()}
-            inputs = _zeroed(batch, absent)
-            batch = replace(batch, inputs=inputs, present=everything, features=None)
+            batch = _blanked(batch, {m: torch.zeros_like(p) for m, p in batch.present.items()})
         return super().predict(model, batch)
 
 
@@ -109,11 +105,14 @@ def keep(present: Tensor, draws: Tensor, rates: Tensor) -> Tensor:
     return torch.where(kept.any(0), kept, present & last)
 
 
-def _zeroed(batch: Batch, dropped: dict[str, Tensor]) -> dict[str, Tensor | dict[str, Tensor]]:
-    """The inputs with the rows in ``dropped`` set to zero (a copy)."""
+def _blanked(batch: Batch, dropped: dict[str, Tensor]) -> Batch:
+    """The batch with zeros for what is dropped or missing, all of it marked as present."""
 
     def blank(rows: Tensor, x: Tensor) -> Tensor:
         chosen = rows.to(x.device).view(-1, *[1] * (x.dim() - 1))
         return torch.where(chosen, torch.zeros_like(x), x)
 
-    return {m: map_tensors(x, partial(blank, dropped[m])) for m, x in batch.inputs.items()}
+    gone = {m: dropped[m] | ~mask for m, mask in batch.present.items()}
+    inputs = {m: map_tensors(batch.inputs[m], partial(blank, rows)) for m, rows in gone.items()}
+    present = {m: torch.ones_like(mask) for m, mask in batch.present.items()}
+    return replace(batch, inputs=inputs, present=present, features=None)

@@ -37,7 +37,7 @@ class MultiLoss(Method):
         losses = super().losses(out, batch, ctx)
         for name, mask in batch.present.items():
             if ctx.any(mask):
-                losses[name] = self.weight * ctx.loss(out.unimodal[name], batch, mask)
+                losses[f"{name} alone"] = self.weight * ctx.loss(out.unimodal[name], batch, mask)
         return losses
 
     def predict(self, model: MultimodalModel, batch: Batch) -> Tensor:

@@ -23,6 +23,7 @@ class Unimodal(Method):
     summary = "one model per modality, evaluated together: the reference"
     paper = "the reference of every paper in the field"
     fusions = (Late, Sum)
+    policies = ("slice", "ablate")
 
     def losses(self, out: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         used = {m: mask for m, mask in batch.present.items() if ctx.any(mask)}
