@@ -132,6 +132,7 @@ class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
             model, self.method_ = deepcopy((model, method))
             model.load_state_dict(run.best_weights[0])
             self.method_.load_state_dict(run.best_weights[1])
+        self.method_.eval()
         self.model_ = model
         return self
 

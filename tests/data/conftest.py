@@ -50,10 +50,15 @@ def _person(generator: np.random.Generator, steps: int) -> np.ndarray:
     return frames
 
 
-def write_idx(path: Path, array: np.ndarray) -> None:
-    """A gzipped IDX file of bytes."""
+def _write_idx(path: Path, array: np.ndarray) -> None:
     head = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
     path.write_bytes(gzip.compress(head + array.astype(np.uint8).tobytes()))
+
+
+@pytest.fixture
+def write_idx():
+    """Writes a gzipped IDX file of bytes."""
+    return _write_idx
 
 
 @pytest.fixture
@@ -65,8 +70,8 @@ def av_tree(tmp_path):
     (tmp_path / "mnist").mkdir()
     labels = np.tile(np.arange(10), 20)
     images = generator.integers(0, 256, (200, 28, 28))
-    write_idx(tmp_path / "mnist" / "t10k-images-idx3-ubyte.gz", images)
-    write_idx(tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz", labels)
+    _write_idx(tmp_path / "mnist" / "t10k-images-idx3-ubyte.gz", images)
+    _write_idx(tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz", labels)
     recordings = tmp_path / "fsdd" / "recordings"
     recordings.mkdir(parents=True)
     for digit in range(10):

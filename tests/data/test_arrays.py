@@ -37,7 +37,7 @@ def test_parts_hold_every_sample_once_with_its_target():
     arguments = some()
     data = ArrayData(**arguments)
     rows = rows_of(data, arguments["inputs"]["a"])
-    assert sorted(sum(rows.values(), [])) == list(range(N))
+    assert sorted(row for part in rows.values() for row in part) == list(range(N))
     for part, split in data.splits.items():
         assert split.target.tolist() == (np.array(rows[part]) % 3).tolist()
         assert torch.equal(
@@ -123,10 +123,11 @@ def test_inputs_are_not_changed():
     a[1] = np.nan
     before = a.copy()
     tensor = torch.ones(N, 2)
+    other = np.ones((N, 1))
     data = ArrayData(
-        {"a": a, "t": tensor},
+        {"a": a, "t": tensor, "o": other},
         arguments["target"],
-        present={"t": np.arange(N) > 3},
+        present={"t": np.arange(N) > 3, "a": np.arange(N) != 5},
         split=["train"] * 40 + ["validation"] * 10 + ["test"] * 10,
     )
     data.train.inputs["t"].zero_()
@@ -164,15 +165,15 @@ def test_batch():
     target = torch.arange(5)
     split = Split(
         {"a": torch.arange(10.0).reshape(5, 2)},
-        {"a": torch.tensor([True, False, True, True, True])},
+        {"a": torch.tensor([True, False, True, False, True])},
         target,
     )
-    index = torch.tensor([3, 1, 3])
+    index = torch.tensor([3, 1, 4])
     batch = split[index]
     assert len(split) == 5 and len(batch) == 3
-    assert batch.inputs["a"].tolist() == [[6, 7], [2, 3], [6, 7]]
-    assert batch.present["a"].tolist() == [True, False, True]
-    assert batch.target.tolist() == [3, 1, 3]
+    assert batch.inputs["a"].tolist() == [[6, 7], [2, 3], [8, 9]]
+    assert batch.present["a"].tolist() == [False, False, True]
+    assert batch.target.tolist() == [3, 1, 4]
     assert batch.index is index
 
 
@@ -303,6 +304,12 @@ def test_fingerprint_changes_with_everything():
     ]
     assert len(set(marks)) == len(marks)
     assert ArrayData(**some()).fingerprint() == marks[0]
+
+
+def test_select_keeps_kinds_and_scaled():
+    data = ArrayData(**some(), kinds={"a": "vector", "b": "image"}, scaled=True)
+    assert data.select("b").kinds == {"b": "image"}
+    assert data.select("b").scaled
 
 
 # Errors
@@ -460,6 +467,12 @@ THIRDS = {"train": range(20), "validation": range(20, 40), "test": range(40, 60)
         (
             some(groups=[1]),
             "groups must hold one label per sample ([60]), found shape [1]",
+        ),
+        (some(kinds={"c": "image"}), "unknown modality in kinds 'c'; known: a, b"),
+        (
+            some(kinds={"a": "images"}),
+            "unknown value for kinds 'images'; did you mean 'image'? known: vector, sequence, "
+            "image",
         ),
         (
             some(fractions=(0.7, 0.2, 0.2)),

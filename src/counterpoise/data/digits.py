@@ -69,7 +69,8 @@ def digits() -> ArrayData:
 def read_file(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a file made by ``make_digits``."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: np.load leaves a damaged file open.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {key: file[key] for key in ("audio", "label", "variant", "accent", "espeak")}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"cannot read {path} ({error}); install counterpoise again") from error

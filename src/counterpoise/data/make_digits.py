@@ -32,24 +32,24 @@ ACCENTS = (
     "en-029",
     "en-us-nyc",
 )
-# Variants of a voice. Those that sound alike (the Klatt family, iven and its successors) stay in
-# one split.
+# Variants of a voice. Of those that sound alike, only one split has any (the Klatt family is in
+# train; Diogo, who resembles Henrique, is left out).
 VARIANTS = {
     "train": (
         *("m1", "m3", "m4", "m6", "m7", "f1", "f3", "f4", "croak", "klatt2", "klatt3", "klatt4"),
         *("edward2", "Alex", "Alicia", "Andy", "belinda", "boris", "david", "Denis", "ed", "Gene"),
         *("Gene2", "Mike", "linda", "marcelo", "pablo", "steph", "robert"),
     ),
-    "validation": ("m2", "f2", "anika", "Diogo", "iven", "Jacky", "Marco", "shelby", "zac"),
+    "validation": ("m2", "f2", "anika", "iven", "Jacky", "Marco", "shelby", "zac"),
     "test": (
-        *("m5", "m8", "f5", "Andrea", "Annie", "Henrique", "john", "Lee", "michel", "norbert"),
+        *("m8", "f5", "Andrea", "Annie", "Henrique", "john", "Lee", "michel", "norbert"),
         *("quincy", "travis"),
     ),
 }
 SPEEDS = (110, 240)  # words per minute, from and below
 PITCHES = (20, 80)  # on espeak-ng's scale of 0 to 99, from and below
 BABBLERS = 4
-SNR = 5.0  # decibels
+SNR = 7.0  # decibels
 MELS, FRAMES, HOP = 32, 32, 160  # 32 frames of 25 ms every 20 ms: 0.65 s
 LOWEST, HIGHEST = -11.5, 8.5  # of the logarithms, as bytes 0 and LEVELS
 LEVELS = 63  # 6 bits: 0.3 a step, far below the noise, and half the file

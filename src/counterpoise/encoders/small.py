@@ -33,7 +33,7 @@ class CNN1d(nn.Sequential):
 
     def __init__(self, channels: int, width: int = 128) -> None:
         layers: list[nn.Module] = []
-        for size in (width // 4, width // 2, width):
+        for size in (max(width // 4, 1), max(width // 2, 1), width):
             if layers:
                 layers.append(nn.MaxPool1d(2, ceil_mode=True))
             layers += [nn.Conv1d(channels, size, 9, padding=4, bias=False), nn.BatchNorm1d(size)]
@@ -45,21 +45,24 @@ class CNN1d(nn.Sequential):
 
 
 class CNN2d(nn.Sequential):
-    """Three convolutions and their mean over the picture: [B, H, W] or [B, C, H, W] -> [B, width].
+    """Three convolutions and their maximum over the picture: [B, (C,) H, W] -> [B, width].
 
     Args:
         channels: ``C``, or ``None`` for pictures without a channel axis.
-        width: of the features; the layers have ``width / 4``, ``width / 2``, ``width`` channels.
+        width: of the features; the layers have ``width / 8``, ``width / 4``, ``width`` channels.
     """
 
     def __init__(self, channels: int | None, width: int = 128) -> None:
         layers: list[nn.Module] = [] if channels else [nn.Unflatten(1, (1, -1))]
         previous = channels or 1
-        for size in (width // 4, width // 2, width):
+        for size in (max(width // 8, 1), max(width // 4, 1), width):
+            if len(layers) > 1:
+                layers.append(nn.MaxPool2d(2, ceil_mode=True))
             layers += [nn.Conv2d(previous, size, 3, padding=1, bias=False), nn.BatchNorm2d(size)]
-            layers += [nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
+            layers.append(nn.ReLU())
             previous = size
-        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        # The mean instead of the maximum tells half of av-mnist's spoken digits apart, not 97 %.
+        super().__init__(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten())
 
 
 class Standardize(nn.Module):
