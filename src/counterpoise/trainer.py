@@ -61,15 +61,9 @@ class Settings:
 
     def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser over these parameters."""
-        parameters = list(parameters)
         if self.optimizer == "sgd":
             return torch.optim.SGD(
-                parameters,
-                self.lr,
-                momentum=self.momentum,
-                weight_decay=self.weight_decay,
-                # One pass over each weight instead of three, and equal to the bit.
-                fused=all(p.device.type in ("cpu", "cuda") for p in parameters),
+                parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay
             )
         if self.optimizer == "adam":
             return torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay)
