@@ -1,5 +1,7 @@
 """Counterpoise: multimodal models in which every modality pulls its weight."""
 
+from typing import TYPE_CHECKING, Any
+
 from .batch import Batch, Output
 from .build import build_model
 from .context import Context
@@ -16,6 +18,9 @@ from .trainer import Run, Settings, fit
 
 __version__ = "0.1.0"
 
+if TYPE_CHECKING:
+    from .estimator import MultimodalClassifier, MultimodalRegressor
+
 __all__ = [
     "DATASETS",
     "FUSIONS",
@@ -31,7 +36,9 @@ __all__ = [
     "Late",
     "Loader",
     "Method",
+    "MultimodalClassifier",
     "MultimodalModel",
+    "MultimodalRegressor",
     "Output",
     "Regression",
     "Run",
@@ -47,3 +54,12 @@ __all__ = [
     "fit",
     "load",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The estimators, whose scikit-learn takes a second to import, when they are asked for."""
+    if name in ("MultimodalClassifier", "MultimodalRegressor"):
+        from . import estimator
+
+        return getattr(estimator, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -71,7 +71,9 @@ def build_model(
 def _small(data: ArrayData, name: str, kind: str | None, width: int) -> nn.Module:
     inputs = data.train.inputs[name]
     if not isinstance(inputs, torch.Tensor) or not inputs.is_floating_point():
-        raise InputError(f"modality {name!r} holds no real numbers; pass its encoder in `encoders`")
+        raise InputError(
+            f"modality {name!r} holds no real numbers; pass its encoder in `encoders`, or floats"
+        )
     shape = data.shapes[name]
     kind = kind or data.kinds.get(name) or kind_of(shape, name)
     encoder = default_encoder(shape, kind, width)

@@ -254,7 +254,10 @@ def _methods(options: argparse.Namespace) -> None:
     if options.json:
         _print_json([method.card() for method in METHODS.values()])
         return
-    table = Table("method", "what it does", "options", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("method", no_wrap=True)
+    table.add_column("what it does", ratio=3)
+    table.add_column("options", ratio=2)
     for name, method in METHODS.items():
         table.add_row(name, method.summary, ", ".join(method.options()))
     Console().print(table)
@@ -284,7 +287,10 @@ def _data(options: argparse.Namespace) -> None:
     if options.json:
         _print_json(rows)
         return
-    table = Table("data", "what it is", "modalities", "state", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("data", no_wrap=True)
+    for head in ("what it is", "modalities", "state"):
+        table.add_column(head)
     for row in rows:
         table.add_row(row["name"], row["summary"], ", ".join(row["modalities"]), row["state"])
     Console().print(table)

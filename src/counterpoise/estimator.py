@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from .build import build_model
-from .data.arrays import ArrayData, Split, _by_class, _by_group, _check_name, _groups, _tensor
+from .data.arrays import ArrayData, Split, by_class, by_group, check_name, to_groups, to_tensor
 from .errors import InputError, check_choice, unknown
 from .evaluation import evaluate, present_name
 from .loader import Loader
@@ -34,14 +34,6 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Tensors = dict[str, Tensor]
 SETTINGS = ("epochs", "batch_size", "optimizer", "lr", "momentum", "weight_decay")
-
-
-class _Parts(ArrayData):
-    """Arrays in the splits that a fit has: there is no test part to set aside here."""
-
-    def __init__(self, task: Task, splits: dict[str, Split]) -> None:
-        self.name, self.task, self.splits, self._digest = "arrays", task, splits, None
-        self.kinds, self.scaled = {}, False
 
 
 @dataclass(eq=False, repr=False)  # for the constructor, whose signature scikit-learn reads
@@ -120,7 +112,7 @@ class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         # Copies, so that nothing given is trained in place and a second fit starts where this did.
         method = build_method(deepcopy(self.method), **(self.method_options or {}))
         encoders = deepcopy(dict(self.encoders or {}))
-        data = _Parts(task, splits)
+        data = ArrayData.of(task, splits)
         options = {"width": self.width, "precision": self.precision, "seed": seed}
         model = build_model(data, method, encoders=encoders, fusion=self.fusion, **options)  # type: ignore[arg-type]
         settings = {name: getattr(self, name) for name in SETTINGS} | {"seed": seed}
@@ -150,7 +142,9 @@ class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         check_is_fitted(self, "model_")
         # Under the name of the one split that every data set has.
         rows = {"train": self._split(*_read(X, self._like), y, self.task_)}
-        found = evaluate(self.model_, _Parts(self.task_, rows), self.method_, split="train").metrics
+        found = evaluate(
+            self.model_, ArrayData.of(self.task_, rows), self.method_, split="train"
+        ).metrics
         return {present_name(s): metrics for s, metrics in found.items() if set(s) <= set(X)}
 
     def _logits(self, X: Mapping[str, Any]) -> Tensor:
@@ -180,9 +174,9 @@ class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         classes = whole.target.numpy() if isinstance(task, Classification) else np.zeros(len(whole))
         shares, generator = np.array([1 - share, share]), np.random.default_rng(seed)
         if groups is None:
-            part = _by_class(classes, shares, generator)
+            part = by_class(classes, shares, generator)
         else:
-            part = _by_group(classes, _groups(groups, len(whole)), shares, generator)
+            part = by_group(classes, to_groups(groups, len(whole)), shares, generator)
         if len(np.unique(part)) < 2:
             raise InputError(
                 f"X holds {len(whole)} samples, too few to hold out validation_fraction={share} "
@@ -365,7 +359,7 @@ def _read(X: Any, like: Tensors | None = None) -> tuple[Tensors, Tensors]:
     sizes: dict[str, int] = {}
     for name, value in X.items():
         if like is None:
-            _check_name(name)
+            check_name(name)
         elif name not in like:
             raise unknown("modality in X", name, like)
         try:
@@ -382,7 +376,7 @@ def _read(X: Any, like: Tensors | None = None) -> tuple[Tensors, Tensors]:
             inputs[name] = like[name].expand(total, *like[name].shape[1:])
             present[name] = torch.zeros(total, dtype=torch.bool)
             continue
-        tensor, mask = _tensor(rows, f"X[{name!r}]", total, np.ones(total, dtype=np.bool_))
+        tensor, mask = to_tensor(rows, f"X[{name!r}]", total, np.ones(total, dtype=np.bool_))
         if like:
             kind, shape = like[name].dtype, like[name].shape[1:]
             # Whole numbers may stand where real ones were fitted, but not the reverse.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -66,7 +65,9 @@ def read_state(path: Path) -> dict[str, Any]:
         return cast("dict[str, Any]", torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError:
         raise InputError(f"{path} is not there") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except PermissionError:
+        raise
+    except Exception as error:  # a damaged file makes torch raise almost anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{path} is damaged ({reason}); delete it to start the run again"

@@ -118,7 +118,7 @@ class ArrayData:
         if not inputs:
             raise InputError("inputs must hold at least one modality, found none")
         for modality in inputs:
-            _check_name(modality)
+            check_name(modality)
         goal, learnt = _target(target, task)
         total = len(goal)
         values: dict[str, Input] = {}
@@ -135,7 +135,7 @@ class ArrayData:
                 f"inputs must give every sample at least one modality, found {len(bare)} "
                 f"of {total} without any, the first in row {bare[0]}; drop these rows"
             )
-        codes = None if groups is None else _groups(groups, total)
+        codes = None if groups is None else to_groups(groups, total)
         if split is None:
             classes = goal.numpy() if isinstance(learnt, Classification) else np.zeros(total, int)
             rows = draw(classes, codes, fractions, seed)
@@ -158,6 +158,22 @@ class ArrayData:
         self.name, self.task, self.splits = name, learnt, parts
         self.kinds, self.scaled = dict(kinds or {}), scaled
         self._digest: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        task: Task,
+        splits: dict[str, Split],
+        name: str = "arrays",
+        *,
+        kinds: Mapping[str, str] | None = None,
+        scaled: bool = False,
+    ) -> ArrayData:
+        """A data set of splits that are made and checked already, ``"train"`` among them."""
+        made = cls.__new__(cls)
+        made.name, made.task, made.splits, made._digest = name, task, splits, None
+        made.kinds, made.scaled = dict(kinds or {}), scaled
+        return made
 
     @property
     def train(self) -> Split:
@@ -195,12 +211,9 @@ class ArrayData:
             if modality not in self.modalities:
                 raise unknown("modality", modality, self.modalities)
         kept = [m for m in self.modalities if m in modalities]
-        chosen = ArrayData.__new__(ArrayData)
-        chosen.name, chosen.task, chosen._digest = self.name, self.task, None
-        chosen.kinds = {m: kind for m, kind in self.kinds.items() if m in kept}
-        chosen.scaled = self.scaled
-        chosen.splits = {part: _only(split, kept, part) for part, split in self.splits.items()}
-        return chosen
+        kinds = {m: kind for m, kind in self.kinds.items() if m in kept}
+        splits = {part: _only(split, kept, part) for part, split in self.splits.items()}
+        return ArrayData.of(self.task, splits, self.name, kinds=kinds, scaled=self.scaled)
 
     def describe(self) -> dict[str, object]:
         """Name, task, sizes of splits, shape and share present of each modality; fit for JSON."""
@@ -262,13 +275,13 @@ def draw(
     shares = np.asarray(fractions, dtype=np.float64)
     generator = np.random.default_rng(seed)
     if groups is None:
-        part = _by_class(classes, shares, generator)
+        part = by_class(classes, shares, generator)
     else:
-        part = _by_group(classes, groups, shares, generator)
+        part = by_group(classes, groups, shares, generator)
     return {split: np.flatnonzero(part == i) for i, split in enumerate(SPLITS)}
 
 
-def _by_class(
+def by_class(
     classes: NDArray[Any], shares: NDArray[np.float64], generator: np.random.Generator
 ) -> Indices:
     """[N], the number of each sample's split, in proportion within every class."""
@@ -289,7 +302,7 @@ def _by_class(
     return part
 
 
-def _by_group(
+def by_group(
     classes: NDArray[Any],
     groups: Indices,
     shares: NDArray[np.float64],
@@ -321,7 +334,7 @@ def _by_group(
     return choice[member]
 
 
-def _check_name(name: object) -> None:
+def check_name(name: object) -> None:
     if not isinstance(name, str) or not name.strip() or any(c in name for c in JOINERS):
         raise InputError(
             f"inputs must name modalities by a word without any of {' '.join(JOINERS)} "
@@ -419,18 +432,18 @@ def _input(value: Any, modality: str, total: int, allowed: Mask) -> tuple[Input,
     """One modality's tensors, and which samples have it."""
     where = f"inputs[{modality!r}]"
     if not isinstance(value, Mapping):
-        return _tensor(value, where, total, allowed)
+        return to_tensor(value, where, total, allowed)
     if not value:
         raise InputError(f"{where} must hold at least one array, found an empty dict")
     tensors: dict[str, Tensor] = {}
     mask = allowed
     for key, part in value.items():
-        tensors[key], known = _tensor(part, f"{where}[{key!r}]", total, allowed)
+        tensors[key], known = to_tensor(part, f"{where}[{key!r}]", total, allowed)
         mask = mask & known
     return tensors, mask
 
 
-def _tensor(value: Any, where: str, total: int, allowed: Mask) -> tuple[Tensor, Mask]:
+def to_tensor(value: Any, where: str, total: int, allowed: Mask) -> tuple[Tensor, Mask]:
     """float32 or int64 [N, ...], and which rows are there.
 
     The tensor may share memory with ``value``: read it only.
@@ -513,7 +526,7 @@ def _stack(rows: Any, where: str) -> tuple[NDArray[Any], Mask]:
     return stacked, given
 
 
-def _groups(groups: Any, total: int) -> Indices:
+def to_groups(groups: Any, total: int) -> Indices:
     """int64 [N], equal where the labels are."""
     labels = groups.detach().cpu().numpy() if isinstance(groups, Tensor) else np.asarray(groups)
     if labels.shape != (total,):

@@ -126,7 +126,7 @@ def default_encoder(shape: Sequence[int], kind: str, width: int = 128) -> nn.Mod
     check_choice("kind", kind, KINDS)
     dims = {"vector": (1,), "sequence": (2,), "image": (2, 3)}[kind]
     if len(shape) not in dims:
-        raise InputError(f"a {kind} cannot have samples of shape {list(shape)}")
+        raise InputError(f"samples of shape {list(shape)} are no {kind}")
     if kind == "vector":
         return MLP(shape[0], width)
     if kind == "sequence":
