@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -34,9 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 for bad input, 130 when interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        options = _parse(arguments)
-        options.command_line = arguments
-        options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn  # type: ignore[assignment]
+            options = _parse(arguments)
+            options.command_line = arguments
+            options.run(options)
         return 0
     except InputError as error:
         return _fail(str(error))
@@ -50,6 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("counterpoise: stopped; the run resumes where it was", file=sys.stderr)
         return 130
+
+
+def _warn(message: Warning | str, *_: object) -> None:
+    print(f"counterpoise: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _fail(message: str) -> int:

@@ -228,6 +228,13 @@ def test_seed_decides_the_split():
     assert one != other
 
 
+def test_seed_decides_which_groups():
+    groups = np.repeat(np.arange(20), 3)
+    values = some()["inputs"]["a"]
+    one, other = (rows_of(ArrayData(**some(), groups=groups, seed=s), values) for s in (1, 2))
+    assert one != other
+
+
 def test_split_by_names_and_by_rows():
     arguments = some()
     names = np.array(["test"] * 10 + ["train"] * 30 + ["validation"] * 20)
@@ -310,6 +317,23 @@ def test_select_keeps_kinds_and_scaled():
     data = ArrayData(**some(), kinds={"a": "vector", "b": "image"}, scaled=True)
     assert data.select("b").kinds == {"b": "image"}
     assert data.select("b").scaled
+
+
+def test_fingerprint_tells_which_rows_are_missing_and_what_is_learnt():
+    """Where sizes, shares and values are the same."""
+
+    def mark(**changes):
+        arguments = {
+            "inputs": {"a": np.zeros((N, 2)), "b": np.ones((N, 1))},
+            "target": np.arange(N) % 2,
+            "split": ["train"] * 40 + ["validation"] * 10 + ["test"] * 10,
+            "present": {"a": np.arange(N) != 3},
+        }
+        return ArrayData(**{**arguments, **changes}).fingerprint()
+
+    other_row = mark(present={"a": np.arange(N) != 4})
+    other_target = mark(target=(np.arange(N) + 1) % 2)
+    assert len({mark(), other_row, other_target}) == 3
 
 
 # Errors

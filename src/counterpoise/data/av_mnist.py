@@ -36,7 +36,7 @@ def av_mnist(data_dir: str | Path | None = None, seed: int = 0) -> ArrayData:
 
     * ``image`` [28, 28]: 75 % of the energy removed by PCA: the leading principal components
       that together hold 75 % of the variance of the training images are taken out of every image
-      (31 of 784 components; their mean too), which leaves the strokes' fine detail. Keeping
+      (32 of 784 components; their mean too), which leaves the strokes' fine detail. Keeping
       leading components with 25 % instead would leave 4 numbers per image, of which the same
       network reads 61 %.
     * ``audio`` [40, 48]: log-mel power (40 filters from 60 Hz to 4 kHz, 48 frames of 25 ms every

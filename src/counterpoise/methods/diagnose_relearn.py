@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +21,16 @@ class DiagnoseRelearn(Method):
     """Joint training that now and then pulls each encoder back to its start (D&R).
 
     After an epoch whose number ``every`` divides (never the first, nor the last, after which
-    nothing would be learnt again), for each modality: the purity
-    of k-means clusters of its features on train and on validation, gap ``g = |P_train - P_val|``,
-    ``a = tanh(strength * g)``, and ``theta := a theta_0 + (1 - a) theta`` for the whole encoder.
-    The head is left alone. A modality with fewer than 5 samples per class in a split is skipped.
+    nothing would be learnt again), for each modality: the purity of k-means clusters of its
+    features on train and on validation, gap ``g = |P_train - P_val|``, ``a = tanh(strength * g)``,
+    and ``theta := a theta_0 + (1 - a) theta`` for the whole encoder. The head is left alone.
 
     Args:
         strength: ``lambda``.
         every: epochs between re-initialisations; by default 2/9 of the run (the paper: 20 of 90).
         times: how many at most.
+        least: fewest samples per class, in each split, that a modality is judged by; one with
+            fewer is left alone, and a warning says so.
         batch_norm: running statistics after one: ``"recompute"`` from the training data,
             ``"interpolate"`` as the weights, or ``"keep"`` (the published code).
         moments: the optimiser's state of the encoder: ``"scale"`` by ``1 - a``, ``"reset"``, or
@@ -52,6 +54,7 @@ class DiagnoseRelearn(Method):
         strength: float = 3.0,
         every: int | None = None,
         times: int = 3,
+        least: int = 5,
         batch_norm: str = "recompute",
         moments: str = "scale",
     ) -> None:
@@ -60,7 +63,7 @@ class DiagnoseRelearn(Method):
             raise InputError(f"every must be at least 1, found {every}")
         check_choice("batch_norm", batch_norm, ("recompute", "interpolate", "keep"))
         check_choice("moments", moments, ("scale", "reset", "keep"))
-        self.strength, self.every, self.times = strength, every, times
+        self.strength, self.every, self.times, self.least = strength, every, times, least
         self.batch_norm, self.moments = batch_norm, moments
         self.start = nn.Module()
 
@@ -84,7 +87,14 @@ class DiagnoseRelearn(Method):
         self.pulls.zero_()
         train, validation = ctx.features("train"), ctx.features("validation")
         for k, name in enumerate(ctx.model.modalities):
-            if min(len(train[name][1]), len(validation[name][1])) < 5 * ctx.task.outputs:
+            count = min(len(train[name][1]), len(validation[name][1]))
+            if count < self.least * ctx.task.outputs:
+                warnings.warn(
+                    f"diagnose-relearn leaves {name!r} alone: {count} samples in a split for "
+                    f"{ctx.task.outputs} classes, and least={self.least} per class",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
                 continue
             sides = (train[name], validation[name])
             pair = [cluster_purity(z, y, ctx.task.outputs) for z, y in sides]
