@@ -30,7 +30,7 @@ def test_load():
 def test_load_from_a_folder(utd_tree, monkeypatch):
     assert load("utd-mhad", data_dir=utd_tree).modalities == DATASETS["utd-mhad"].default
     monkeypatch.setenv("COUNTERPOISE_DATA", str(utd_tree))
-    chosen = load("utd-mhad", modalities=("inertial", "depth"))
+    chosen = load("utd-mhad", modalities=("depth", "inertial"))
     assert chosen.modalities == ("inertial", "depth")
 
 

@@ -44,12 +44,24 @@ def test_training_subjects_alone_set_the_scale(utd_tree):
     assert not torch.equal(after.test.inputs["inertial"], before.test.inputs["inertial"])
 
 
-def test_skeleton_does_not_depend_on_where_the_person_stands(utd_tree):
+def walk(steps):
+    """[1, 3, T]: all joints go the same way."""
+    return np.cumsum(np.ones((1, 3, steps)), axis=2) * [[[1.0], [-2.0], [0.5]]]
+
+
+def posture(steps):
+    """[20, 3, T]: joints are elsewhere, all the time."""
+    return np.random.default_rng(3).normal(size=(20, 3, 1)).repeat(steps, axis=2)
+
+
+@pytest.mark.parametrize("change", [walk, posture])
+def test_skeleton_does_not_depend_on_place_and_posture(utd_tree, change):
     before = utd_mhad(utd_tree, ("skeleton",)).test.inputs["skeleton"]
     path = file(utd_tree, "skeleton", "a1_s2_t1")
-    savemat(path, {"d_skel": loadmat(path)["d_skel"] + np.array([1.0, -2.0, 3.0])[:, None]})
+    joints = loadmat(path)["d_skel"]
+    savemat(path, {"d_skel": joints + change(joints.shape[2])})
     after = utd_mhad(utd_tree, ("skeleton",)).test.inputs["skeleton"]
-    torch.testing.assert_close(after, before)
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
 
 
 def test_depth_of_the_background_is_constant(utd_tree):
