@@ -39,7 +39,14 @@ PLAN = {
         "modality-dropout:rates.audio=0.8:mode=released",
     ),
 }
-PICTURE = ("joint", "unimodal", "multi-loss", "modality-dropout", "mla", "diagnose-relearn")
+PICTURE = {
+    "joint": "joint",
+    "unimodal": "unimodal (two models)",
+    "multi-loss": "multi-loss",
+    "modality-dropout": "modality-dropout",
+    "mla": "mla",
+    "diagnose-relearn:least=4": "diagnose-relearn",
+}
 
 
 def command(data: str, seeds: int, jobs: int) -> list[str]:
@@ -47,6 +54,17 @@ def command(data: str, seeds: int, jobs: int) -> list[str]:
     epochs, *more = PLAN[data]
     words = ["compare", data, "--methods", ",".join([*COMMON, *more]), "--epochs", str(epochs)]
     return [*words, "--seeds", str(seeds), "--jobs", str(jobs), "--out", f"results/{data}"]
+
+
+def accuracies(data: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """(method, present) -> mean, deviation and count of the test accuracy, last epoch."""
+    rows = summarise(records.read(HERE / data / "records.jsonl"))
+    wanted = ("test", "last", "accuracy")
+    return {
+        (r["method"], r["present"]): r
+        for r in rows
+        if (r["split"], r["select"], r["metric"]) == wanted
+    }
 
 
 def percent(row: dict[str, Any]) -> str:
@@ -129,16 +147,22 @@ def section(data: str) -> str:
     )
 
 
+def filled(words: str) -> str:
+    """The notes, with ``{data:method}`` replaced by its accuracies: whole set, then each alone."""
+    orders = {"utd-mhad": ("skeleton", "inertial"), "av-mnist": ("image", "audio")}
+    for data, names in orders.items():
+        here = accuracies(data)
+        for method in {method for method, _ in here}:
+            rows = [here[method, p] for p in ("+".join(sorted(names)), *names)]
+            words = words.replace(f"{{{data}:{method}}}", " / ".join(percent(r) for r in rows))
+    return words
+
+
 def picture(path: Path, data: str) -> None:
     """Accuracy with each subset, by method, as a dot plot (SVG)."""
     import matplotlib
 
-    summary = summarise(records.read(HERE / data / "records.jsonl"))
-    here = {
-        (r["method"], r["present"]): r
-        for r in summary
-        if (r["split"], r["select"], r["metric"]) == ("test", "last", "accuracy")
-    }
+    here = accuracies(data)
     columns = sorted({present for _, present in here}, key=lambda p: (-p.count("+"), p))
     colours = ("#1b1b1b", "#0072b2", "#d55e00", "#009e73")
     style = {"svg.hashsalt": "counterpoise", "font.family": "sans-serif", "font.size": 11}
@@ -156,7 +180,7 @@ def picture(path: Path, data: str) -> None:
                 markersize=7,
                 label=column.replace("+", " + "),
             )
-        axes.set_yticks(range(len(PICTURE), 0, -1), PICTURE)
+        axes.set_yticks(range(len(PICTURE), 0, -1), PICTURE.values())
         axes.set_xlim(0, 100)
         axes.set_xlabel(f"test accuracy in %, {data}: one model, whatever sensors are there")
         axes.grid(axis="x", color="#dddddd")
@@ -176,7 +200,7 @@ def main() -> None:
         for data in PLAN:
             if status := counterpoise(command(data, options.seeds, options.jobs)):
                 raise SystemExit(status)
-    words = (HERE / "notes.md").read_text().strip()
+    words = filled((HERE / "notes.md").read_text().strip())
     page = "\n\n".join([words, *(section(data) for data in PLAN)])
     (HERE / "README.md").write_text(page + "\n")
     picture(HERE.parent / "docs" / "subsets.svg", "utd-mhad")

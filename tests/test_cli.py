@@ -199,6 +199,10 @@ class TestBadInput:
             (["train", "digits", "--method", "mla", "--set", "projecter=on"], "'projector'?"),
             (["train", "digits", "--method", "mla", "--set", "projector=of"], "'off'?"),
             (["train", "digits", "--set", "oops"], "key=value, found 'oops'"),
+            (
+                ["train", "digits", "--method", "multi-loss", "--set", "weight=heavy"],
+                "weight must be a number from 0, found 'heavy'",
+            ),
             (["train", "digits", "--modalities", "imag"], "did you mean 'image'?"),
             (["train", "digits", "--fusion", "concatt"], "did you mean 'concat'?"),
             (
@@ -206,14 +210,14 @@ class TestBadInput:
                 "trains a Shared fusion",
             ),
             (["train", "digits", "--epocs", "3"], "did you mean '--epochs'?"),
-            (["train", "digits", "--epochs", "0"], "epochs must be at least 1, found 0"),
+            (["train", "digits", "--epochs", "0"], "epochs must be a whole number from 1, found 0"),
             (["train", "digits", "--epochs", "x"], "invalid int value: 'x'"),
-            (["train", "digits", "--lr", "-1"], "lr must be above 0, found -1"),
+            (["train", "digits", "--lr", "-1"], "lr must be a number from 0, found -1"),
             (["train", "digits", "--device", "cuda:9"], "device 'cuda:9' cannot be used here"),
             (["train", "digits", "--precision", "fp8"], "fp8"),
             (["compare", "digits", "--methods", "joint,mla2"], "did you mean 'mla'?"),
             (["compare", "digits", "--methods", "joint,joint"], "must differ"),
-            (["compare", "digits", "--seeds", "0"], "seeds must be at least 1, found 0"),
+            (["compare", "digits", "--seeds", "0"], "seeds must be a whole number from 1, found 0"),
             (["compare", "digits", "--set", "mlb.order=shuffle"], "did you mean 'mla'?"),
             (["train", "digits", "--config", "no.yaml"], "no.yaml is not there"),
             (["evaluate", "nowhere"], "run.json is not there"),
@@ -370,7 +374,7 @@ class TestKill:
         _, err = worker.communicate(timeout=60)
         assert worker.returncode == 130
         assert err.count("\n") == 1
-        assert "resumes" in err
+        assert "the same command with --resume goes on" in err
         assert main([*self.WORDS, "--out", str(out), "--resume"]) == 0
 
 

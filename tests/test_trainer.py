@@ -92,8 +92,8 @@ def test_divergence_is_said() -> None:
     [
         ({"epoch": 3}, "unknown setting 'epoch'; did you mean 'epochs'?"),
         ({"optimizer": "sdg"}, "did you mean 'sgd'?"),
-        ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
-        ({"lr": 0.0}, "lr must be above 0, found 0.0"),
+        ({"batch_size": 0}, "batch_size must be a whole number from 1, found 0"),
+        ({"lr": -1.0}, "lr must be a number from 0, found -1.0"),
         ({"method": "joints"}, "did you mean 'joint'?"),
         ({"method": "mla"}, "trains a Shared fusion, found Concat"),
     ],

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .errors import InputError, unknown
+from .errors import InputError, check_number, unknown
 
 COMMANDS = ("methods", "data", "train", "compare", "evaluate", "report")
 DEMO_METHODS = "joint,unimodal,multi-loss,modality-dropout,mla"
@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return _fail(f"{error.filename or 'file'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        print("counterpoise: stopped; the run resumes where it was", file=sys.stderr)
+        again = " with --resume" if "train" in arguments else ""
+        print(f"counterpoise: stopped; the same command{again} goes on", file=sys.stderr)
         return 130
 
 
@@ -404,8 +405,7 @@ def _compare(options: argparse.Namespace) -> None:
 
     recipe = _recipe(options)
     labels = _labels(options)
-    if options.seeds < 1:
-        raise InputError(f"seeds must be at least 1, found {options.seeds}")
+    check_number("seeds", options.seeds, 1, whole=True)
     out = options.out or Path("runs") / f"compare-{options.data}"
     seeds = range(options.seed, options.seed + options.seeds)
     with _progress(options.quiet) as progress:

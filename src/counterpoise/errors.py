@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from math import inf
 
 
 class InputError(ValueError):
@@ -17,6 +18,20 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
     hint = f"did you mean {near[0]!r}? " if near else ""
     listing = ", ".join(names) if names else "none"
     return InputError(f"unknown {kind} {name!r}; {hint}known: {listing}")
+
+
+def check_number(
+    argument: str, value: object, least: float = -inf, most: float = inf, whole: bool = False
+) -> None:
+    """Raise :class:`InputError` unless ``value`` is a (whole) number from ``least`` to ``most``."""
+    kinds = int if whole else int | float
+    if isinstance(value, kinds) and not isinstance(value, bool) and least <= value <= most:
+        return
+    bounds = f" from {least:g}" if least > -inf else ""
+    bounds += f" to {most:g}" if most < inf else ""
+    raise InputError(
+        f"{argument} must be a {'whole ' if whole else ''}number{bounds}, found {value!r}"
+    )
 
 
 def check_choice(argument: str, value: object, choices: Iterable[str]) -> None:

@@ -23,7 +23,7 @@ from . import records, storage
 from .build import build_model
 from .data import load
 from .data.arrays import ArrayData
-from .errors import InputError
+from .errors import InputError, check_number
 from .evaluation.subsets import Evaluation, present_name, subsets
 from .method import Method
 from .methods import build_method
@@ -282,8 +282,7 @@ def compare(
         InputError: an unknown method or option, or a folder that holds another comparison.
     """
     out = Path(out)
-    if jobs < 1:
-        raise InputError(f"jobs must be at least 1, found {jobs}")
+    check_number("jobs", jobs, 1, whole=True)
     if len(set(methods)) < len(methods):
         raise InputError(f"methods must differ from each other, found {','.join(methods)}")
     data = recipe.load()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from . import ranks, storage
 from .context import Context
 from .data.arrays import ArrayData
-from .errors import InputError, check_choice, unknown
+from .errors import InputError, check_choice, check_number, unknown
 from .evaluation.subsets import Evaluation, evaluate, present_name
 from .loader import Loader, mix
 from .method import Method
@@ -53,11 +53,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        for name, least in (("epochs", 1), ("batch_size", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, found {getattr(self, name)}")
-        if not self.lr > 0:
-            raise InputError(f"lr must be above 0, found {self.lr}")
+        check_number("epochs", self.epochs, 1, whole=True)
+        check_number("batch_size", self.batch_size, 1, whole=True)
+        check_number("seed", self.seed, whole=True)
+        for name in ("lr", "momentum", "weight_decay"):
+            check_number(name, getattr(self, name), 0)
+        if self.max_norm is not None:
+            check_number("max_norm", self.max_norm, 0)
 
     def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser over these parameters."""

@@ -314,7 +314,7 @@ def test_before_it_acts_it_is_joint_training_to_the_bit():
 
 
 def test_errors():
-    with pytest.raises(InputError, match="every must be at least 1, found 0"):
+    with pytest.raises(InputError, match="every must be a whole number from 1, found 0"):
         build_method("diagnose-relearn", every=0)
     with pytest.raises(InputError, match="unknown value for batch_norm 'recomputed'; did you mean"):
         build_method("diagnose-relearn", batch_norm="recomputed")

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from counterpoise import ranks
 from counterpoise.context import Context
-from counterpoise.errors import InputError, check_choice
+from counterpoise.errors import check_choice, check_number
 from counterpoise.measures import cluster_purity
 from counterpoise.method import Method
 from counterpoise.tasks import Classification
@@ -59,8 +59,11 @@ class DiagnoseRelearn(Method):
         moments: str = "scale",
     ) -> None:
         super().__init__()
-        if every is not None and every < 1:
-            raise InputError(f"every must be at least 1, found {every}")
+        check_number("strength", strength, 0)
+        if every is not None:
+            check_number("every", every, 1, whole=True)
+        check_number("times", times, 0, whole=True)
+        check_number("least", least, 0, whole=True)
         check_choice("batch_norm", batch_norm, ("recompute", "interpolate", "keep"))
         check_choice("moments", moments, ("scale", "reset", "keep"))
         self.strength, self.every, self.times, self.least = strength, every, times, least

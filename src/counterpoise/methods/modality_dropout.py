@@ -11,7 +11,7 @@ from torch import Tensor
 
 from counterpoise.batch import Batch, map_tensors
 from counterpoise.context import Context
-from counterpoise.errors import InputError, check_choice, unknown
+from counterpoise.errors import check_choice, check_number, unknown
 from counterpoise.method import Method
 from counterpoise.model import MultimodalModel
 from counterpoise.tasks import Task
@@ -52,8 +52,7 @@ class ModalityDropout(Method):
         check_choice("coupling", coupling, ("independent", "shared"))
         check_choice("mode", mode, ("paper", "released"))
         for rate in rates.values() if isinstance(rates, Mapping) else (rates,):
-            if not (isinstance(rate, int | float) and 0 <= rate <= 1):
-                raise InputError(f"rates must lie in 0..1, found {rate!r}")
+            check_number("rates", rate, 0, 1)
         self.rates = dict(rates) if isinstance(rates, Mapping) else rates
         self.granularity, self.coupling, self.mode = granularity, coupling, mode
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from counterpoise.batch import Batch, Output
 from counterpoise.context import Context
+from counterpoise.errors import check_number
 from counterpoise.method import Method
 from counterpoise.model import MultimodalModel
 
@@ -31,6 +32,7 @@ class MultiLoss(Method):
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
+        check_number("weight", weight, 0)
         self.weight = weight
 
     def losses(self, out: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
