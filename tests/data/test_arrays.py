@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from counterpoise.data import ArrayData, Split
-from counterpoise.data.arrays import SPLITS, draw
+from counterpoise.data.splits import SPLITS, draw
 from counterpoise.errors import InputError
 from counterpoise.tasks import Classification, Regression
 
