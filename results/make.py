@@ -186,7 +186,7 @@ def picture(path: Path, data: str) -> None:
         axes.grid(axis="x", color="#dddddd")
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.legend(loc="lower left", frameon=True, edgecolor="#dddddd")
+        figure.legend(loc="outside upper center", ncols=3, frameon=False)
         figure.savefig(path, metadata={"Date": None})
 
 
