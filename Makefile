@@ -21,7 +21,7 @@ $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 		$(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[dev]'
 	touch $@
 
-DEMO_EPOCHS ?= 20
+DEMO_EPOCHS ?= 15
 DEMO_SEEDS ?= 3
 DEMO_OUT ?= demo
 
