@@ -22,7 +22,7 @@ $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 DEMO_EPOCHS ?= 15
-DEMO_SEEDS ?= 3
+DEMO_SEEDS ?= 2
 DEMO_OUT ?= demo
 
 demo: setup
