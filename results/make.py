@@ -141,7 +141,7 @@ def section(data: str) -> str:
                 differences(samples),
                 ["method", "present", "method's", "joint's", "difference", "effect"],
             ),
-            "Training time (two runs side by side on two cores, beside other work: see benchmarks/ for ratios):",
+            "Training time (beside other work on the machine; benchmarks/ has ratios):",
             cost_table(summary),
         ]
     )
