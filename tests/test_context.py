@@ -66,19 +66,43 @@ def test_stat_is_a_detached_mean():
     assert torch.equal(toy_context().stat(values, NONE), torch.zeros(3))
 
 
-@pytest.mark.parametrize("mask", [HALF, NONE, torch.arange(16) < 3, None])
-def test_means_of_the_ranks_average_to_the_global_mean(monkeypatch, mask):
-    """Two ranks with unequal shares: mean of their means (as gradients are averaged) is global."""
-    ctx, shares = toy_context(), (slice(0, 5), slice(5, 16))
-    wanted = ctx.mean(VALUES, mask)
-    masks = [None if mask is None else mask[s] for s in shares]
-    counts = [
-        s.stop - s.start if m is None else int(m.sum()) for s, m in zip(shares, masks, strict=True)
-    ]
+def on_two_ranks(monkeypatch, compute):
+    """``compute(rank)`` for two ranks that hold every other row; sums are those of both."""
     monkeypatch.setattr(ranks, "world", lambda: 2)
-    monkeypatch.setattr(ranks, "all_sum", lambda _: torch.tensor(float(sum(counts))))
-    found = [ctx.mean(VALUES[s], m) for s, m in zip(shares, masks, strict=True)]
-    torch.testing.assert_close((found[0] + found[1]) / 2, wanted)
+    sent = {0: [], 1: []}
+    for rank in (0, 1):
+        monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(ranks, "all_sum", lambda x, rank=rank: sent[rank].append(x) or x)
+        compute(rank)
+    found = []
+    for rank in (0, 1):
+        totals = iter([left + right for left, right in zip(sent[0], sent[1], strict=True)])
+        monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(ranks, "all_sum", lambda _, totals=totals: next(totals))
+        found.append(compute(rank))
+    monkeypatch.undo()
+    return found
+
+
+@pytest.mark.parametrize("mask", [HALF, NONE, torch.arange(16) < 3, None])
+def test_a_mean_is_global_on_every_rank_and_so_is_its_gradient(monkeypatch, mask):
+    """Also through a function of the mean that is not linear."""
+    ctx = toy_context()
+    values = VALUES.clone().requires_grad_()
+    wanted = ctx.mean(values, mask)
+    wanted.square().sum().backward()
+
+    def compute(rank):
+        mine = VALUES[rank::2].clone().requires_grad_()
+        mean = ctx.mean(mine, None if mask is None else mask[rank::2])
+        mean.square().sum().backward()
+        return mean.detach(), mine.grad
+
+    gradient = torch.zeros_like(VALUES)
+    for rank, (mean, own) in enumerate(on_two_ranks(monkeypatch, compute)):
+        torch.testing.assert_close(mean, wanted.detach())
+        gradient[rank::2] = own / 2  # gradients are averaged over the ranks
+    torch.testing.assert_close(gradient, values.grad)
 
 
 def test_any():

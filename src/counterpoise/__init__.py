@@ -13,7 +13,7 @@ from .loader import Loader
 from .method import Method
 from .methods import METHODS, build_method
 from .model import MultimodalModel
-from .tasks import Classification, Regression, Task
+from .tasks import Classification, MultiLabel, Regression, Task
 from .trainer import Run, Settings, fit
 
 __version__ = "0.1.0"
@@ -36,6 +36,7 @@ __all__ = [
     "Late",
     "Loader",
     "Method",
+    "MultiLabel",
     "MultimodalClassifier",
     "MultimodalModel",
     "MultimodalRegressor",

@@ -36,7 +36,7 @@ def build_model(
         encoders: modality -> module [B, ...] -> [B, D], or a kind (``"vector"``, ``"sequence"``,
             ``"image"``) whose small encoder is taken; others are chosen by shape.
         fusion: a name in ``FUSIONS``; by default the first that the method can train.
-        unimodal: policy of unimodal logits; the method's by default.
+        unimodal: policy of unimodal logits; by default the method's, where the fusion knows it.
         width: of the default encoders' features.
         precision: ``"fp32"`` or ``"bf16"`` (:class:`MultimodalModel`).
         seed: of the initial weights. The global random state is left as it was.
@@ -64,8 +64,14 @@ def build_model(
             for m in data.modalities
         }
         widths = {m: feature_width(module, data, m) for m, module in modules.items()}
-        head = kind(widths, data.task.outputs, unimodal or method.unimodal)
+        head = kind(widths, data.task.outputs, unimodal or _policy(kind, method))
     return MultimodalModel(modules, head, precision)
+
+
+def _policy(kind: type[Fusion], method: Method) -> str:
+    """The policy that the method asks for, or the first that both know."""
+    both = [p for p in kind.policies if p in method.policies]
+    return method.unimodal if method.unimodal in both or not both else both[0]
 
 
 def _small(data: ArrayData, name: str, kind: str | None, width: int) -> nn.Module:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+import inspect
+import math
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from zlib import crc32
 
 import torch
 from torch import Tensor, nn
 
 from . import ranks
-from .batch import Batch
-from .loader import Loader, uniform
+from .batch import Batch, Output
+from .loader import Loader, mix, uniform
 from .model import MultimodalModel
 from .tasks import Task
 
@@ -61,17 +65,21 @@ class Context:
     def mean(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
         """Mean of ``values`` [B, ...] over the samples of the global batch that ``mask`` keeps.
 
-        Scaled so that averaging gradients over ranks gives the gradient of the global mean. With
-        no sample left, 0 (and zero gradients).
+        The same number on every rank. Its gradient is such that averaging over the ranks gives
+        the gradient of the global mean, also through what is computed from it. With no sample
+        left, 0 (and zero gradients).
         """
         count = len(values) if mask is None else int(mask.sum())
         if count < len(values) and mask is not None:
             rows = mask.to(values.device, non_blocking=True).view(-1, *[1] * (values.dim() - 1))
             values = torch.where(rows, values, torch.zeros_like(values))
+        share = values.sum(0)
         if (world := ranks.world()) == 1:
-            return values.sum(0) / max(count, 1)
-        total = ranks.all_sum(torch.tensor(float(count), device=values.device))
-        return values.sum(0) * world / total.clamp(min=1)
+            return share / max(count, 1)
+        number = share.detach().new_full((1,), count)
+        sums = ranks.all_sum(torch.cat([share.detach().reshape(-1), number]))
+        total = sums[-1].clamp(min=1)
+        return sums[:-1].view(share.shape) / total + (share - share.detach()) * (world / total)
 
     def any(self, mask: Tensor) -> bool:
         """Whether the host mask [B] keeps any sample of the global batch; the same on every rank.
@@ -94,12 +102,54 @@ class Context:
 
     def stat(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
         """Detached mean of ``values`` [B, ...] over the global batch, the same on every rank."""
+        return self.mean(values.detach(), mask)
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The rows of the global batch [G, ...] from this rank's [B, ...], in their order.
+
+        For what compares samples with each other. This rank's own rows keep their gradient, such
+        that averaging over the ranks gives that of the whole.
+        """
+        if (world := ranks.world()) == 1:
+            return values
+        everything = ranks.gather(values)
+        everything[ranks.rank() :: world] = 0
+        own = torch.zeros_like(everything)
+        own[ranks.rank() :: world] = values.detach() + (values - values.detach()) * world
+        return everything + own
+
+    def scores(self, out: Output, batch: Batch, least: int = 8) -> Tensor:
+        """[M, M], detached: how sure each modality alone is of the truth, in the global batch.
+
+        Entry (m, k) is the mean of the task's score (for classes: the probability of the true
+        one) of ``m``'s unimodal logits over the samples that have both ``m`` and ``k``, so that
+        (m, k) and (k, m) compare the same samples; where fewer than ``least`` have both, over all
+        that have ``m``, as on the diagonal. NaN where no sample has ``m``.
+        """
+        names = self.model.modalities
         with torch.no_grad():
-            return ranks.all_sum(self.mean(values.detach(), mask)) / ranks.world()
+            score = torch.stack([self.task.score(out.unimodal[m], batch.target) for m in names])
+            here = torch.stack([batch.present[m] for m in names])
+            here = here.to(score.device, score.dtype, non_blocking=True)
+            score = torch.where(here > 0, score, torch.zeros_like(score))
+            sums, counts = ranks.all_sum(torch.stack([score @ here.T, here @ here.T]))
+            own = (sums.diagonal() / counts.diagonal())[:, None].expand_as(sums)
+            return torch.where(counts >= least, sums / counts, own)
 
     def sync_grads(self) -> None:
         """Average every ``.grad`` over the ranks: after backward, before gradients are read."""
         ranks.average_gradients(self.parameters())
+
+    def gradients(self, loss: Tensor, retain_graph: bool = False) -> list[Tensor | None]:
+        """The gradient of ``loss`` for each of :meth:`parameters`, averaged over the ranks.
+
+        For methods that compare the gradients of several losses; ``.grad`` is left alone.
+        """
+        parameters = self.parameters()
+        asked = [p for p in parameters if p.requires_grad]
+        found = iter(torch.autograd.grad(loss, asked, retain_graph=retain_graph, allow_unused=True))
+        every = [next(found) if p.requires_grad else None for p in parameters]
+        return ranks.average(every, parameters)
 
     def update(self) -> None:
         """Clip, step, clear: the one place where weights move.
@@ -112,19 +162,53 @@ class Context:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def features(self, split: str) -> dict[str, tuple[Tensor, Tensor]]:
+    def adopt(self, module: nn.Module) -> None:
+        """Train a method's own ``module``, made in ``setup``, with the model's optimiser."""
+        module.to(self.model.device)
+        self.optimizer.add_param_group({"params": list(module.parameters())})
+
+    def scale_lr(self, parameters: Iterable[nn.Parameter], factor: float) -> None:
+        """Give some parameters ``factor`` times the learning rate; for ``setup``."""
+        chosen = list(parameters)
+        ids = {id(p) for p in chosen}
+        for group in list(self.optimizer.param_groups):
+            moved = [p for p in group["params"] if id(p) in ids]
+            if moved:
+                group["params"] = [p for p in group["params"] if id(p) not in ids]
+                options = {k: v for k, v in group.items() if k != "params"}
+                options["lr"] = options["lr"] * factor
+                self.optimizer.add_param_group({**options, "params": moved})
+
+    def branch(self, model: MultimodalModel) -> Context:
+        """A context to train another ``model`` on the same data, with a fresh optimiser.
+
+        The optimiser is of the same kind and settings; data, task, seed and epochs are shared.
+        """
+        kind = type(self.optimizer)
+        known = inspect.signature(kind).parameters
+        options = {k: v for k, v in self.optimizer.defaults.items() if k in known}
+        made = copy.copy(self)
+        made.model = model
+        made.optimizer = kind(model.parameters(), **options)
+        return made
+
+    def features(self, split: str, share: float = 1.0) -> dict[str, tuple[Tensor, Tensor]]:
         """Modality -> (features [N_m, D], targets [N_m]) of a split's samples that have it.
 
-        In evaluation mode, in the data set's order, the same on every rank.
+        In evaluation mode, the same on every rank.
 
         Args:
             split: ``"train"`` or ``"validation"``.
+            share: of the split's batches, at least one. The whole comes in the data set's order;
+                a smaller share from the epoch's shuffled order, other samples in each epoch.
         """
         found: dict[str, list[tuple[Tensor, Tensor]]] = {m: [] for m in self.model.modalities}
-        training = self.model.training
+        loader, training = self.loaders[split], self.model.training
+        wanted = max(1, math.ceil(share * len(loader)))
+        batches = loader.whole(shuffled=None if share >= 1 else self.epoch)
         self.model.eval()
         with torch.no_grad():
-            for batch in self.loaders[split].whole():
+            for batch in islice(batches, wanted):
                 for name, features in self.model.encode(batch).items():
                     rows = batch.present[name].to(features.device)
                     found[name].append((features[rows], batch.target[rows]))
@@ -133,6 +217,10 @@ class Context:
             m: (torch.cat([z for z, _ in parts]), torch.cat([y for _, y in parts]))
             for m, parts in found.items()
         }
+
+    def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
+        """A generator for the current batch: the same on every rank, and after a resume."""
+        return torch.Generator(device).manual_seed(mix(self.seed, self.epoch, self.batch))
 
     def uniform(self, index: Tensor, salt: str) -> Tensor:
         """float64 [B] in [0, 1), keyed by (seed, epoch, entry of ``index``, ``salt``).

@@ -71,21 +71,36 @@ class Loader:
     def __len__(self) -> int:
         return -(-len(self.samples) // self.batch_size)
 
-    def order(self, epoch: int) -> Tensor:
-        """int64 [N]: the rows of the split in the order of ``epoch``."""
+    def order(self, epoch: int, count: int | None = None) -> Tensor:
+        """int64 [N]: the rows of the split in the order of ``epoch`` (or of ``count`` entries)."""
+        count = len(self.samples) if count is None else count
         if not self.shuffle:
-            return torch.arange(len(self.samples))
+            return torch.arange(count)
         generator = torch.Generator().manual_seed(mix(self.seed, epoch))
-        return torch.randperm(len(self.samples), generator=generator)
+        return torch.randperm(count, generator=generator)
+
+    def shares(self, epoch: int, count: int | None = None) -> Iterator[Tensor]:
+        """This rank's share of each batch of an epoch, as places in the split.
+
+        Args:
+            epoch: its number.
+            count: places to draw from, for a list that a method made longer than the split.
+        """
+        rank, world = ranks.rank(), ranks.world()
+        for places in torch.split(self.order(epoch, count), self.batch_size):
+            yield places[rank::world]
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch, this rank's share of each."""
-        rank, world = ranks.rank(), ranks.world()
-        for rows in torch.split(self.order(number), self.batch_size):
-            yield self.samples[rows[rank::world]].to(self.device)
+        for rows in self.shares(number):
+            yield self.take(rows)
+
+    def take(self, rows: Tensor) -> Batch:
+        """The samples at ``rows``, int64 [B], on the device."""
+        return self.samples[rows].to(self.device)
 
     def whole(self, shuffled: int | None = None) -> Iterator[Batch]:
         """Every sample once, the same on every rank; in the split's order, or an epoch's."""
         order = torch.arange(len(self.samples)) if shuffled is None else self.order(shuffled)
         for rows in torch.split(order, self.batch_size):
-            yield self.samples[rows].to(self.device)
+            yield self.take(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -29,6 +30,45 @@ def entropy_weights(logits: Tensor, present: Tensor) -> Tensor:
     """
     scores = (-entropy(logits)).masked_fill(~present, -torch.inf)
     return scores.softmax(0).nan_to_num(0.0)
+
+
+def dominance(scores: Tensor) -> Tensor:
+    """[M, M] -> [M]: how far each modality is ahead, ``S_m / mean_{k != m} S_k``.
+
+    With two modalities the ratio of the two scores (Peng et al. 2022, OGM). 1 where there is
+    nothing to compare with.
+
+    Args:
+        scores: entry (m, k) is ``m``'s score on the samples shared with ``k``, NaN where ``m`` is
+            absent (:meth:`counterpoise.Context.scores`).
+    """
+    count = len(scores)
+    here = ~scores.diagonal().isnan()
+    pairs = here[:, None] & here & ~torch.eye(count, dtype=torch.bool, device=scores.device)
+    # S_k / S_m pair by pair, so that a pair is compared on the samples that have both.
+    behind = torch.where(pairs, scores.T / scores, torch.zeros_like(scores)).sum(1)
+    others = pairs.sum(1)
+    return torch.where(others > 0, others / behind, torch.ones_like(behind))
+
+
+def shapley(values: Tensor) -> Tensor:
+    """[2^M, ...] -> [M, ...]: each player's mean contribution over all orders of joining.
+
+    ``phi_m = sum_A |A|! (M - |A| - 1)! / M! (v(A + m) - v(A))`` over subsets ``A`` without ``m``;
+    they sum to ``v(all) - v(none)``.
+
+    Args:
+        values: the value of each subset, subset ``A`` at the row ``sum_{m in A} 2^m``.
+    """
+    count = len(values).bit_length() - 1
+    phi = []
+    for m in range(count):
+        without = [a for a in range(len(values)) if not a >> m & 1]
+        sizes = [a.bit_count() for a in without]
+        weights = [1 / (count * math.comb(count - 1, size)) for size in sizes]
+        gains = values[[a | 1 << m for a in without]] - values[without]
+        phi.append(torch.tensordot(gains.new_tensor(weights), gains, 1))
+    return torch.stack(phi)
 
 
 def rls_update(projector: Tensor, mean: Tensor, alpha: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from .context import Context
 from .errors import InputError
 from .fusion import UNIMODAL, Fusion
 from .model import MultimodalModel
-from .tasks import Classification, Regression, Task
+from .tasks import Classification, MultiLabel, Regression, Task
 
 
 class Method(nn.Module):
@@ -29,6 +30,10 @@ class Method(nn.Module):
         unimodal: the policy of unimodal logits that a default model gets (:class:`Fusion`).
         policies: the policies that it can train and predict with.
         tasks: what it has a meaning for.
+        passes: forward and backward passes through the encoder of each present modality that a
+            training step takes, at most. What runs outside of steps is said in words (``Cost:``).
+
+    The docstring of a class is its card, the page in ``docs/methods`` (:mod:`counterpoise.cards`).
     """
 
     name: ClassVar[str] = ""
@@ -37,7 +42,8 @@ class Method(nn.Module):
     fusions: ClassVar[tuple[type[Fusion], ...]] = (Fusion,)
     unimodal: ClassVar[str] = "slice"
     policies: ClassVar[tuple[str, ...]] = UNIMODAL
-    tasks: ClassVar[tuple[type[Task], ...]] = (Classification, Regression)
+    tasks: ClassVar[tuple[type[Task], ...]] = (Classification, MultiLabel, Regression)
+    passes: ClassVar[tuple[int, int]] = (1, 1)
 
     @classmethod
     def options(cls) -> dict[str, Any]:
@@ -87,6 +93,10 @@ class Method(nn.Module):
 
     def epoch_start(self, ctx: Context) -> None:
         """Runs before the first batch of an epoch."""
+
+    def batches(self, ctx: Context) -> Iterator[Batch]:
+        """The batches of an epoch, this rank's share of each."""
+        return ctx.loaders["train"].epoch(ctx.epoch)
 
     def transform(self, batch: Batch, ctx: Context) -> Batch:
         """The batch that is trained on."""

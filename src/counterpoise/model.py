@@ -67,19 +67,27 @@ class MultimodalModel(nn.Module):
         batch = batch.among(self.modalities)
         return {name: self._encode(name, batch) for name in self.encoders}
 
+    def encoder_parameters(self, name: str) -> list[nn.Parameter]:
+        """The parameters of one modality's encoder.
+
+        Raises:
+            InputError: the encoder shares a parameter with another modality's.
+        """
+        own = list(self.encoders[name].parameters())
+        ids = {id(p) for p in own}
+        for other, encoder in self.encoders.items():
+            if other != name and any(id(p) in ids for p in encoder.parameters()):
+                raise InputError(f"encoders {name!r} and {other!r} share parameters")
+        return own
+
     def own_parameters(self, name: str) -> list[nn.Parameter]:
         """The parameters that serve one modality alone: its encoder, its own parts of the fusion.
 
         Raises:
             InputError: the encoder shares a parameter with another modality's.
         """
-        own = list(self.encoders[name].parameters())
-        for other in self.encoders:
-            if other != name and {id(p) for p in own} & {
-                id(p) for p in self.encoders[other].parameters()
-            }:
-                raise InputError(f"encoders {name!r} and {other!r} share parameters")
         part = self.fusion.own(name)
+        own = self.encoder_parameters(name)
         return own + (list(part.parameters()) if part is not None else [])
 
     def _encode(self, name: str, batch: Batch) -> Tensor:

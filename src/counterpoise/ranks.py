@@ -6,7 +6,7 @@ call parts of the model and read ``.grad``, so gradients are averaged once, expl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.distributed as dist
@@ -39,27 +39,61 @@ def broadcast(module: nn.Module) -> None:
             dist.broadcast(tensor.detach(), src=0)
 
 
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace every ``.grad`` by its mean over the ranks.
+def gather(values: Tensor) -> Tensor:
+    """[B, ...] of each rank -> [G, ...], the global batch in its order; detached.
+
+    Ranks hold every ``world()``-th row (:class:`counterpoise.Loader`), and may hold one row less
+    than others.
+    """
+    values = values.detach()
+    if world() == 1:
+        return values
+    sizes = torch.zeros(world(), device=values.device)
+    sizes[rank()] = len(values)
+    counts = [int(size) for size in all_sum(sizes).tolist()]
+    padded = values.new_zeros(max(counts), *values.shape[1:])
+    padded[: len(values)] = values
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return torch.stack(parts, 1).flatten(0, 1)[: sum(counts)]
+
+
+def average(
+    gradients: Sequence[Tensor | None], parameters: Sequence[nn.Parameter]
+) -> list[Tensor | None]:
+    """The mean over the ranks of each parameter's gradient.
 
     A parameter that only some ranks used (a modality may be absent from a rank's whole share of
     the batch) counts as zero on the others; one that no rank used keeps ``None``, so that
     momentum and decay leave it alone.
     """
+    if world() == 1 or not parameters:
+        return list(gradients)
+    device = parameters[0].device
+    used = torch.tensor([float(g is not None) for g in gradients], device=device)
+    active = [count > 0 for count in all_sum(used).tolist()]
+    filled = [
+        torch.zeros_like(p) if g is None else g
+        for g, p, some in zip(gradients, parameters, active, strict=True)
+        if some
+    ]
+    if not filled:
+        return list(gradients)
+    flat = torch.cat([g.reshape(-1) for g in filled])
+    dist.all_reduce(flat)
+    flat /= world()
+    parts = iter(torch.split(flat, [g.numel() for g in filled]))
+    return [
+        next(parts).view_as(p).clone() if some else None
+        for p, some in zip(parameters, active, strict=True)
+    ]
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace every ``.grad`` by its mean over the ranks."""
     if world() == 1:
         return
     parameters = list(parameters)
-    device = parameters[0].device
-    used = torch.tensor([float(p.grad is not None) for p in parameters], device=device)
-    used = all_sum(used)
-    active = [p for p, count in zip(parameters, used.tolist(), strict=True) if count > 0]
-    if not active:
-        return
-    for p in active:
-        if p.grad is None:
-            p.grad = torch.zeros_like(p)
-    flat = torch.cat([p.grad.reshape(-1) for p in active if p.grad is not None])
-    dist.all_reduce(flat)
-    flat /= world()
-    for p, part in zip(active, torch.split(flat, [p.numel() for p in active]), strict=True):
-        p.grad = part.view_as(p).clone()
+    found = average([p.grad for p in parameters], parameters)
+    for p, gradient in zip(parameters, found, strict=True):
+        p.grad = gradient

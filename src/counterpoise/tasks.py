@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .errors import InputError, check_choice
+from .measures import entropy
 
 
 class Task(ABC):
@@ -36,6 +37,10 @@ class Task(ABC):
     @abstractmethod
     def score(self, logits: Tensor, target: Tensor) -> Tensor:
         """[B, K], [B, ...] -> [B]: how well each sample is predicted; higher is better."""
+
+    def entropy(self, logits: Tensor) -> Tensor:
+        """[B, K] -> [B]: how unsure a prediction is, in nats; for tasks that predict chances."""
+        raise InputError(f"{type(self).__name__.lower()} predicts no chances")
 
     @abstractmethod
     def outcome(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -93,6 +98,9 @@ class Classification(Task):
     def score(self, logits: Tensor, target: Tensor) -> Tensor:
         return logits.softmax(1).gather(1, target[:, None]).squeeze(1)
 
+    def entropy(self, logits: Tensor) -> Tensor:
+        return entropy(logits)
+
     def outcome(self, logits: Tensor, target: Tensor) -> Tensor:
         return (logits.argmax(1) == target).float()
 
@@ -104,6 +112,66 @@ class Classification(Task):
         return {
             "accuracy": float(hits.sum() / table.sum()),
             "macro-f1": float((2 * hits / either)[either > 0].mean()),
+            "nll": float(self.loss(logits, target).mean()),
+        }
+
+
+class MultiLabel(Task):
+    """Any of ``labels`` labels at once, targets 0 or 1, float [N, labels]; binary cross-entropy.
+
+    Loss and score of a sample are means over its labels. Metrics: ``sample-f1`` (the F1 score of
+    each sample's set of labels, averaged; 1 where nothing is true and nothing predicted),
+    ``macro-f1`` over the labels that occur or are predicted, ``label-accuracy``, ``nll``.
+
+    Args:
+        labels: at least 2.
+        names: what the labels are called, for reports.
+    """
+
+    primary = "sample-f1"
+    greater_is_better = True
+
+    def __init__(self, labels: int, names: tuple[str, ...] | None = None) -> None:
+        if labels < 2:
+            raise InputError(f"labels must be at least 2, found {labels}")
+        if names is not None and len(names) != labels:
+            raise InputError(f"names must hold {labels} label names, found {len(names)}")
+        self.outputs = labels
+        self.names = names
+
+    def check(self, target: Tensor, where: str = "target") -> None:
+        if not target.is_floating_point() or target.shape[1:] != (self.outputs,):
+            raise InputError(
+                f"{where} must hold 0 or 1 for each label (float [N, {self.outputs}]), "
+                f"found {target.dtype} {list(target.shape)}"
+            )
+        wrong = target[(target != 0) & (target != 1)]
+        if len(wrong):
+            raise InputError(f"{where} must hold 0 or 1 for each label, found {wrong[0].item()}")
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1)
+
+    def score(self, logits: Tensor, target: Tensor) -> Tensor:
+        return torch.where(target > 0, logits, -logits).sigmoid().mean(1)
+
+    def entropy(self, logits: Tensor) -> Tensor:
+        # -sum p log p of a coin: softplus keeps it finite where p rounds to 0 or 1.
+        p = logits.sigmoid()
+        return (p * F.softplus(-logits) + (1 - p) * F.softplus(logits)).mean(1)
+
+    def outcome(self, logits: Tensor, target: Tensor) -> Tensor:
+        guess = (logits > 0).to(target.dtype)
+        both, either = (guess * target).sum(1), guess.sum(1) + target.sum(1)
+        return torch.where(either > 0, 2 * both / either.clamp(min=1), torch.ones_like(either))
+
+    def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
+        guess = (logits > 0).to(target.dtype)
+        hits, either = (guess * target).sum(0), guess.sum(0) + target.sum(0)
+        return {
+            "sample-f1": float(self.outcome(logits, target).mean()),
+            "macro-f1": float((2 * hits / either)[either > 0].mean()) if either.any() else 1.0,
+            "label-accuracy": float((guess == target).float().mean()),
             "nll": float(self.loss(logits, target).mean()),
         }
 

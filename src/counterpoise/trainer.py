@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from .data.arrays import ArrayData
 from .errors import InputError, check_choice, check_number, unknown
 from .evaluation.subsets import Evaluation, evaluate, present_name
 from .loader import Loader, mix
+from .loop import train_epoch
 from .method import Method
 from .methods import build_method
 from .model import MultimodalModel
@@ -240,7 +240,6 @@ def _train(
         ),
         "validation": Loader(data.validation, settings.batch_size, device=model.device),
     }
-    method.to(model.device)
     ranks.broadcast(model)
     optimizer = settings.build_optimizer([*model.parameters(), *method.parameters()])
     ctx = Context(
@@ -252,8 +251,10 @@ def _train(
         seed=settings.seed,
         max_norm=settings.max_norm,
     )
+    method.to(model.device)
     torch.manual_seed(mix(settings.seed, -1))
     method.setup(ctx)
+    method.to(model.device)
     run = Run(model, method, settings)
     if saved is not None:
         _restore(run, optimizer, saved)
@@ -280,36 +281,6 @@ def _train(
             folder / "last.safetensors", model.state_dict(), {"epoch": str(settings.epochs - 1)}
         )
     return run
-
-
-def train_epoch(
-    method: Method, ctx: Context, epoch: int, on_batch: Callable[[int], None] | None = None
-) -> dict[str, float]:
-    """One epoch of a method; loss name -> mean over its batches."""
-    ctx.epoch, ctx.batch = epoch, 0
-    ctx.model.train()
-    method.train()
-    method.epoch_start(ctx)
-    totals: dict[str, Tensor] = {}
-    counts: dict[str, int] = {}
-    for number, batch in enumerate(ctx.loaders["train"].epoch(epoch)):
-        ctx.batch = number
-        for name, loss in method.step(batch, ctx).items():
-            # Summed on the device: reading each loss would make the host wait for every step.
-            totals[name] = totals[name] + loss if name in totals else loss
-            counts[name] = counts.get(name, 0) + 1
-        if on_batch is not None:
-            on_batch(number)
-    method.epoch_end(ctx)
-    means = {name: float(total) / counts[name] for name, total in totals.items()}
-    for name, mean in means.items():
-        if not abs(mean) < float("inf"):
-            warnings.warn(
-                f"the loss {name!r} became {mean} in epoch {epoch}; a lower lr may help",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-    return means
 
 
 def _record(run: Run, entry: dict[str, Any], data: ArrayData, folder: Path | None) -> None:

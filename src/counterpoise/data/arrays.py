@@ -14,7 +14,7 @@ from torch import Tensor
 
 from counterpoise.batch import Batch, Input, map_tensors
 from counterpoise.errors import InputError, check_choice, unknown
-from counterpoise.tasks import Classification, Regression, Task
+from counterpoise.tasks import Classification, MultiLabel, Regression, Task
 
 from .splits import SPLITS, Indices, check_groups, draw, given, to_groups
 
@@ -75,8 +75,8 @@ class ArrayData:
     Args:
         inputs: modality -> array, tensor or list of N rows. A dict of these is one modality of
             several tensors, such as the ids and the mask of a text.
-        target: N integers (classification into max + 1 classes) or floats (regression), unless
-            ``task`` says otherwise.
+        target: N integers (classification into max + 1 classes), [N, K] integers or booleans, 0
+            or 1 (multi-label), or floats (regression), unless ``task`` says otherwise.
         present: modality -> N booleans: False where the sample lacks the modality.
         task: what is learnt; None tells it from ``target``.
         split: None draws one; or N strings of "train", "validation", "test"; or a dict from these
@@ -312,7 +312,9 @@ def _target(value: Any, task: Task | None) -> tuple[Tensor, Task]:
         )
     if array.ndim == 0 or len(array) == 0:
         raise InputError(f"target must hold at least 1 sample, found shape {list(array.shape)}")
-    whole = array.dtype.kind in "biu" and not isinstance(task, Regression)
+    if task is None and array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biu":
+        task = MultiLabel(array.shape[1])
+    whole = array.dtype.kind in "biu" and not isinstance(task, (Regression, MultiLabel))
     target = torch.from_numpy(np.array(array, dtype=np.int64 if whole else np.float32, order="C"))
     if task is None:
         if not whole:

@@ -1,0 +1,86 @@
+"""From the features of all present modalities to logits, and to what each modality says alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from counterpoise.batch import Lazy, Output
+from counterpoise.errors import InputError, check_choice
+
+UNIMODAL = ("slice", "ablate", "aux")
+
+
+def weights(mask: Tensor, like: Tensor) -> Tensor:
+    """A host mask [B] as a column of zeros and ones [B, 1] on the device of ``like``."""
+    return mask.to(like.device, like.dtype, non_blocking=True)[:, None]
+
+
+class Fusion(nn.Module, ABC):
+    """Base of all fusions.
+
+    Attributes:
+        policies: which values of ``unimodal`` it takes; ``"slice"`` needs a head that is a sum or
+            a mean of parts, one for each modality.
+
+    Args:
+        widths: modality -> width of its features, in the model's order.
+        outputs: width of the logits, ``K``.
+        unimodal: how ``Output.unimodal`` is had. ``"slice"``: the exact share of each modality in
+            the logits (their sum, or mean, over the present modalities is the logits).
+            ``"ablate"``: the logits with only that modality present. ``"aux"``: an extra linear
+            head per modality.
+    """
+
+    policies: ClassVar[tuple[str, ...]] = UNIMODAL
+
+    def __init__(self, widths: Mapping[str, int], outputs: int, unimodal: str = "slice") -> None:
+        super().__init__()
+        check_choice("unimodal", unimodal, self.policies)
+        if not widths:
+            raise InputError("widths must name at least one modality")
+        for name in widths:
+            if not name or "." in name or hasattr(nn.ModuleDict(), name):
+                raise InputError(f"a modality cannot be called {name!r}; choose another name")
+        self.widths, self.outputs, self.policy = dict(widths), outputs, unimodal
+        if unimodal == "aux":
+            self.aux = nn.ModuleDict({m: nn.Linear(w, outputs) for m, w in self.widths.items()})
+
+    @abstractmethod
+    def logits(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
+    ) -> Tensor:
+        """Features [B, D] by modality, masks [B], exact shares -> logits [B, K]."""
+
+    def share(self, name: str, features: Mapping[str, Tensor], counts: Tensor) -> Tensor:
+        """The exact share [B, K] of one modality; ``counts`` [B]: how many each sample has."""
+        raise InputError(f"{type(self).__name__} has no share for each modality; pass unimodal=aux")
+
+    def own(self, name: str) -> nn.Module | None:
+        """The parts that serve the modality ``name`` alone, if any."""
+        return self.aux[name] if self.policy == "aux" else None
+
+    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Output:
+        """Features [B, D] (zero rows where absent) and host masks [B] by modality -> Output."""
+        shares = self._shares(features, present)
+        unimodal = shares
+        if self.policy == "aux":
+            unimodal = Lazy(tuple(self.widths), lambda m: self.aux[m](features[m]))
+        elif self.policy == "ablate":
+            unimodal = Lazy(tuple(self.widths), lambda m: self._ablated(m, features, present))
+        return Output(self.logits(features, present, shares), unimodal, features)
+
+    def _shares(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Lazy:
+        counts = torch.stack([present[m] for m in self.widths]).sum(0).clamp(min=1)
+        return Lazy(tuple(self.widths), lambda m: self.share(m, features, counts))
+
+    def _ablated(
+        self, name: str, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> Tensor:
+        alone = {m: z if m == name else torch.zeros_like(z) for m, z in features.items()}
+        masks = {m: mask if m == name else torch.zeros_like(mask) for m, mask in present.items()}
+        return self.logits(alone, masks, self._shares(alone, masks))
