@@ -242,11 +242,25 @@ def test_a_method_that_looks_for_a_name_would_be_seen(case: str, kind: str) -> N
 
 # 6. Two processes equal one at the same global batch.
 
+MUTATIONS = {  # test -> data and mutation that it looks at
+    "test_leaving_out_sync_grads_would_be_seen": ("2 complete", "no sync_grads"),
+    "test_averaging_per_rank_would_be_seen": ("3 with 30 % missing", "mean per rank"),
+}
+
 
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Tensor]]:
+def two_processes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Tensor]]:
     """``case | kind | mutation`` -> final weights, trained by two processes."""
     folder = tmp_path_factory.mktemp("ranks")
+    wanted = []
+    for item in request.session.items:  # only what the tests that were chosen ask for
+        found = getattr(item, "callspec", None)
+        if "two_processes" in getattr(item, "fixturenames", ()) and found:
+            kind, mutation = MUTATIONS.get(item.originalname, (found.params.get("kind"), "none"))
+            wanted.append((found.params.get("case") or found.params["name"], kind, mutation))
+    (folder / "plan.json").write_text(json.dumps(wanted))
     workers = [
         subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("two_ranks.py")), str(folder)],
@@ -280,12 +294,14 @@ def test_two_processes_equal_one(case: str, kind: str, two_processes: dict[str, 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_leaving_out_sync_grads_would_be_seen(name: str, two_processes: dict[str, Any]) -> None:
-    fails(check_equal_to_one_process, name, "2 complete", "no sync_grads", two_processes)
+    kind, mutation = MUTATIONS["test_leaving_out_sync_grads_would_be_seen"]
+    fails(check_equal_to_one_process, name, kind, mutation, two_processes)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_averaging_per_rank_would_be_seen(name: str, two_processes: dict[str, Any]) -> None:
-    fails(check_equal_to_one_process, name, "3 with 30 % missing", "mean per rank", two_processes)
+    kind, mutation = MUTATIONS["test_averaging_per_rank_would_be_seen"]
+    fails(check_equal_to_one_process, name, kind, mutation, two_processes)
 
 
 @every_case

@@ -14,18 +14,17 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from settings import CASES, build
-from test_contract import DATA, data_of, train
+from settings import build
+from test_contract import data_of, train
 
 from counterpoise import ranks
 from counterpoise.context import Context
-from counterpoise.methods import METHODS
 
 
 def no_sync_grads() -> Any:
-    original = ranks.average_gradients
-    ranks.average_gradients = lambda parameters: None
-    return lambda: setattr(ranks, "average_gradients", original)
+    original = ranks.average
+    ranks.average = lambda gradients, parameters: list(gradients)
+    return lambda: setattr(ranks, "average", original)
 
 
 def mean_per_rank() -> Any:
@@ -45,9 +44,7 @@ def main(folder: Path) -> None:
     dist.init_process_group(
         "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2
     )
-    plan = [(case, kind, "none") for case in CASES for kind in DATA]
-    plan += [(name, "2 complete", "no sync_grads") for name in METHODS]
-    plan += [(name, "3 with 30 % missing", "mean per rank") for name in METHODS]
+    plan = json.loads((folder / "plan.json").read_text())
     mutations = {"no sync_grads": no_sync_grads, "mean per rank": mean_per_rank}
     names = {}
     for number, (case, kind, mutation) in enumerate(plan):
