@@ -1,6 +1,7 @@
 # make demo   set up .venv and compare five methods on the embedded digits
 # make test   set up .venv and run the tests
 # make bench  speed and memory against a bare PyTorch loop
+# make cards  the pages of docs/methods, from the methods' docstrings
 # make results  every run of results/ (half an hour on two cores; resumes)
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export COUNTERPOISE_DATA ?= $(abspath ../shared/data)
 
-.PHONY: setup demo test bench results lint types clean
+.PHONY: setup demo test bench cards results lint types clean
 
 setup: $(VENV)/.ready
 
@@ -34,6 +35,9 @@ test: setup
 
 bench: setup
 	$(BIN)/python benchmarks/bench.py
+
+cards: setup
+	$(BIN)/python -m counterpoise.cards docs/methods
 
 results: setup
 	$(BIN)/python results/make.py

@@ -4,15 +4,17 @@ from typing import TYPE_CHECKING, Any
 
 from .batch import Batch, Output
 from .build import build_model
+from .chain import Chain
 from .context import Context
 from .data import DATASETS, ArrayData, load
 from .errors import InputError
 from .evaluation import Evaluation, Verdict, colearning, evaluate
-from .fusion import FUSIONS, Concat, Fusion, Late, Shared, Sum
+from .fusion import FUSIONS, Concat, Cosine, FiLM, Fusion, Gated, Late, Shared, Sum
 from .loader import Loader
 from .method import Method
-from .methods import METHODS, build_method
+from .methods import METHODS
 from .model import MultimodalModel
+from .registry import build_method
 from .tasks import Classification, MultiLabel, Regression, Task
 from .trainer import Run, Settings, fit
 
@@ -27,11 +29,15 @@ __all__ = [
     "METHODS",
     "ArrayData",
     "Batch",
+    "Chain",
     "Classification",
     "Concat",
     "Context",
+    "Cosine",
     "Evaluation",
+    "FiLM",
     "Fusion",
+    "Gated",
     "InputError",
     "Late",
     "Loader",

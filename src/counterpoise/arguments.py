@@ -123,7 +123,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--momentum", type=float, default=defaults["momentum"], help="of sgd")
     add("--weight-decay", type=float, default=defaults["weight_decay"])
     add("--max-norm", type=float, help="clip the gradient norm to this")
-    add("--fusion", metavar="NAME", help="concat, sum, shared or late; else the method's own")
+    add("--fusion", metavar="NAME", help="the head (see docs/concepts.md); else the method's own")
     add("--width", type=int, default=128, help="of the default encoders' features")
     add("--seed", type=int, default=0, help="(the first) seed")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
@@ -136,6 +136,7 @@ def _add_methods(commands: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         "methods", help="list the methods", allow_abbrev=False
     )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show all that is to say of one")
     parser.add_argument("--json", action="store_true", help="with options and defaults")
     return parser
 
@@ -154,9 +155,18 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
         "train", help="train one model by one method", allow_abbrev=False
     )
     _add_common(parser)
-    parser.add_argument("--method", metavar="NAME", default="joint", help="default %(default)s")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the method"
+        "--method",
+        metavar="NAME[,NAME]",
+        default="joint",
+        help="one, or several that are combined; default %(default)s",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="[METHOD.]KEY=VALUE",
+        help="an option of the method; of several, say of which",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     return parser

@@ -12,8 +12,8 @@ from .encoders import Standardize, default_encoder, kind_of
 from .errors import InputError, unknown
 from .fusion import FUSIONS, Fusion
 from .method import Method
-from .methods import build_method
 from .model import MultimodalModel
+from .registry import build_method
 
 
 def build_model(

@@ -50,22 +50,48 @@ def _warn(message: Warning | str, *_: object) -> None:
     print(f"counterpoise: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
+@contextlib.contextmanager
+def _warned() -> Iterator[None]:
+    """Say what went wrong, and go on."""
+    try:
+        yield
+    except InputError as error:
+        _warn(str(error))
+
+
 def _fail(message: str) -> int:
     print(f"counterpoise: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 
 def _methods(options: argparse.Namespace) -> None:
-    from .methods import METHODS
+    from .registry import find_method, names
 
+    if options.name is not None:
+        from rich.markdown import Markdown
+
+        from .cards import page
+
+        method = find_method(options.name)
+        if options.json:
+            _print_json(method.card())
+        elif Console().is_terminal:
+            Console().print(Markdown(page(method)))
+        else:
+            print(page(method), end="")
+        return
+    methods = {}
+    for name in names():
+        with _warned():  # a package that is broken must not hide the others
+            methods[name] = find_method(name)
     if options.json:
-        _print_json([method.card() for method in METHODS.values()])
+        _print_json([method.card() for method in methods.values()])
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("method", no_wrap=True)
     table.add_column("what it does", ratio=3)
     table.add_column("options", ratio=2)
-    for name, method in METHODS.items():
+    for name, method in methods.items():
         table.add_row(name, method.summary, ", ".join(method.options()))
     Console().print(table)
 
@@ -137,11 +163,15 @@ def _progress(quiet: bool) -> Iterator[Progress]:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from .experiment import parse_options
-    from .methods import build_method
+    from .experiment import parse_method
+    from .registry import split_chain
 
     recipe = _recipe(options)
-    method = build_method(options.method, **parse_options(options.set))
+    label = options.method.replace(",", "+").replace(" ", "")
+    if len(split_chain(label)) == 1:
+        method = parse_method(":".join([label, *options.set]))
+    else:
+        method = parse_method(_labels([label], options.set)[0])
     data = recipe.load()
     out = options.out or Path("runs") / f"{data.name}-{method.name}-seed{options.seed}"
     epochs, batches = options.epochs, -(-len(data.train) // options.batch_size)
@@ -182,17 +212,21 @@ def _show(result: Any, title: str) -> None:
     Console().print(table)
 
 
-def _labels(options: argparse.Namespace) -> list[str]:
+def _labels(labels: Sequence[str], words: Sequence[str]) -> list[str]:
     """The methods with what ``--set METHOD.KEY=VALUE`` says of them in their labels."""
-    labels = list(options.methods)
-    for word in options.set:
+    from .registry import split_chain
+
+    chains = [split_chain(label) for label in labels]
+    for word in words:
         name, dot, rest = word.partition(".")
-        found = [k for k, label in enumerate(labels) if label.split(":")[0] == name]
+        known = [(chain, k) for chain in chains for k in range(len(chain))]
+        found = [(chain, k) for chain, k in known if chain[k].split(":")[0] == name]
         if not dot or not found:
-            raise unknown("method in --set (METHOD.KEY=VALUE)", name, options.methods)
-        for k in found:
-            labels[k] += f":{rest}"
-    return labels
+            every = [chain[k].split(":")[0] for chain, k in known]
+            raise unknown("method in --set (METHOD.KEY=VALUE)", name, every)
+        for chain, k in found:
+            chain[k] += f":{rest}"
+    return ["+".join(chain) for chain in chains]
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -203,7 +237,7 @@ def _compare(options: argparse.Namespace) -> None:
     from .report import text_table
 
     recipe = _recipe(options)
-    labels = _labels(options)
+    labels = _labels(options.methods, options.set)
     check_number("seeds", options.seeds, 1, whole=True)
     out = options.out or Path("runs") / f"compare-{options.data}"
     seeds = range(options.seed, options.seed + options.seeds)

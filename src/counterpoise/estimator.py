@@ -25,7 +25,7 @@ from .errors import InputError, check_choice, unknown
 from .evaluation import evaluate, present_name
 from .loader import Loader
 from .method import Method
-from .methods import build_method
+from .registry import build_method
 from .tasks import Classification, Regression, Task
 from .trainer import fit as train
 

@@ -21,12 +21,13 @@ import yaml
 
 from . import records, storage
 from .build import build_model
+from .chain import Chain
 from .data import load
 from .data.arrays import ArrayData
 from .errors import InputError, check_number
 from .evaluation.subsets import Evaluation, present_name, subsets
 from .method import Method
-from .methods import build_method
+from .registry import build_method, split_chain
 from .trainer import Run, Settings, difference, fit, load_run
 
 Tick = Callable[[str, int], None]
@@ -104,10 +105,14 @@ def parse_method(label: str) -> Method:
     """A method from a label: ``name``, or ``name:option=value:option=value``.
 
     Values are read as YAML; an option that is a mapping is set entry by entry with a dot:
-    ``modality-dropout:rates.inertial=0.8``.
+    ``modality-dropout:rates.inertial=0.8``. A plus joins the labels of a chain:
+    ``modality-dropout:rates=0.5+ogm-ge``.
     """
-    name, *parts = label.split(":")
-    return build_method(name, **parse_options(parts))
+    members = [part.split(":") for part in split_chain(label)]
+    if len(members) == 1:
+        name, *words = members[0]
+        return build_method(name, **parse_options(words))
+    return Chain(*(build_method(name, **parse_options(words)) for name, *words in members))
 
 
 def parse_options(parts: Iterable[str]) -> dict[str, Any]:
@@ -123,6 +128,9 @@ def parse_options(parts: Iterable[str]) -> dict[str, Any]:
             raise InputError(f"the value of option {key!r} cannot be read: {text!r}") from None
         # YAML 1.1 reads the words on and off as booleans; options use them as words.
         value = text if text in ("on", "off", "yes", "no") else value
+        if isinstance(value, str):
+            with suppress(ValueError):  # nor does it take 1e-3, without a point, for a number
+                value = float(value)
         option, dot, entry = key.partition(".")
         if dot:
             options.setdefault(option, {})[entry] = value

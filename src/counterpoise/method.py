@@ -64,13 +64,21 @@ class Method(nn.Module):
             "tasks": [task.__name__.lower() for task in cls.tasks],
         }
 
+    def overrides(self, hook: str) -> bool:
+        """Whether it has its own version of a hook (:class:`counterpoise.Chain` asks)."""
+        return getattr(type(self), hook) is not getattr(Method, hook)
+
+    def label(self) -> str:
+        """What messages and records call it."""
+        return self.name or type(self).__name__
+
     def settings(self) -> dict[str, Any]:
         """Option -> value."""
         return {name: getattr(self, name) for name in self.options()}
 
     def check(self, model: MultimodalModel, task: Task) -> None:
         """Raise :class:`InputError` before training if model or task does not fit."""
-        label = self.name or type(self).__name__
+        label = self.label()
         if not isinstance(model.fusion, self.fusions):
             known = " or ".join(fusion.__name__ for fusion in self.fusions)
             raise InputError(

@@ -20,8 +20,8 @@ from .evaluation.subsets import Evaluation, evaluate, present_name
 from .loader import Loader, mix
 from .loop import train_epoch
 from .method import Method
-from .methods import build_method
 from .model import MultimodalModel
+from .registry import build_method
 
 History = list[dict[str, Any]]
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -179,7 +179,7 @@ def describe(
     return {
         "data": {"name": data.name, "modalities": list(data.modalities)}
         | {"fingerprint": data.fingerprint(), **data.task.state()},
-        "method": {"name": method.name or type(method).__name__, "options": method.settings()},
+        "method": {"name": method.label(), "options": method.settings()},
         "model": {
             "fusion": type(model.fusion).__name__.lower(),
             "unimodal": model.fusion.policy,

@@ -13,8 +13,8 @@ from counterpoise.data.arrays import ArrayData
 from counterpoise.errors import InputError, check_choice, unknown
 from counterpoise.loader import Loader
 from counterpoise.method import Method
-from counterpoise.methods import build_method
 from counterpoise.model import MultimodalModel
+from counterpoise.registry import build_method
 from counterpoise.tasks import Task
 
 Subset = tuple[str, ...]

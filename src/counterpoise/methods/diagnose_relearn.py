@@ -18,26 +18,46 @@ from counterpoise.tasks import Classification
 
 
 class DiagnoseRelearn(Method):
-    """Joint training that now and then pulls each encoder back to its start (D&R).
+    """Joint training that now and then pulls overfitted encoders back to their start (D&R).
 
-    After an epoch whose number ``every`` divides (never the first, nor the last, after which
-    nothing would be learnt again), for each modality: the purity of k-means clusters of its
-    features on train and on validation, gap ``g = |P_train - P_val|``, ``a = tanh(strength * g)``,
-    and ``theta := a theta_0 + (1 - a) theta`` for the whole encoder. The head is left alone.
+    Problem: one encoder overfits while another has hardly begun. How well the features of an
+    encoder separate the classes, on data it trains on and on data it does not, tells them apart; a
+    low score alone is not held against a modality, which may simply be poor.
+
+    Formula:
+        After epoch ``e`` with ``e mod every = 0`` (never the first, nor the last, after which
+        nothing would be learnt again), at most ``times`` times, for each modality on its own:
+        features of the training and of the validation split, scaled to [-1, 1] per dimension,
+        clustered by k-means (best of 10 starts) into as many clusters as classes; purity ``P =
+        (1/N) sum_cluster max_class count``; ``g = |P_train - P_val|``, ``a = tanh(strength * g)``;
+        ``theta := a theta_0 + (1 - a) theta`` for every parameter of the encoder. The head is left
+        alone.
 
     Args:
         strength: ``lambda``.
-        every: epochs between re-initialisations; by default 2/9 of the run (the paper: 20 of 90).
+        every: epochs between re-initialisations; ``None`` takes 2/9 of the run (the paper: 20 of
+        90).
         times: how many at most.
         least: fewest samples per class, in each split, that a modality is judged by; one with
-            fewer is left alone, and a warning says so.
-        batch_norm: running statistics after one: ``"recompute"`` from the training data,
+            fewer is left alone, and a warning says so: the clusters of so few are pure by chance.
+        batch_norm: running statistics after one: ``"recompute"`` in a pass over the training data,
             ``"interpolate"`` as the weights, or ``"keep"`` (the published code).
         moments: the optimiser's state of the encoder: ``"scale"`` by ``1 - a``, ``"reset"``, or
             ``"keep"`` (the published code).
 
+    Cost: each diagnosis adds one pass over training and validation data and two clusterings for
+    each modality.
+
     State: ``start.*`` (the encoders' first weights), ``done`` (re-initialisations so far),
     ``purities`` [M, 2] (train, validation) and ``pulls`` [M] (``a``) of the last one.
+
+    Missing: a modality is judged by the samples that have it.
+
+    Differs: the published code interpolates parameters only, so BatchNorm's running statistics and
+    the momentum still belong to the old weights. It diagnoses on features from the shuffled,
+    augmented training loader and, in some ports, on the test set; here both are the plain splits,
+    and the test split is out of reach. The gap is an absolute value, as in the paper: an encoder
+    whose *validation* purity is the higher one is pulled too.
     """
 
     name = "diagnose-relearn"

@@ -21,27 +21,58 @@ from counterpoise.tasks import Classification, Task
 class MLA(Method):
     """Train one modality at a time through a shared head whose gradient is projected (MLA).
 
-    For each batch and each modality ``m`` in turn: encode ``m`` only, ``L_m = CE(H z_m + b, y)``,
-    step only ``m``'s encoder and the head. The head's weight gradient is multiplied by a projector
-    ``P``, which recursive least squares keeps nearly orthogonal to the mean features of the
-    steps before, so that a step disturbs little of what those learnt. Prediction mixes the
-    modalities of each sample by the entropy of what each says.
+    Problem: in a joint loss one modality takes the gradient of the others. Here no loss mixes
+    modalities; what they share is the head, and a projector keeps one modality's step from undoing
+    what the head learnt before.
+
+    Formula:
+        For each batch and each modality ``m`` in turn, with features of a common width ``d``, head
+        ``H`` [K, d], bias ``b``, projector ``P`` [d, d] from ``I``:
+
+        1. ``u = H z_m + b``, ``L_m = CE(u, y)`` over the samples that have ``m``; only ``m`` is
+           encoded.
+        2. The gradient of ``H`` becomes ``g P``.
+        3. Only ``m``'s encoder, ``H`` and ``b`` are stepped.
+        4. With ``r`` the mean of ``z_m`` over the batch: ``k = P r``,
+           ``P := P - k k^T / (alpha + r^T k)``, where ``alpha`` falls from 0.1 to 0.01 in each
+           epoch.
+
+        With constant ``alpha``, ``n`` such steps give ``P = (I + sum_t r_t r_t^T / alpha)^-1``: the
+        head hardly moves along mean features that were seen before. Momentum and weight decay act
+        after the projection, as any optimiser's do.
+
+        Prediction weighs the present modalities of each sample by the entropy ``e`` of what they
+        say: ``f = sum_m softmax_m(-e_m) u_m``.
 
     Args:
         projector: ``"on"`` (the paper's recursive least squares), ``"off"``, or ``"normalised"``
             (divided by its Frobenius norm after each update, as in the published code; this
-            shrinks the head's gradient by about ``1 / sqrt(D)``).
+            shrinks the head's gradient by about ``1 / sqrt(d)``).
         update_order: add the mean feature of a step to ``P`` ``"after"`` projecting its gradient
             (the paper), or ``"before"`` (the published code), which also removes the step's own.
         order: modalities in ``"fixed"`` order, or a new ``"shuffle"`` for each batch.
         reset_every: start again from ``P = I`` ``"never"`` (the paper) or each ``"epoch"``; ``P``
             only ever shrinks.
-        fusion: ``"entropy"`` of each sample, or plain ``"mean"`` of the logits.
-        mode: ``"paper"``, or ``"released"``: what the published code computes. Its projector looks
-            for a parameter called ``module.weight``, finds none and never acts; and its entropies
-            are taken over the batch (softmax over samples), one weight per batch.
+        fusion: ``"entropy"`` of each sample, or plain ``"mean"`` of the logits (needed for
+            regression and several labels).
+        mode: ``"paper"``, or ``"released"``: what the published code computes.
 
-    State: ``projector_matrix`` [D, D].
+    Cost: the passes run one after the other, in the memory of the largest modality, not of the sum;
+    as many optimiser steps of the head as modalities, and ``d^2`` for the projector.
+
+    State: ``projector_matrix`` [d, d].
+
+    Missing: a modality's step uses the samples that have it; prediction weighs the present.
+
+    Differs: in the published code (a) the projector never acts: it looks for a parameter called
+    ``module.weight`` and is handed a module whose parameters are ``weight`` and ``bias``; (b) if it
+    acted, its update would divide by a *matrix*, ``alpha + k r^T`` entry by entry, where the
+    derivation has the number ``alpha + r^T k``; (c) it would then divide ``P`` by its Frobenius
+    norm at every call; (d) the mean feature of a step is added before its own gradient is
+    projected; (e) entropies are taken over the batch, one weight for all its samples, so a
+    prediction depends on the other samples. ``mode="released"`` is what therefore runs: no
+    projector, weights per batch. ``projector="normalised"`` is (c) on top of the correct update,
+    ``update_order="before"`` is (d); (b) has no use.
     """
 
     name = "mla"

@@ -11,12 +11,24 @@ from counterpoise.method import Method
 
 
 class Unimodal(Method):
-    """One model per modality, each with its own head and its own loss.
+    """One model per modality, trained side by side and evaluated together.
 
-    ``L = sum_m mean over samples with m of CE(u_m, y)``. No parameter is shared and no loss mixes
-    modalities, so this is training each alone, in one run. All modalities together are predicted
-    by the mean of their logits. It is the reference for every modality: what it can do when
-    nothing else is there.
+    The reference of the co-learning verdict: what each modality can do when nothing else is there.
+
+    Formula:
+        ``L = sum_m L_m``, ``L_m`` the mean of ``CE(u_m, y)`` over the samples that have ``m``. No
+        parameter is shared and no loss mixes modalities, so this is training each alone, in one
+        run. All together are predicted by the mean of their logits, ``f = mean_m u_m``.
+
+        With gradient clipping (``max_norm``) the norm is taken over all of them, which ties them;
+        leave it off for a clean reference.
+
+    Cost: that of joint training.
+
+    State: none.
+
+    Missing: each model learns from the samples that have its modality; the mean is over the
+    present.
     """
 
     name = "unimodal"
