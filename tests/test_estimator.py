@@ -501,12 +501,38 @@ HALF = np.where(np.arange(6)[:, None] < 2, np.nan, A)
         (GOOD, np.array(["a", 1] * 3, dtype=object), "y must hold labels of one type"),
         (GOOD, [0.5, 1.5] * 3, "y must hold labels, found 0.5 in row 0; is it regression?"),
         (GOOD, ["a"] * 6, "y must hold at least 2 classes, found ['a']"),
-        (GOOD, np.eye(6), "y must hold one label per sample ([N]), found [6, 6]"),
+        (GOOD, 2 * np.eye(6), "y must hold one label per sample ([N]), found [6, 6]"),
         (GOOD, [0, 1, 2, 3, 4, 5], "X holds 6 samples, too few to hold out"),
     ],
 )
 def test_bad_arrays_are_refused(arrays: Any, y: Any, message: str) -> None:
     refuse(message, MultimodalClassifier(**SMALL).fit, arrays, y)
+
+
+def test_several_labels_at_once() -> None:
+    """A 0/1 matrix, as scikit-learn has it; probabilities are each label's own."""
+    from sklearn.metrics import f1_score
+
+    generator = np.random.default_rng(0)
+    y = (generator.random((200, 3)) < 0.4).astype(int)
+    X = {
+        "a": y + 0.2 * generator.normal(size=y.shape),
+        "b": -y + 0.2 * generator.normal(size=y.shape),
+    }
+    model = MultimodalClassifier("multi-loss", epochs=30, width=16, lr=0.1, random_state=0)
+    model.fit(X, y)
+    guess = model.predict(X)
+    assert guess.shape == y.shape and set(np.unique(guess)) == {0, 1}
+    assert model.classes_.tolist() == [0, 1, 2]
+    assert (guess == y).mean() > 0.95
+    assert model.score(X, y) == pytest.approx((guess == y).all(1).mean())
+    chances = model.predict_proba(X)
+    assert np.array_equal(chances > 0.5, guess == 1)
+    assert not np.allclose(chances.sum(1), 1)
+    found = model.evaluate(X, y)["a+b"]["sample-f1"]
+    assert found == pytest.approx(f1_score(y, guess, average="samples", zero_division=1.0))
+    with pytest.raises(InputError, match=r"0 or 1 for each label \(\[N, K\]\), as at fit"):
+        model.evaluate(X, y[:, 0])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from counterpoise import Classification, InputError, Regression
+from counterpoise import Classification, InputError, MultiLabel, Regression
 
 
 def normal(*shape, seed=0):
@@ -127,7 +127,58 @@ def test_targets_that_are_no_numbers(task, target, message):
         task.check(target)
 
 
+LABELS = (normal(30, 4, seed=1) > 0.3).float()
+LABELS[0], LABELS[1] = 0, 1
+
+
+def test_several_labels_loss_score_and_entropy_are_means_over_labels():
+    task, p = MultiLabel(4), LOGITS.double().sigmoid()
+    true = torch.where(LABELS > 0, p, 1 - p)
+    logits, labels = LOGITS.double(), LABELS.double()
+    torch.testing.assert_close(task.loss(logits, labels), -true.log().mean(1))
+    torch.testing.assert_close(task.score(logits, labels), true.mean(1))
+    wanted = -(p * p.log() + (1 - p) * (1 - p).log()).mean(1)
+    torch.testing.assert_close(task.entropy(logits), wanted)
+    sure = task.entropy(torch.tensor([[1e4, -1e4]]))
+    assert torch.equal(sure, torch.zeros(1))
+
+
+def test_several_labels_metrics_are_scikit_learn_s():
+    from sklearn.metrics import f1_score
+
+    task, guess = MultiLabel(4), (LOGITS > 0).numpy()
+    metrics = task.metrics(LOGITS, LABELS)
+    truth = LABELS.numpy() > 0
+    samples = f1_score(truth, guess, average="samples", zero_division=1.0)
+    assert metrics["sample-f1"] == pytest.approx(samples)
+    assert metrics["macro-f1"] == pytest.approx(f1_score(truth, guess, average="macro"))
+    assert metrics["label-accuracy"] == pytest.approx((truth == guess).mean())
+    assert float(task.outcome(LOGITS, LABELS).mean()) == pytest.approx(samples)
+    nothing = task.metrics(-torch.ones(3, 4), torch.zeros(3, 4))
+    assert (nothing["sample-f1"], nothing["macro-f1"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (torch.tensor([0, 1]), r"0 or 1 for each label \(float \[N, 4\]\)"),
+        (torch.zeros(3, 3), r"found torch.float32 \[3, 3\]"),
+        (torch.full((3, 4), 2.0), "found 2.0"),
+        (torch.full((3, 4), math.nan), "found nan"),
+    ],
+)
+def test_targets_that_are_no_labels(target, message):
+    with pytest.raises(InputError, match=message):
+        MultiLabel(4).check(target)
+
+
+def test_entropy_is_refused_where_nothing_is_a_chance():
+    with pytest.raises(InputError, match="regression predicts no chances"):
+        Regression().entropy(LOGITS)
+
+
 def test_targets_that_fit():
+    MultiLabel(4).check(LABELS)
     Classification(3).check(torch.tensor([0, 2, 1]))
     Regression().check(torch.zeros(3))
     Regression().check(torch.zeros(3, 1))
@@ -139,5 +190,9 @@ def test_constructor_errors():
         Classification(1)
     with pytest.raises(InputError, match="must hold 3 class names, found 1"):
         Classification(3, ("a",))
+    with pytest.raises(InputError, match="labels must be at least 2, found 1"):
+        MultiLabel(1)
+    with pytest.raises(InputError, match="must hold 3 label names, found 1"):
+        MultiLabel(3, ("a",))
     with pytest.raises(InputError, match="unknown value for loss 'l2'"):
         Regression(loss="l2")

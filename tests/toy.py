@@ -24,6 +24,7 @@ def toy_data(
     names: Sequence[str] = NAMES,
     sequences: bool = False,
     regression: bool = False,
+    multilabel: bool = False,
     noise: float = 1.0,
     fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
     seed: int = 0,
@@ -34,6 +35,7 @@ def toy_data(
         missing: share of absent entries; every sample keeps at least one modality.
         sequences: [2, 12 + m] instead of vectors, for encoders with BatchNorm.
         regression: one real target instead of classes.
+        multilabel: a label for each class and one for the even ones, instead of classes.
     """
     generator = np.random.default_rng(seed)
     target = np.arange(samples) % classes
@@ -44,9 +46,14 @@ def toy_data(
         inputs[names[m]] = means[target] + noise * generator.normal(size=(samples, *shape))
     mask = generator.random((modalities, samples)) >= missing
     mask[generator.integers(modalities, size=samples), np.arange(samples)] |= ~mask.any(0)
+    goal: Any = target
+    if regression:
+        goal = target + 0.1 * generator.normal(size=samples)
+    if multilabel:
+        goal = np.stack([*(target == k for k in range(classes)), target % 2 == 0], 1)
     return ArrayData(
         inputs,
-        target + 0.1 * generator.normal(size=samples) if regression else target,
+        goal,
         present=dict(zip(names[:modalities], mask, strict=True)),
         fractions=fractions,
         seed=seed,

@@ -26,7 +26,7 @@ from .evaluation import evaluate, present_name
 from .loader import Loader
 from .method import Method
 from .registry import build_method
-from .tasks import Classification, Regression, Task
+from .tasks import Classification, MultiLabel, Regression, Task
 from .trainer import fit as train
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         Args:
             X: modality -> array, tensor or list [N, ...]; None or a row with NaN is missing. Every
                 row has at least one modality.
-            y: [N] labels, or numbers [N] or [N, K] for regression.
+            y: [N] labels, [N, K] of 0 and 1 for several labels at once, or numbers [N] or [N, K]
+                for regression.
             groups: [N] labels; of a group (a subject, a writer) either all samples are held out
                 or none.
             validation: ``(X, y)`` to validate on; by default ``validation_fraction`` of the
@@ -193,7 +194,8 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
 
     ``X`` is a dict modality -> array [N, ...]. Samples of shape [F] get an MLP, [C, T] a 1-D CNN,
     [H, W] (sides alike, from 8 on) and [C, H, W] a 2-D CNN, unless ``encoders`` decides otherwise.
-    To predict, any part of the modalities will do, for all samples or for single rows.
+    To predict, any part of the modalities will do, for all samples or for single rows. A ``y`` of
+    0 and 1, [N, K], means several labels at once (:class:`counterpoise.MultiLabel`).
 
     ``cross_val_score`` and ``GridSearchCV`` index ``X`` by rows, which a dict does not allow. Loop
     over ``KFold().split(y)``, ``clone`` the estimator, and pass ``{m: X[m][rows] for m in X}``.
@@ -214,7 +216,7 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
         verbose: show a progress bar over the epochs, in a terminal or notebook.
 
     Attributes:
-        classes_: the labels, sorted.
+        classes_: the labels, sorted; of several at once their numbers.
         modalities_: their names, in the order of ``X``.
         model_, method_: what predicts.
         run_: the :class:`Run`, with its ``history``.
@@ -238,6 +240,10 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
     """
 
     def _task(self, y: Any) -> Task:
+        self._several = _indicates(y)
+        if self._several:
+            self.classes_ = np.arange(_array(y).shape[1])
+            return MultiLabel(len(self.classes_))
         try:
             self.classes_ = np.unique(_labels(y))
         except TypeError:
@@ -247,6 +253,10 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
         return Classification(len(self.classes_))
 
     def _target(self, y: Any) -> Tensor:
+        if self._several:
+            if not _indicates(y):
+                raise InputError("y must hold 0 or 1 for each label ([N, K]), as at fit")
+            return torch.from_numpy(np.array(_array(y), dtype=np.float32))
         numbers = {label: k for k, label in enumerate(self.classes_.tolist())}
         labels = _labels(y).tolist()
         for row, label in enumerate(labels):
@@ -255,7 +265,7 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
         return torch.tensor([numbers[label] for label in labels])
 
     def predict(self, X: Mapping[str, Any]) -> Array:
-        """The label [N] of each sample.
+        """The label [N] of each sample, or 0 and 1 for each label [N, K].
 
         Args:
             X: modality -> [N, ...], of any modalities that were fitted; None or a row with NaN is
@@ -264,13 +274,21 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
         Raises:
             InputError: an unknown modality, another shape than at fit, a row with no modality.
         """
-        chosen = self.predict_proba(X).argmax(1)
-        labels: Array = self.classes_[chosen]
+        chances = self.predict_proba(X)
+        labels: Array
+        if self._several:
+            labels = (chances > 0.5).astype(np.int64)
+        else:
+            labels = self.classes_[chances.argmax(1)]
         return labels
 
     def predict_proba(self, X: Mapping[str, Any]) -> Array:
-        """The probability [N, K] of each class, in the order of ``classes_``; see ``predict``."""
-        probabilities: Array = self._logits(X).softmax(1).numpy()
+        """The probability [N, K] of each class, in the order of ``classes_``; see ``predict``.
+
+        Of several labels at once, each one's own.
+        """
+        logits = self._logits(X)
+        probabilities: Array = (logits.sigmoid() if self._several else logits.softmax(1)).numpy()
         return probabilities
 
 
@@ -331,6 +349,14 @@ def _size(present: Tensors) -> int:
 
 def _array(y: Any) -> Array:
     return y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+
+
+def _indicates(y: Any) -> bool:
+    """Whether ``y`` holds 0 or 1 for each of several labels, [N, K]."""
+    values = _array(y)
+    if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind not in "biuf":
+        return False
+    return bool(np.isin(values, (0, 1)).all())
 
 
 def _labels(y: Any) -> Array:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from counterpoise.data import ArrayData, Split
 from counterpoise.data.splits import SPLITS, draw
 from counterpoise.errors import InputError
-from counterpoise.tasks import Classification, Regression
+from counterpoise.tasks import Classification, MultiLabel, Regression
 
 N = 60
 
@@ -81,6 +81,9 @@ def test_target_tells_the_task():
     assert isinstance(real.task, Regression) and real.task.outputs == 1
     wide = ArrayData({"a": np.ones((N, 1))}, np.ones((N, 3)))
     assert wide.task.outputs == 3
+    several = ArrayData({"a": np.ones((N, 1))}, np.ones((N, 3), bool))
+    assert isinstance(several.task, MultiLabel) and several.task.outputs == 3
+    assert several.train.target.dtype == torch.float32
     given = ArrayData({"a": np.ones((N, 1))}, np.arange(N) % 2, task=Classification(7))
     assert given.task.outputs == 7
     counts = ArrayData({"a": np.ones((N, 1))}, np.arange(N), task=Regression())
