@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from counterpoise import FUSIONS, Concat, InputError, Late, Shared, Sum
+from counterpoise import FUSIONS, Concat, Cosine, FiLM, Gated, InputError, Late, Shared, Sum
 
 WIDTHS = {"a": 3, "b": 5, "c": 2}
 B, K = 12, 4
@@ -112,7 +112,7 @@ def test_ablate_keeps_the_whole_bias_of_concat():
         torch.testing.assert_close(logits, sliced[name] + bias, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("kind", [Concat, Sum, Late])
+@pytest.mark.parametrize("kind", [Concat, Sum, Late, FiLM, Gated, Cosine])
 def test_aux_is_a_linear_head_of_its_own(kind):
     z, present = features(missing=True)
     fusion = build(kind, unimodal="aux")
@@ -144,8 +144,9 @@ def test_features_of_the_output_are_zero_where_absent(kind):
         assert bool((out.features[name][mask] != 0).any())
 
 
-@pytest.mark.parametrize("policy", ["slice", "ablate", "aux"])
-@pytest.mark.parametrize("kind", FUSIONS.values())
+@pytest.mark.parametrize(
+    ("kind", "policy"), [(kind, p) for kind in FUSIONS.values() for p in kind.policies]
+)
 def test_a_sample_is_fused_alike_in_any_company(kind, policy):
     z, present = features(missing=True)
     fusion = build(kind, unimodal=policy)
@@ -169,7 +170,7 @@ def test_a_sample_without_any_modality_gets_finite_logits(kind):
     assert bool(out.logits.isfinite().all())
 
 
-@pytest.mark.parametrize("kind", [Late, Sum, Shared])
+@pytest.mark.parametrize("kind", [Late, Sum, Shared, FiLM, Gated, Cosine])
 def test_own_parts_serve_one_modality(kind):
     z, present = features()
     fusion = build(kind)
@@ -201,7 +202,8 @@ def test_unimodal_logits_are_computed_when_asked_for():
 
 @pytest.mark.parametrize("kind", FUSIONS.values())
 def test_errors(kind):
-    with pytest.raises(InputError, match="unknown value for unimodal 'slize'; did you mean 'slic"):
+    hint = "did you mean 'slice'" if "slice" in kind.policies else "known: ablate, aux"
+    with pytest.raises(InputError, match=f"unknown value for unimodal 'slize'; {hint}"):
         kind(WIDTHS, K, "slize")
     with pytest.raises(InputError, match="widths must name at least one modality"):
         kind({}, K)

@@ -1,0 +1,61 @@
+"""A head that sees directions only, so that no modality wins by the length of its features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from counterpoise.batch import Lazy
+
+from .linear import Additive
+
+
+def direction(vectors: Tensor, least: float = 1e-12) -> Tensor:
+    """[..., D] scaled to length 1; 0, with gradient 0, for those shorter than ``least``."""
+    length = vectors.norm(dim=-1, keepdim=True)
+    scaled = vectors / length.clamp(min=least)
+    return torch.where(length >= least, scaled, torch.zeros_like(scaled))
+
+
+class Cosine(Additive):
+    """Scaled cosines between features and classes: ``f = M * mean_m u_m`` over present ``m``.
+
+    The share of a modality is ``u_mc = scale * cos(W_mc, z_m)``, without bias; features of zero
+    give 0. On a complete sample ``f`` is the sum of the shares, and its range is
+    ``-scale * M .. scale * M`` on every sample.
+
+    Attributes:
+        scale: [], a buffer, since it belongs to the trained weights.
+    """
+
+    scale: Tensor
+
+    def __init__(
+        self,
+        widths: Mapping[str, int],
+        outputs: int,
+        unimodal: str = "slice",
+        scale: float = 10.0,
+    ) -> None:
+        super().__init__(widths, outputs, unimodal)
+        self.heads = nn.ModuleDict(
+            {m: nn.Linear(w, outputs, bias=False) for m, w in self.widths.items()}
+        )
+        self.register_buffer("scale", torch.tensor(float(scale)))
+
+    def logits(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
+    ) -> Tensor:
+        return super().logits(features, present, shares) * len(self.widths)
+
+    def share(self, name: str, features: Mapping[str, Tensor], counts: Tensor) -> Tensor:
+        rows = cast(Tensor, self.heads[name].weight)
+        return self.scale * F.linear(direction(features[name]), direction(rows))
+
+    def own(self, name: str) -> nn.Module | None:
+        parts = [self.heads[name], super().own(name)]
+        return nn.ModuleList([part for part in parts if part is not None])
