@@ -74,11 +74,12 @@ class Race:
         """
         names = tuple(self.setting.shapes)
         bare, values = self.seconds["bare"], self.seconds[name] / self.seconds["joint"]
-        kept = ["bare" if ran == names else f"bare {ran[0]}" for ran in self.ran[name]]
+        encoded = [tuple(p for p in ran if p in names) for ran in self.ran[name]]
+        kept = ["bare" if ran == names else f"bare {ran[0]}" for ran in encoded]
         work = np.mean([self.seconds[k][i] / bare[i] for i, k in enumerate(kept)])
         # Of two, a modality stays by its own draw, or as the nearer one when both were dropped.
         expected = 1 - rate + rate**2 / 2
-        counted = np.mean([len(ran) for ran in self.ran[name]]) / len(names)
+        counted = np.mean([len(ran) for ran in encoded]) / len(names)
         note = f"encoder calls {expected:.3f} expected, {counted:.3f} counted; work {work:.3f}"
         usual = self.result(name, "joint", float(1.05 * work), note)
         return replace(usual, measured=float(values.mean()))
@@ -126,7 +127,7 @@ def training(setting: Setting, bf16: bool) -> tuple[list[Result], Costs]:
     contestants |= {f"bare {m}": race.bare_training(setting, data, only=m) for m in setting.shapes}
     for name, rate in RATES.items():
         method = build_method("modality-dropout", rates=rate, granularity="batch")
-        contestants[name] = race.library_training(setting, data, method, count=True)
+        contestants[name] = race.library_training(setting, data, method)
     if bf16:
         contestants["bare bf16"] = race.bare_training(setting, data, bf16=True)
         contestants["joint bf16"] = race.library_training(setting, data, joint, bf16=True)

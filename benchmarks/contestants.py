@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -107,28 +108,47 @@ def bare_training(
 
 
 def library_training(
-    setting: Setting, data: cp.ArrayData, method: cp.Method, bf16: bool = False, count: bool = False
+    setting: Setting,
+    data: cp.ArrayData,
+    method: cp.Method,
+    bf16: bool = False,
+    model: cp.MultimodalModel | None = None,
 ) -> Iterator[Ran]:
-    """What ``fit`` does in an epoch: Loader -> method.step(batch, ctx)."""
+    """What ``fit`` does in an epoch: Loader -> method.step(batch, ctx).
+
+    Each step gives the passes that it took: ``image`` for a forward pass of that encoder, and
+    ``image back`` for a backward one.
+    """
     precision = "bf16" if bf16 else "fp32"
-    model = cp.build_model(data, method, encoders=setting.encoders(), precision=precision)
+    if model is None:
+        model = cp.build_model(data, method, encoders=setting.encoders(), precision=precision)
     model.to(setting.device).train()
     optimizer = cp.Settings().build_optimizer([*model.parameters(), *method.parameters()])
-    loader = cp.Loader(data.train, setting.batch_size, shuffle=True, device=setting.device)
-    ctx = cp.Context(model, optimizer, data.task, {"train": loader})
+    loaders = {
+        "train": cp.Loader(data.train, setting.batch_size, shuffle=True, device=setting.device),
+        "validation": cp.Loader(data.validation, setting.batch_size, device=setting.device),
+    }
+    ctx = cp.Context(model, optimizer, data.task, loaders)
+    torch.manual_seed(0)
     method.setup(ctx)
     ran: list[str] = []
-    for name, encoder in model.encoders.items() if count else ():
-        encoder.register_forward_pre_hook(lambda *_, name=name: ran.append(name))
+    for name, encoder in model.encoders.items():
+        encoder.register_forward_hook(partial(_count, ran, name))
     while True:
         method.epoch_start(ctx)
-        for number, batch in enumerate(loader.epoch(ctx.epoch)):
+        for number, batch in enumerate(method.batches(ctx)):
             ctx.batch = number
             ran.clear()
             method.step(batch, ctx)
             yield tuple(ran)
         method.epoch_end(ctx)
         ctx.epoch += 1
+
+
+def _count(ran: list[str], name: str, module: nn.Module, inputs: object, features: Tensor) -> None:
+    ran.append(name)
+    if features.requires_grad:
+        features.register_hook(lambda _: ran.append(f"{name} back"))
 
 
 def accuracy(model: cp.MultimodalModel, data: cp.ArrayData, batch_size: int) -> float:

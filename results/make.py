@@ -1,6 +1,6 @@
 """Run every comparison of this folder and write its page: ``python results/make.py``.
 
-It goes on where it was stopped. What has been run is in ``<data>/records.jsonl``, which is only
+It goes on where it was stopped. What has been run is in ``<folder>/records.jsonl``, which is only
 ever added to; the page and the picture follow from the records, and the words beside them are in
 ``notes.md``.
 """
@@ -9,35 +9,83 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 
-from counterpoise import records
+import counterpoise as cp
+from counterpoise import records, storage
 from counterpoise.cli import main as counterpoise
-from counterpoise.report import differences, summarise, verdicts
+from counterpoise.experiment import parse_method
+from counterpoise.report import differences, summarise
 
 HERE = Path(__file__).parent
-COMMON = [
+# The founding methods, five seeds; and all others and the controls, three.
+FIRST = [
     *("joint", "unimodal", "multi-loss", "modality-dropout"),
     *("mla", "mla:projector=off", "mla:projector=normalised", "diagnose-relearn"),
 ]
-# Data set -> epochs, and methods of its own: the AMD paper's setting with one helper. utd-mhad's
-# validation part has 4 samples a class, where diagnose-relearn asks for 5 and would do nothing.
-PLAN = {
-    "utd-mhad": (
+OTHERS = [name for name in cp.METHODS if name not in FIRST]
+CONTROLS = ["multi-loss:encoder_lr=1.5", "multi-loss:encoder_lr=3.0"]
+# Methods that scale gradients, which Adam undoes as far as the scale is constant.
+SCALING = ["joint", "multi-loss", "ogm", "ogm-ge", "agm", "arl", "cggm", "mmpareto"]
+ADAMW = ("--optimizer", "adamw", "--lr", "0.001")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One folder: a data set, how to train, and groups of methods with their number of seeds."""
+
+    data: str
+    epochs: int
+    words: tuple[str, ...]
+    groups: tuple[tuple[int, tuple[str, ...]], ...]
+
+
+# Of their own: the AMD paper's setting with one helper; and utd-mhad's validation part has 4
+# samples a class, where diagnose-relearn asks for 5 and would do nothing.
+PLANS = {
+    "utd-mhad": Plan(
+        "utd-mhad",
         60,
-        "modality-dropout:rates.inertial=0.8",
-        "modality-dropout:rates.inertial=0.8:mode=released",
-        "diagnose-relearn:least=4",
+        (),
+        (
+            (
+                5,
+                (
+                    *FIRST,
+                    "modality-dropout:rates.inertial=0.8",
+                    "modality-dropout:rates.inertial=0.8:mode=released",
+                    "diagnose-relearn:least=4",
+                ),
+            ),
+            (3, (*OTHERS, *CONTROLS)),
+        ),
     ),
-    "av-mnist": (
+    "av-mnist": Plan(
+        "av-mnist",
         20,
-        "modality-dropout:rates.audio=0.8",
-        "modality-dropout:rates.audio=0.8:mode=released",
+        (),
+        (
+            (
+                5,
+                (
+                    *FIRST,
+                    "modality-dropout:rates.audio=0.8",
+                    "modality-dropout:rates.audio=0.8:mode=released",
+                ),
+            ),
+            (3, (*OTHERS, *CONTROLS)),
+        ),
     ),
+    "utd-mhad-adamw": Plan("utd-mhad", 60, ADAMW, ((3, tuple(SCALING)),)),
+    "av-mnist-adamw": Plan("av-mnist", 20, ADAMW, ((3, tuple(SCALING)),)),
 }
 PICTURE = {
     "joint": "joint",
@@ -49,17 +97,21 @@ PICTURE = {
 }
 
 
-def command(data: str, seeds: int, jobs: int) -> list[str]:
-    """The arguments of one comparison."""
-    epochs, *more = PLAN[data]
-    words = ["compare", data, "--methods", ",".join([*COMMON, *more]), "--epochs", str(epochs)]
-    return [*words, "--seeds", str(seeds), "--jobs", str(jobs), "--out", f"results/{data}"]
+def commands(folder: str, jobs: int = 2) -> list[list[str]]:
+    """The arguments of each comparison of a folder."""
+    plan = PLANS[folder]
+    tail = ["--epochs", str(plan.epochs), *plan.words, "--jobs", str(jobs)]
+    tail += ["--out", f"results/{folder}"]
+    return [
+        ["compare", plan.data, "--methods", ",".join(labels), "--seeds", str(seeds), *tail]
+        for seeds, labels in plan.groups
+    ]
 
 
-def accuracies(data: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """(method, present) -> mean, deviation and count of the test accuracy, last epoch."""
-    rows = summarise(records.read(HERE / data / "records.jsonl"))
-    wanted = ("test", "last", "accuracy")
+def accuracies(folder: str, select: str = "last") -> dict[tuple[str, str], dict[str, Any]]:
+    """(method, present) -> mean, deviation and count of the test accuracy."""
+    rows = summarise(records.read(HERE / folder / "records.jsonl"))
+    wanted = ("test", select, "accuracy")
     return {
         (r["method"], r["present"]): r
         for r in rows
@@ -79,72 +131,115 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def subset_table(summary: list[dict[str, Any]], select: str) -> str:
-    """Methods by subsets, test accuracy."""
-    here = {
-        (r["method"], r["present"]): r
-        for r in summary
-        if (r["split"], r["select"], r["metric"]) == ("test", select, "accuracy")
-    }
-    columns = sorted({present for _, present in here}, key=lambda p: (-p.count("+"), p))
-    labels = list(dict.fromkeys(method for method, _ in here))
+def columns_of(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """The subsets of (method, present) pairs, the whole first."""
+    return sorted({present for _, present in rows}, key=lambda p: (-p.count("+"), p))
+
+
+def subset_table(folder: str) -> str:
+    """Methods by subsets: test accuracy of the last epoch and of the best on validation."""
+    last, best = accuracies(folder), accuracies(folder, "best")
+    columns = columns_of(last)
+    head = ["method", "seeds", *columns, *(f"{c}, best epoch" for c in columns)]
+    labels = list(dict.fromkeys(method for method, _ in last))
+    return table(
+        head,
+        (
+            [f"`{m}`", str(last[m, columns[0]]["n"])]
+            + [percent(found[m, c]) for found in (last, best) for c in columns]
+            for m in labels
+        ),
+    )
+
+
+def difference_table(samples: list[dict[str, Any]], reference: str, alone: bool = False) -> str:
+    """Methods by subsets: points above ``reference`` with the 95 % interval."""
+    cells: dict[str, dict[str, str]] = {}
+    for found in differences(samples, reference):
+        v = found.verdict
+        text = f"{100 * v.difference:+.1f} [{100 * v.low:+.1f}, {100 * v.high:+.1f}]"
+        clear = v.verdict != "undecided"
+        cells.setdefault(found.method, {})[found.present] = f"**{text}**" if clear else text
+    columns = columns_of((m, p) for m, row in cells.items() for p in row)
+    columns = [c for c in columns if not alone or "+" not in c]
     return table(
         ["method", *columns],
-        ([f"`{m}`", *(percent(here[m, c]) for c in columns)] for m in labels),
+        ([f"`{m}`", *(row.get(c, "") for c in columns)] for m, row in cells.items()),
     )
 
 
-def finding_table(found: Iterable[Any], head: Iterable[str]) -> str:
-    """One line a finding: difference with its interval, in points."""
-    rows = []
-    for item in found:
-        v = item.verdict
-        interval = f"{100 * v.difference:+.1f} [{100 * v.low:+.1f}, {100 * v.high:+.1f}]"
-        values = [f"{100 * v.together:.1f}", f"{100 * v.alone:.1f}", interval, v.verdict]
-        rows.append([f"`{item.method}`", item.present, *values])
-    return table(head, rows)
-
-
-def cost_table(summary: list[dict[str, Any]]) -> str:
-    seconds = [r for r in summary if r["metric"] == "seconds"]
+def cost_table(folder: str) -> str:
+    """Seconds a run, beside joint's, and memory."""
+    summary = summarise(records.read(HERE / folder / "records.jsonl"))
+    seconds = {r["method"]: r["mean"] for r in summary if r["metric"] == "seconds"}
+    memory = storage.read_json(HERE / folder / "memory.json")
     return table(
-        ["method", "seconds a run"], ([f"`{r['method']}`", f"{r['mean']:.0f}"] for r in seconds)
+        ["method", "seconds a run", "of joint's", "MiB in a step", "MiB held"],
+        (
+            [f"`{m}`", f"{s:.0f}", f"{s / seconds['joint']:.2f}"]
+            + [f"{value:.1f}" for value in memory[m]]
+            for m, s in seconds.items()
+        ),
     )
 
 
-def section(data: str) -> str:
-    """The part of the page about one data set."""
-    folder = HERE / data
-    lines = records.read(folder / "records.jsonl")
-    samples = records.read(folder / "samples.jsonl")
-    summary = summarise(lines)
-    about = json.loads((folder / "compare.json").read_text())
+def measure_memory(folder: str) -> None:
+    """``memory.json``: label -> MiB that a step holds at most, and MiB of weights and state."""
+    sys.path.insert(0, str(HERE.parent / "benchmarks"))
+    import contestants as race
+    from bench import peak_mib
+
+    path, device = HERE / folder / "memory.json", torch.device("cpu")
+    known = storage.read_json(path) if path.exists() else {}
+    setting = race.Setting("", {}, race.small_encoder, 128, 32, 0, 0, 0, 0, device)
+    data = cp.load(PLANS[folder].data)
+    for label in (label for _, labels in PLANS[folder].groups for label in labels):
+        if label in known:
+            continue
+        method = parse_method(label)
+        model = cp.build_model(data, method)
+        runner = race.library_training(setting, data, method, model=model)
+        for _ in range(2):  # the first makes the optimiser's state
+            next(runner)
+        tensors = {t.data_ptr(): t for o in (model, method) for t in o.state_dict().values()}
+        held = sum(t.numel() * t.element_size() for t in tensors.values()) / 2**20
+        known[label] = [round(peak_mib(runner, device), 2), round(held, 2)]
+    storage.write_json(path, known)
+
+
+def section(folder: str) -> Iterator[str]:
+    """The part of the page about one folder."""
+    samples = records.read(HERE / folder / "samples.jsonl")
+    about = json.loads((HERE / folder / "compare.json").read_text())
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    seeds = len({r["seed"] for r in lines})
-    return "\n\n".join(
-        [
-            f"## {data}",
-            f"Made by\n\n```\n{about['command']}\n```\n\nwith {versions}.",
-            f"Test accuracy in %, last epoch, mean ± standard deviation of {seeds} seeds:",
-            subset_table(summary, "last"),
-            "The epoch that was best on validation instead of the last:",
-            subset_table(summary, "best"),
-            "Co-learning: each modality alone, the multimodal model (*together*) against the "
-            "model that never saw another modality (*alone*); difference in points with its 95 % "
-            "interval (paired bootstrap over test samples, outcomes averaged over seeds):",
-            finding_table(
-                verdicts(samples),
-                ["method", "modality", "together", "alone", "difference", "co-learning"],
-            ),
-            "Against joint training, for every subset:",
-            finding_table(
-                differences(samples),
-                ["method", "present", "method's", "joint's", "difference", "effect"],
-            ),
-            "Training time (beside other work on the machine; benchmarks/ has ratios):",
-            cost_table(summary),
-        ]
+    made = "\n\n".join(shlex.join(["counterpoise", *words]) for words in commands(folder))
+    yield f"## {folder}"
+    yield f"Made by\n\n```\n{made}\n```\n\nwith {versions}."
+    yield (
+        "Test accuracy in %, mean ± standard deviation over the seeds: last epoch, and the epoch "
+        "that was\nbest on validation."
     )
+    yield subset_table(folder)
+    yield (
+        "Points above joint training of the same data, with the 95 % interval (paired bootstrap "
+        "over test\nsamples, outcomes averaged over the seeds that both have); bold where it "
+        "leaves out zero:"
+    )
+    yield difference_table(samples, "joint")
+    if any(s["method"] == "unimodal" for s in samples):
+        yield (
+            "Co-learning: each modality alone against the model that never saw another; and all "
+            "together\nagainst the average of these models:"
+        )
+        yield difference_table(samples, "unimodal")
+    yield "Points above the control, multi-loss:"
+    yield difference_table(samples, "multi-loss")
+    yield (
+        "Cost: seconds of a run (two at a time, beside other work on the machine: rough; "
+        "benchmarks/ has\nratios), peak memory of a step beyond what is held, and what is held in "
+        "weights and state:"
+    )
+    yield cost_table(folder)
 
 
 def filled(words: str) -> str:
@@ -192,16 +287,17 @@ def picture(path: Path, data: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--folders", type=lambda text: text.split(","), default=list(PLANS))
     parser.add_argument("--only-page", action="store_true", help="write the page, train nothing")
     options = parser.parse_args()
-    if not options.only_page:
-        for data in PLAN:
-            if status := counterpoise(command(data, options.seeds, options.jobs)):
+    for folder in () if options.only_page else options.folders:
+        for words in commands(folder, options.jobs):
+            if status := counterpoise(words):
                 raise SystemExit(status)
+        measure_memory(folder)
     words = filled((HERE / "notes.md").read_text().strip())
-    page = "\n\n".join([words, *(section(data) for data in PLAN)])
+    page = "\n\n".join([words, *(part for folder in PLANS for part in section(folder))])
     (HERE / "README.md").write_text(page + "\n")
     picture(HERE.parent / "docs" / "subsets.svg", "utd-mhad")
 

@@ -44,9 +44,9 @@ def verdicts(samples: Iterable[Record]) -> list[Finding]:
     return _against("unimodal", samples, lambda present: "+" not in present)
 
 
-def differences(samples: Iterable[Record]) -> list[Finding]:
-    """Each method against ``joint``, for every subset of the modalities; last epoch."""
-    return _against("joint", samples, lambda present: True)
+def differences(samples: Iterable[Record], reference: str = "joint") -> list[Finding]:
+    """Each method against ``reference``, for every subset of the modalities; last epoch."""
+    return _against(reference, samples, lambda present: True)
 
 
 def _against(
