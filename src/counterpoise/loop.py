@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from .context import Context
 from .method import Method
+from .model import MultimodalModel
 
 
 def train_epoch(
@@ -39,3 +41,21 @@ def train_epoch(
                 stacklevel=2,
             )
     return means
+
+
+def train_beside(
+    method: Method, ctx: Context, model: MultimodalModel, epochs: int, first: int = 0
+) -> None:
+    """Train another ``model`` on the same data; the run and its random state stay as they are.
+
+    Args:
+        method: needs no ``setup``.
+        ctx: of the run.
+        model: trained in place, with a fresh optimiser.
+        epochs: how many.
+        first: the number of the first one, which decides the order of the samples.
+    """
+    branch, device = ctx.branch(model), model.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for epoch in range(first, first + epochs):
+            train_epoch(method, branch, epoch)

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 from toy import same, toy_batch, toy_context, toy_data, toy_model, weights
 
-from counterpoise import build_method, fit
+from counterpoise import InputError, build_method, fit
 
 
 @pytest.mark.parametrize("policy", ["aux", "slice", "ablate"])
@@ -81,3 +81,27 @@ def test_what_a_modality_is_called_changes_no_loss(name):
         losses = method.losses(ctx.model(batch), batch, ctx)
         totals.append(sum(losses.values()).item())
     assert totals[0] == totals[1]
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_encoders_can_learn_faster_than_heads(factor):
+    """Plain gradient descent: each parameter moves by its own rate times its gradient."""
+    data = toy_data(missing=0.2)
+    method = build_method("multi-loss", encoder_lr=factor)
+    ctx, batch = toy_context(data, method=method, momentum=0.0, weight_decay=0.0), toy_batch(data)
+    method.setup(ctx)
+    assert len(ctx.optimizer.param_groups) == (1 if factor == 1 else 2)
+    before = {id(p): p.detach().clone() for p in ctx.model.parameters()}
+    grads = {}
+    update = ctx.update
+    ctx.update = lambda: (grads.update({id(p): p.grad.clone() for p in ctx.parameters()}), update())
+    method.step(batch, ctx)
+    for rate, part in ((0.1 * factor, ctx.model.encoders), (0.1, ctx.model.fusion)):
+        for p in part.parameters():
+            torch.testing.assert_close(p.detach(), before[id(p)] - rate * grads[id(p)])
+
+
+@pytest.mark.parametrize("options", [{"weight": -1.0}, {"encoder_lr": -0.5}, {"encoder_lr": "2"}])
+def test_bad_options_are_refused(options):
+    with pytest.raises(InputError, match=next(iter(options))):
+        build_method("multi-loss", **options)

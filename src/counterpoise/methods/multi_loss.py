@@ -44,10 +44,15 @@ class MultiLoss(Method):
     paper = "Control: the uniform baseline of Wei & Hu, ICML 2024 (MMPareto), and others"
     unimodal = "aux"
 
-    def __init__(self, weight: float = 1.0) -> None:
+    def __init__(self, weight: float = 1.0, encoder_lr: float = 1.0) -> None:
         super().__init__()
         check_number("weight", weight, 0)
-        self.weight = weight
+        check_number("encoder_lr", encoder_lr, 0)
+        self.weight, self.encoder_lr = weight, encoder_lr
+
+    def setup(self, ctx: Context) -> None:
+        if self.encoder_lr != 1:
+            ctx.scale_lr(ctx.model.encoders.parameters(), self.encoder_lr)
 
     def losses(self, out: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         losses = super().losses(out, batch, ctx)
