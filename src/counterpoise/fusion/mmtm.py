@@ -1,0 +1,100 @@
+"""Squeeze-and-excitation gates between the modalities, and a classifier for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from counterpoise.batch import Lazy
+from counterpoise.errors import check_number
+
+from .linear import Additive
+
+
+class MMTM(Additive):
+    """A classifier per modality on features that all modalities gate, averaged (MMTM).
+
+    ``q = relu(S [z_1; ..; z_M] + s)``, ``e_m = sigmoid(E_m q + c_m)``,
+    ``u_m = W_m (e_m * z_m) + b_m``, ``f = mean_m u_m`` over the present modalities. In ``q`` the
+    mean feature stands for a missing modality; means are tracked by the method that trains, and
+    are zero otherwise.
+
+    Attributes:
+        held: a modality whose gate is, while training, its running mean; ``None`` for none. Its
+            branch then hears nothing of the others, and its ``E_m`` gets no gradient.
+
+    Args:
+        widths: modality -> width of its features.
+        outputs: width of the logits, ``K``.
+        unimodal: see :class:`Fusion`; the share of a modality is ``u_m``, gate included.
+        ratio: ``q`` is ``2 D / ratio`` wide, ``D`` the sum of the widths.
+    """
+
+    gate_mean: Tensor
+    feature_mean: Tensor
+    steps: Tensor
+
+    def __init__(
+        self, widths: Mapping[str, int], outputs: int, unimodal: str = "slice", ratio: int = 4
+    ) -> None:
+        super().__init__(widths, outputs, unimodal)
+        check_number("ratio", ratio, 1, whole=True)
+        total = sum(self.widths.values())
+        width = max(1, 2 * total // ratio)
+        self.squeeze = nn.Linear(total, width)
+        self.excitations = nn.ModuleDict({m: nn.Linear(width, w) for m, w in self.widths.items()})
+        self.heads = nn.ModuleDict({m: nn.Linear(w, outputs) for m, w in self.widths.items()})
+        self.register_buffer("gate_mean", torch.zeros(total))
+        self.register_buffer("feature_mean", torch.zeros(total))
+        self.register_buffer("steps", torch.zeros(len(self.widths), dtype=torch.int64))
+        self.held: str | None = None
+
+    def gates(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Modality -> gate [B, D] of each sample, whether held or not."""
+        squeezed = self._squeezed(features, present)
+        return {m: self._gate(m, squeezed) for m in self.widths}
+
+    def track(self, name: str, gate: Tensor, feature: Tensor) -> None:
+        """Add a step's mean gate and mean feature [D] of one modality to the running means."""
+        steps = self.steps[list(self.widths).index(name)]
+        for mean, value in ((self.gate_mean, gate), (self.feature_mean, feature)):
+            part = self._part(name, mean)
+            part += (value - part) / (steps + 1)
+        steps += 1
+
+    def own(self, name: str) -> nn.Module | None:
+        parts = [self.excitations[name], self.heads[name], super().own(name)]
+        return nn.ModuleList([part for part in parts if part is not None])
+
+    def _shares(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Lazy:
+        squeezed = self._squeezed(features, present)
+
+        def share(name: str) -> Tensor:
+            held = self.training and name == self.held
+            gate = self._part(name, self.gate_mean) if held else self._gate(name, squeezed)
+            return cast(Tensor, self.heads[name](features[name] * gate))
+
+        return Lazy(tuple(self.widths), share)
+
+    def _squeezed(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        inputs = []
+        for name in self.widths:
+            z, mask = features[name], present[name]
+            if not bool(mask.all()):
+                rows = mask.to(z.device, non_blocking=True)[:, None]
+                z = torch.where(rows, z, self._part(name, self.feature_mean))
+            inputs.append(z)
+        return cast(Tensor, self.squeeze(torch.cat(inputs, 1))).relu()
+
+    def _gate(self, name: str, squeezed: Tensor) -> Tensor:
+        return cast(Tensor, self.excitations[name](squeezed)).sigmoid()
+
+    def _part(self, name: str, joined: Tensor) -> Tensor:
+        """A modality's stretch of a vector [D] over all modalities."""
+        parts = torch.split(joined, list(self.widths.values()))
+        return parts[list(self.widths).index(name)]

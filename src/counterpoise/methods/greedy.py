@@ -1,0 +1,155 @@
+"""Greedy: keep the modality that uses the others most from hearing them for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from counterpoise.batch import Batch, Output
+from counterpoise.context import Context
+from counterpoise.errors import check_choice, check_number
+from counterpoise.fusion import MMTM
+from counterpoise.method import Method
+
+
+class Greedy(Method):
+    """Balanced learning of gated branches by how fast they and their gates learn (Greedy).
+
+    Problem: a network whose modalities gate each other comes to rely on the branch that learns
+    fastest, and the fusion of the others is hardly used. How fast each branch learns, against how
+    fast it learns to use the others, is measured while training; where modalities differ in this,
+    the one ahead is trained alone for some steps.
+
+    Formula:
+        The model is a branch per modality, gated by all (``MMTM``): ``u_m = W_m (e_m * z_m) + b_m``
+        with the gate ``e_m``, and ``f = mean_m u_m`` predicts. The loss of every step is
+        ``sum_m CE(u_m, y)``.
+
+        1. In regular steps, ``mu_m^g += sum ||grad||^2 / sum ||w||^2`` over the parameters of two
+           groups ``g``: *main*, the encoder and classifier of ``m``; *byp*, the squeeze layer of
+           all and the excitation layer of ``m``.
+        2. ``BDR_m = log10(mu_m^byp / mu_m^main)``, ``d_m = BDR_m - mean_{k != m} BDR_k``.
+        3. If ``m* = argmax_m d_m`` has ``d_{m*} > margin``, the next ``steps`` steps are for
+           curation; then comes a regular one.
+        4. In a step for curation the gate of ``m*`` is its running mean over the regular steps, a
+           constant: the branch hears nothing of the others, and its excitation layer stays. ``mu``
+           and the means rest.
+
+    Args:
+        margin: the least ``d`` that starts a curation, in powers of ten.
+        steps: how many steps one lasts.
+        warm_up: epochs of regular steps before the first.
+        choice: ``"guided"`` by ``d``, or ``"random"``: each step is, by a uniform draw, regular or
+            for the curation of one of the modalities; ``margin`` and ``steps`` are not used.
+
+    Cost: the gates run twice in regular steps, the second time without gradients; after the
+    warm-up one number is read from the device in each step (not for ``"random"``).
+
+    State: ``speeds`` [2, M] (``mu``, *byp* and *main*), ``curation`` [2] (``m*``, steps left); the
+    fusion's ``gate_mean``, ``feature_mean`` and ``steps``.
+
+    Missing: in the gates' input the running mean of its features stands for a missing modality;
+    a branch's loss and means are over the samples that have it, and ``mu`` of one that no sample
+    of the batch has rests.
+
+    Differs: the paper gates feature maps after several stages of the encoders; here encoders are
+    black boxes and one module gates the last features, a choice of this library, as is the rule for
+    more than two modalities (with two it is the paper's ``|d| > margin``). The published code
+    updates the mean gate of its second modality by the gate of the first, allocates it with the
+    first's width, leaves the means out of checkpoints, and updates them in evaluation and curation
+    too; none of this is repeated.
+    """
+
+    name = "greedy"
+    summary = "curate the branch that learns to use the others fastest (Greedy)"
+    paper = "Wu, Jastrzebski, Cho, Geras: Greedy Nature of Learning, ICML 2022, arXiv 2202.05306"
+    fusions = (MMTM,)
+    policies = ("slice",)
+
+    speeds: Tensor
+    curation: Tensor
+
+    def __init__(
+        self, margin: float = 0.01, steps: int = 5, warm_up: int = 1, choice: str = "guided"
+    ) -> None:
+        super().__init__()
+        check_number("margin", margin, 0)
+        check_number("steps", steps, 1, whole=True)
+        check_number("warm_up", warm_up, 0, whole=True)
+        check_choice("choice", choice, ("guided", "random"))
+        self.margin, self.steps, self.warm_up, self.choice = margin, steps, warm_up, choice
+
+    def setup(self, ctx: Context) -> None:
+        self.register_buffer("speeds", torch.zeros(2, len(ctx.model.modalities)))
+        self.register_buffer("curation", torch.zeros(2, dtype=torch.int64))
+
+    def transform(self, batch: Batch, ctx: Context) -> Batch:
+        cast(MMTM, ctx.model.fusion).held = self._target(ctx)
+        return batch
+
+    def losses(self, out: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        present = batch.present.items()
+        return {
+            f"{m} alone": ctx.loss(out.unimodal[m], batch, mask)
+            for m, mask in present
+            if ctx.any(mask)
+        }
+
+    def modulate(self, out: Output, batch: Batch, ctx: Context) -> None:
+        fusion = cast(MMTM, ctx.model.fusion)
+        guided = self.choice == "guided"
+        if fusion.held is not None:
+            fusion.held = None
+            if guided:
+                self.curation[1] -= 1
+            return
+        with torch.no_grad():
+            gates = fusion.gates(out.features, batch.present)
+        for k, name in enumerate(ctx.model.modalities):
+            if not ctx.any(mask := batch.present[name]):
+                continue
+            gate, feature = ctx.stat(torch.stack([gates[name], out.features[name]], 1), mask)
+            fusion.track(name, gate, feature)
+            main = [*ctx.model.encoder_parameters(name), *fusion.heads[name].parameters()]
+            bypass = [*fusion.squeeze.parameters(), *fusion.excitations[name].parameters()]
+            self.speeds[:, k] += torch.stack([speed(bypass), speed(main)])
+        if guided and ctx.epoch >= self.warm_up:
+            ahead = lead(self.speeds[0], self.speeds[1])
+            most, target = ahead.max(0)
+            self.curation.copy_(torch.stack([target, (most > self.margin) * self.steps]))
+
+    def _target(self, ctx: Context) -> str | None:
+        """The modality that this step is for, if it is one for curation."""
+        names = ctx.model.modalities
+        if ctx.epoch < self.warm_up:
+            return None
+        if self.choice == "random":
+            draw = ctx.uniform(torch.tensor([ctx.batch]), "curation")
+            return (None, *names)[int(draw * (len(names) + 1))]
+        # Whether the excitation layer gets a gradient is for the host to know.
+        target, left = self.curation.tolist()
+        return names[target] if left else None
+
+
+def speed(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Squared norm of the gradients over that of the weights [], of those that have gradients."""
+    moved = [(p.grad, p.detach()) for p in parameters if p.grad is not None]
+    if not moved:
+        return torch.zeros((), device=parameters[0].device if parameters else None)
+    grads, weights = (torch.stack(torch._foreach_norm(side)) for side in zip(*moved, strict=True))
+    return grads.square().sum() / weights.square().sum()
+
+
+def lead(bypass: Tensor, main: Tensor) -> Tensor:
+    """[M], [M] -> [M]: ``d_m``, how far each modality's BDR is ahead of the others' mean.
+
+    Minus infinity where a sum is still zero, or where there is no other to compare with.
+    """
+    known = (bypass > 0) & (main > 0)
+    ratio = torch.where(known, (bypass / main).log10(), torch.zeros_like(main))
+    others = (ratio.sum() - ratio) / (known.sum() - 1)
+    ahead = torch.where(known, ratio - others, torch.full_like(ratio, -torch.inf))
+    return ahead.nan_to_num(-torch.inf, neginf=-torch.inf)
