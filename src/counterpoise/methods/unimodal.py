@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from counterpoise.batch import Batch, Output
 from counterpoise.context import Context
-from counterpoise.fusion import Fusion, Late, Sum
+from counterpoise.fusion import Late, Sum
 from counterpoise.method import Method
 
 
@@ -36,7 +34,7 @@ class Unimodal(Method):
     name = "unimodal"
     summary = "one model per modality, evaluated together: the reference"
     paper = "the reference of every paper in the field"
-    fusions: ClassVar[tuple[type[Fusion], ...]] = (Late, Sum)
+    fusions = (Late, Sum)
     policies = ("slice", "ablate")
 
     def losses(self, out: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
