@@ -11,14 +11,14 @@ from counterpoise import InputError, build_method, fit
 from counterpoise.methods import Joint, MultiLoss
 from counterpoise.methods.mmpareto import combine
 
-SCOPES = pytest.mark.parametrize("scope", ["encoder", "tensor"])
+SCOPES = pytest.mark.parametrize("mode", ["paper", "released"])
 
 
 def vector(*numbers):
     return torch.tensor(numbers, dtype=torch.float64)
 
 
-def by_hand(first, second, scope):
+def by_hand(first, second, mode):
     """The published rule in plain numbers; gradients as lists of tensors."""
     j, u = torch.cat([g.flatten() for g in first]), torch.cat([g.flatten() for g in second])
     jj, uu, ju = float(j @ j), float(u @ u), float(j @ u)
@@ -29,16 +29,16 @@ def by_hand(first, second, scope):
     def length(parts):
         return math.sqrt(sum(float(g.square().sum()) for g in parts))
 
-    if scope == "encoder":
+    if mode == "paper":
         factor = max(1.0, length(plain) / length(mixed))
         return [factor * h for h in mixed]
     return [max(1.0, length([s]) / length([h])) * h for s, h in zip(plain, mixed, strict=True)]
 
 
 @SCOPES
-def test_orthogonal_gradients(scope):
+def test_orthogonal_gradients(mode):
     """Lengths 2 and 1: a = 1/5, h of squared length 3.2, made as long as the sum, sqrt 5."""
-    (found,) = combine([(vector(2, 0), vector(0, 1))], scope)
+    (found,) = combine([(vector(2, 0), vector(0, 1))], mode)
     h = 2 * (0.2 * vector(2, 0) + 0.8 * vector(0, 1))
     assert float(h @ h) == pytest.approx(3.2)
     assert float(h @ vector(2, 0)) == pytest.approx(float(h @ vector(0, 1)))
@@ -46,25 +46,25 @@ def test_orthogonal_gradients(scope):
 
 
 @SCOPES
-def test_gradients_that_agree_are_summed(scope):
+def test_gradients_that_agree_are_summed(mode):
     pair = (vector(1, 2), vector(3, 1))
-    torch.testing.assert_close(combine([pair], scope)[0], vector(4, 3))
-    torch.testing.assert_close(combine([(pair[0], pair[0])], scope)[0], vector(2, 4))
+    torch.testing.assert_close(combine([pair], mode)[0], vector(4, 3))
+    torch.testing.assert_close(combine([(pair[0], pair[0])], mode)[0], vector(2, 4))
 
 
 @SCOPES
-def test_one_zero_gradient_is_no_conflict(scope):
+def test_one_zero_gradient_is_no_conflict(mode):
     zero, other = vector(0, 0), vector(3, -1)
-    assert torch.equal(combine([(zero, other)], scope)[0], other)
-    assert torch.equal(combine([(other, zero)], scope)[0], other)
-    assert torch.equal(combine([(zero, zero)], scope)[0], zero)
+    assert torch.equal(combine([(zero, other)], mode)[0], other)
+    assert torch.equal(combine([(other, zero)], mode)[0], other)
+    assert torch.equal(combine([(zero, zero)], mode)[0], zero)
 
 
 @SCOPES
 @pytest.mark.parametrize("factor", [1.0, 2.0, 0.3])
-def test_opposite_gradients_stop_the_encoder(scope, factor):
+def test_opposite_gradients_stop_the_encoder(mode, factor):
     g = torch.randn(50, generator=torch.Generator().manual_seed(0))
-    (found,) = combine([(g, -factor * g)], scope)
+    (found,) = combine([(g, -factor * g)], mode)
     assert found.norm() < 1e-5 * g.norm()
 
 
@@ -82,19 +82,19 @@ def test_per_tensor_lengths_change_the_direction():
     first = [vector(1), vector(4, 1), vector(4)]
     second = [vector(1), vector(-8, 1), vector(-1)]  # the last one is longer combined than summed
     pairs = list(zip(first, second, strict=True))
-    whole, each = (combine(pairs, scope) for scope in ("encoder", "tensor"))
-    for found, scope in ((whole, "encoder"), (each, "tensor")):
-        for g, wanted in zip(found, by_hand(first, second, scope), strict=True):
+    whole, each = (combine(pairs, mode) for mode in ("paper", "released"))
+    for found, mode in ((whole, "paper"), (each, "released")):
+        for g, wanted in zip(found, by_hand(first, second, mode), strict=True):
             torch.testing.assert_close(g, wanted)
     assert F.cosine_similarity(torch.cat(whole), torch.cat(each), dim=0) < 0.98
 
 
 @SCOPES
 @pytest.mark.parametrize(("modalities", "missing"), [(2, 0.0), (3, 0.4)])
-def test_gradients_of_a_step(scope, modalities, missing):
+def test_gradients_of_a_step(mode, modalities, missing):
     """Encoders by the rule, on their own two losses; heads the plain sum."""
     data = toy_data(modalities, missing=missing)
-    method = build_method("mmpareto", gamma=1.3, norm_scope=scope)
+    method = build_method("mmpareto", gamma=1.3, mode=mode)
     ctx, batch = toy_context(data, method=method), toy_batch(data)
     for name in data.modalities:  # heads that disagree: conflicts
         ctx.model.fusion.aux[name].weight.data.copy_(-2 * ctx.model.fusion.slices()[name])
@@ -109,7 +109,7 @@ def test_gradients_of_a_step(scope, modalities, missing):
         j = torch.autograd.grad(fused, parameters, retain_graph=True)
         u = torch.autograd.grad(own, parameters, retain_graph=True)
         conflicts.append(sum(float((x * y).sum()) for x, y in zip(j, u, strict=True)) <= 0)
-        wanted |= {p: 1.3 * g for p, g in zip(parameters, by_hand(j, u, scope), strict=True)}
+        wanted |= {p: 1.3 * g for p, g in zip(parameters, by_hand(j, u, mode), strict=True)}
         total = total + own
     heads = list(ctx.model.fusion.parameters())
     wanted |= dict(zip(heads, torch.autograd.grad(total, heads, retain_graph=True), strict=True))
@@ -158,11 +158,11 @@ def test_one_backward_for_each_kind_of_loss():
 
 def test_defaults_and_prediction():
     method = build_method("mmpareto")
-    assert (method.gamma, method.norm_scope) == (1.5, "encoder")
+    assert (method.gamma, method.mode) == (1.5, "paper")
     assert type(method).predict is MultiLoss.predict is not Joint.predict
 
 
-@pytest.mark.parametrize("options", [{"gamma": -1.0}, {"norm_scope": "layer"}])
+@pytest.mark.parametrize("options", [{"gamma": -1.0}, {"mode": "layer"}])
 def test_bad_options_are_refused(options):
     with pytest.raises(InputError, match=next(iter(options))):
         build_method("mmpareto", **options)

@@ -36,8 +36,8 @@ class MMPareto(MultiLoss):
         gamma: factor on the encoders' gradients. At 1, and as long as the gradients agree, this is
             ``multi-loss``; the control for the factor is ``multi-loss`` with the same
             ``encoder_lr``.
-        norm_scope: the length is restored over the whole ``"encoder"``, or for each parameter
-            ``"tensor"`` (the published code), which changes the direction.
+        mode: ``"paper"``: the length is restored over the whole encoder; or ``"released"``: for
+            each parameter tensor, as in the published code, which changes the direction.
 
     Cost: one backward for the fused loss and one for all unimodal losses (they reach different
     encoders); three vectors as long as the model.
@@ -47,7 +47,7 @@ class MMPareto(MultiLoss):
     Missing: each loss is a mean over the samples that have the modality; an encoder whose modality
     nobody in the batch has is left alone. Prediction as ``multi-loss``.
 
-    Differs: the published code takes norms for each parameter tensor (``norm_scope="tensor"``), so
+    Differs: the published code takes norms for each parameter tensor (``mode="released"``), so
     its step is no combination of the two gradients. It backs up four times; its inner products
     count every entry twice, which changes nothing; it limits ``a`` to .001 to .999, which acts only
     where one gradient is zero, and the restored length then makes it the plain sum: here a zero
@@ -61,11 +61,11 @@ class MMPareto(MultiLoss):
     paper = "Wei, Hu: MMPareto, ICML 2024, arXiv 2405.17730"
     passes = (1, 2)
 
-    def __init__(self, gamma: float = 1.5, norm_scope: str = "encoder") -> None:
+    def __init__(self, gamma: float = 1.5, mode: str = "paper") -> None:
         super().__init__()
         check_number("gamma", gamma, 0)
-        check_choice("norm_scope", norm_scope, ("encoder", "tensor"))
-        self.gamma, self.norm_scope = gamma, norm_scope
+        check_choice("mode", mode, ("paper", "released"))
+        self.gamma, self.mode = gamma, mode
 
     def backward(self, losses: dict[str, Tensor], ctx: Context) -> None:
         alone = [loss for name, loss in losses.items() if name != "fused"]
@@ -82,22 +82,22 @@ class MMPareto(MultiLoss):
             chosen = [p for p in ctx.model.encoder_parameters(name) if id(p) in parts]
             if chosen:
                 pairs = [parts[id(p)] for p in chosen]
-                for p, gradient in zip(chosen, combine(pairs, self.norm_scope), strict=True):
+                for p, gradient in zip(chosen, combine(pairs, self.mode), strict=True):
                     p.grad = self.gamma * gradient
 
 
-def combine(pairs: list[tuple[Tensor, Tensor]], norm_scope: str = "encoder") -> list[Tensor]:
+def combine(pairs: list[tuple[Tensor, Tensor]], mode: str = "paper") -> list[Tensor]:
     """The common gradient of two losses, as long as their sum at least.
 
     Args:
         pairs: the gradients of both losses for each parameter of an encoder.
-        norm_scope: ``"encoder"`` or ``"tensor"``.
+        mode: ``"paper"`` or ``"released"``.
     """
     first = cast(Tensor, flat([j for j, _ in pairs]))
     second = cast(Tensor, flat([u for _, u in pairs]))
     conflict = (first @ second <= 0) & (first.norm() > 0) & (second.norm() > 0)
     a = torch.where(conflict, min_norm(first, second), first.new_tensor(0.5))
-    if norm_scope == "encoder":
+    if mode == "paper":
         factor = _restored(a, first, second)
         return [2 * factor * (a * j + (1 - a) * u) for j, u in pairs]
     return [2 * _restored(a, j, u) * (a * j + (1 - a) * u) for j, u in pairs]
