@@ -43,13 +43,13 @@ def sections(method: type[Method]) -> dict[str, str]:
             heading, line = start[1], start[2].strip()
             found[heading] = []
         found[heading].append(line)
-    bodies = {name: _body(lines) for name, lines in found.items()}
-    return {name: body.replace("``", "`") for name, body in bodies.items()}
+    bodies = {name: _body(lines) if name else "\n".join(lines) for name, lines in found.items()}
+    return {name: body.strip().replace("``", "`") for name, body in bodies.items()}
 
 
 def _body(lines: list[str]) -> str:
     first, *rest = lines
-    return "\n".join([first, inspect.cleandoc("\n" + "\n".join(rest))] if rest else [first]).strip()
+    return "\n".join([first, inspect.cleandoc("\n" + "\n".join(rest))] if rest else [first])
 
 
 def options(method: type[Method]) -> dict[str, str]:

@@ -85,5 +85,5 @@ def build_method(method: str | Method | type[Method], **options: Any) -> Method:
         method = find_method(method)
     for option in options:
         if option not in method.options():
-            raise unknown(f"option of {method.name}", option, method.options())
+            raise unknown(f"option of {method.name or method.__name__}", option, method.options())
     return method(**options)
