@@ -137,7 +137,6 @@ class QMF(Method):
         return torch.where(width > 0, (values - least) / width, torch.zeros_like(values))
 
     def predict(self, model: MultimodalModel, batch: Batch) -> Tensor:
-        batch = batch.among(model.modalities)
         return self.fused(model(batch), batch)
 
 
