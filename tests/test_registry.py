@@ -82,7 +82,7 @@ def test_a_card_on_the_command_line(installed: None, capsys) -> None:
     assert main(["methods", "mla"]) == 0
     assert "**Formula.**" in capsys.readouterr().out
     assert main(["methods", "louder"]) == 0
-    assert "twice the loss" in capsys.readouterr().out
+    assert "Joint training with twice the loss." in capsys.readouterr().out
     assert main(["methods", "mlo"]) == 2
     assert "mla" in capsys.readouterr().err
 

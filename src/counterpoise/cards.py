@@ -96,7 +96,7 @@ def _table(rows: list[list[str]]) -> str:
 def page(method: type[Method]) -> str:
     """The card of a method."""
     said, about = sections(method), options(method)
-    parts = [f"# {method.name}", method.summary, said[""]]
+    parts = [f"# {method.name}", said[""]]
     for key, title in SECTIONS.items():
         if key == "Args":
             rows = [[f"`{o}`", f"`{_default(v)}`", about[o]] for o, v in method.options().items()]
