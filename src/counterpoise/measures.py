@@ -51,6 +51,63 @@ def dominance(scores: Tensor) -> Tensor:
     return torch.where(others > 0, others / behind, torch.ones_like(behind))
 
 
+def ogr_weights(
+    train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], eps: float = 1e-3
+) -> Tensor:
+    """Loss weights by the overfitting-to-generalisation ratio: ``G / O^2``, scaled to sum 1.
+
+    Wang et al. 2020 (G-Blending): ``G = V_0 - V_n`` (what was gained on held-out data) and
+    ``O = (V_n - T_n) - (V_0 - T_0)`` (by how much the gap to it grew). A loss that gained nothing,
+    or that no held-out sample has (NaN), gets 0; if none gained, all get the same.
+
+    Args:
+        train: ``T_0`` and ``T_n``, [K] each: the mean loss of each task before and after.
+        held_out: ``V_0`` and ``V_n``, [K] each.
+        eps: the least ``|O|``, as a share of ``V_0``.
+
+    Returns:
+        [K].
+    """
+    gain = (held_out[0] - held_out[1]).clamp(min=0)
+    overfit = ((held_out[1] - train[1]) - (held_out[0] - train[0])).abs()
+    overfit = torch.maximum(overfit, eps * held_out[0].abs())
+    # also 0 where the gain is NaN
+    ratio = torch.where(gain > 0, gain / overfit.square(), torch.zeros_like(gain))
+    total = ratio.sum()
+    return torch.where(total > 0, ratio / total, torch.full_like(ratio, 1 / len(ratio)))
+
+
+def jensen_shannon(log_p: Tensor, log_q: Tensor, swapped: bool = False) -> Tensor:
+    """[..., K] x2 -> [...]: Jensen-Shannon divergence of log-probabilities, at most ``log 2``.
+
+    ``(KL(p || m) + KL(q || m)) / 2`` with ``m`` the mean of the two; ``swapped`` takes
+    ``KL(m || p)`` and ``KL(m || q)``, which have no upper bound.
+    """
+    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
+    if swapped:
+        return (log_m.exp() * (log_m - (log_p + log_q) / 2)).sum(-1)
+    parts = log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)
+    return parts.sum(-1) / 2
+
+
+def info_nce(first: Tensor, second: Tensor, rows: Tensor, temperature: float) -> Tensor:
+    """[]: how badly the features of the same sample find each other among all (CLIP's loss).
+
+    ``-log softmax_j(cos(a_i, b_j) / temperature)`` at ``j = i``, and the same the other way round,
+    averaged over ``i`` and both ways.
+
+    Args:
+        first, second: [B, D].
+        rows: bool [B], the samples that take part; at least one.
+        temperature: > 0.
+    """
+    a, b = torch.nn.functional.normalize(first), torch.nn.functional.normalize(second)
+    closeness = a @ b.T / temperature
+    ways = [c.masked_fill(~rows, -torch.inf).log_softmax(1) for c in (closeness, closeness.T)]
+    each = -(ways[0].diagonal() + ways[1].diagonal()) / 2
+    return torch.where(rows, each, torch.zeros_like(each)).sum() / rows.sum()
+
+
 def shapley(values: Tensor) -> Tensor:
     """[2^M, ...] -> [M, ...]: each player's mean contribution over all orders of joining.
 
