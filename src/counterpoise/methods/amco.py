@@ -54,7 +54,8 @@ class AMCo(Method):
     Differs: no code of the authors is known; a public benchmark has the method. There progress
     starts again in each epoch and grows by a tenth of the epoch's number per *batch*, so that all
     is masked after a few batches, and the first epoch masks nothing; and the mask is cut for two
-    devices. That masks lie on classes, and that unimodal losses see them, follows the benchmark;
+    devices. That masks lie on classes, and that unimodal losses see them, follows the benchmark
+    (an earlier version of it masks features, and keeps a flag until the end of the epoch);
     progress over the whole run, dependence from unmasked logits, and the threshold for more than
     two modalities are ours.
     """
@@ -62,8 +63,8 @@ class AMCo(Method):
     name = "amco"
     summary = "mask the modality that prediction depends on, more and more (AMCo)"
     paper = (
-        "Zhou et al.: Adaptive Mask Co-Optimization for Modal Dependence in Multimodal Learning, "
-        "ICASSP 2023"
+        "Zhou, Liang, Zheng, Xuan, Kumada: Adaptive Mask Co-optimization for Modal Dependence in "
+        "Multimodal Learning, ICASSP 2023, doi 10.1109/ICASSP49357.2023.10096641"
     )
     fusions = (Concat, Sum)
     policies = ("slice",)
