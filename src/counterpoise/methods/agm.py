@@ -42,8 +42,8 @@ class AGM(Method):
            a norm of at most ``clip``.
 
     Args:
-        alpha: strength of the modulation; 0 is joint training (the paper: 1, 1.5, or 2.5 by data
-            set).
+        alpha: strength of the modulation; with ``clip=None``, 0 is joint training (published
+            values: 1, 1.5 and 2.5, by data set).
         cap: upper limit on ``r*_m - r_m``, or ``None``.
         clip: limit of entries and norm of the gradient, or ``None``.
         momentum: weight of the past in ``tau``; ``None`` for the mean over all steps, which after

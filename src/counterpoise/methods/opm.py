@@ -30,8 +30,8 @@ class OPM(Method):
            else 0.
         3. ``z_im := k_im z_im / r_im`` with ``k_im`` 0 with probability ``q_m``, else 1, for each
            sample. If that leaves a sample nothing, its present modality with the highest ``S_m``
-           stays; ``c_im`` is the probability, so, of keeping ``m``: ``1 - q_m``, and for that
-           modality ``1 - q_m + prod_k q_k``, the product over those that are present.
+           stays. So ``m`` is kept with probability ``c_im = 1 - q_m``, to which that modality
+           adds ``prod_k q_k``, the product over those that are present.
         4. ``r_im = sum_k d_k c_ik / sum_k d_k``, ``d_k`` the width of the features, again over the
            present: the expected share of what is kept, ``1 - sum_m d_m q_m / sum_m d_m`` for a
            complete sample. With ``rescale="per_modality"``, ``r_im = c_im``.
