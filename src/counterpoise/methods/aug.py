@@ -1,0 +1,160 @@
+"""AUG: modalities that lag behind get more classifiers, each for what the last ones miss."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from counterpoise import ranks
+from counterpoise.batch import Batch
+from counterpoise.context import Context
+from counterpoise.errors import InputError, check_choice, check_number
+from counterpoise.fusion import Boosted
+from counterpoise.method import Method
+from counterpoise.tasks import Classification
+
+
+class AUG(Method):
+    """Alternating training, with boosted classifiers for the weaker modalities (AUG).
+
+    Problem: the classifier of a weak modality is too weak for it, not only its encoder. A modality
+    that lags gets another classifier on the same features, which learns what those before it miss.
+
+    Formula:
+        ``u_m = sum_{l = 0 .. n_m} O(relu(E_{m,l} z_m))`` with one output layer ``O`` for all
+        (``Boosted``), ``n_m = 0`` at the start, and ``f = mean_m u_m`` to predict.
+
+        1. For each batch and each modality ``m`` in turn, encode ``m`` only, and step its encoder,
+           its layers and ``O``. While ``n_m = 0`` on ``CE(u_m, y)``. Then, with ``b`` the sum
+           without the last classifier, ``d`` the last one's part, ``r = softmax(b)[y]`` a constant,
+           on ``CE(u_m, y) + CE(b, y) + (1 - residual * r) CE(d, y)``: the last one learns what the
+           others do not know yet. (The published ``CE(d, y) - residual * CE(d, y * softmax(b))``,
+           with soft targets, is the same.)
+        2. ``S_m`` is the mean probability of the true class by ``u_m`` over an epoch's steps. Every
+           ``every`` epochs each ``m`` with ``S_m / max_k S_k < threshold`` gets one more layer, as
+           long as the fusion has one.
+
+    Args:
+        threshold: share of the strongest modality's score below which one grows (the paper's
+            ``lambda = 1`` less its margin of 0.01).
+        residual: how much of the last classifier's loss the others' knowledge takes away.
+        every: epochs between growths; by default a tenth of the run.
+        zero_init: begin a new layer at zero, so that growth changes ``u_m`` by the bias of ``O``
+            only, the same for every sample; otherwise at random.
+        mode: ``"paper"``, or ``"released"``: what the published code computes.
+
+    Cost: the passes run one after the other, in the memory of the largest modality; as many
+    optimiser steps of ``O`` as modalities. All layers that a modality can be given are allocated at
+    the start: ten of 256 in a default model.
+
+    State: ``sums`` and ``seen`` [M, M] (scores and samples of the epoch, by the samples that two
+    modalities share), ``ratios`` [M] (``S_m / S_k`` against the strongest ``k``, in the last
+    epoch); the fusion's ``grown`` [M] (``n_m``).
+
+    Missing: a modality's step uses the samples that have it. Two modalities are compared by the
+    samples that have both, or by all of theirs where these are fewer than eight.
+
+    Differs: in the published code new layers are never given to the optimiser and keep their random
+    weights; ``mode="released"`` computes that. It also grows after the first epoch whatever
+    ``every`` is; here growth comes at the start of an epoch, so that no new layer is validated or
+    kept untrained. The rule for more than two modalities is ours. Its weights .4 and .6 in ``f``
+    are left out.
+    """
+
+    name = "aug"
+    summary = "boosted classifiers for modalities that lag, trained in turn (AUG)"
+    paper = (
+        "Jiang, Huang, Yang: Classification Ability Disproportion, NeurIPS 2025, arXiv 2502.20120"
+    )
+    fusions = (Boosted,)
+    policies = ("slice", "ablate")
+    tasks = (Classification,)
+
+    sums: Tensor
+    seen: Tensor
+    ratios: Tensor
+
+    def __init__(
+        self,
+        threshold: float = 0.99,
+        residual: float = 0.5,
+        every: int | None = None,
+        zero_init: bool = False,
+        mode: str = "paper",
+    ) -> None:
+        super().__init__()
+        check_number("threshold", threshold, 0)
+        check_number("residual", residual, 0)
+        if every is not None:
+            check_number("every", every, 1, whole=True)
+        if not isinstance(zero_init, bool):
+            raise InputError(f"zero_init must be True or False, found {zero_init!r}")
+        check_choice("mode", mode, ("paper", "released"))
+        self.threshold, self.residual, self.every = threshold, residual, every
+        self.zero_init, self.mode = zero_init, mode
+
+    def setup(self, ctx: Context) -> None:
+        count = len(ctx.model.modalities)
+        self.register_buffer("sums", torch.zeros(count, count))
+        self.register_buffer("seen", torch.zeros(count, count))
+        self.register_buffer("ratios", torch.ones(count))
+
+    def epoch_start(self, ctx: Context) -> None:
+        every = self.every or max(1, ctx.epochs // 10)
+        if ctx.epoch and ctx.epoch % every == 0:
+            fusion = cast(Boosted, ctx.model.fusion)
+            for name, ratio in zip(ctx.model.modalities, self.ratios.tolist(), strict=True):
+                if ratio < self.threshold:
+                    fusion.grow(name, self.zero_init)
+
+    def step(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        fusion = cast(Boosted, ctx.model.fusion)
+        losses: dict[str, Tensor] = {}
+        scores = torch.zeros(len(batch.present), len(batch), device=ctx.model.device)
+        for k, (name, mask) in enumerate(batch.present.items()):
+            if not ctx.any(mask):
+                continue
+            features = ctx.model.encode(batch.only(name))[name]
+            parts = torch.stack(fusion.increments(name, features))
+            said = parts.sum(0)
+            # What is shown: the other terms come with growth, and would look like a rise.
+            losses[name] = ctx.loss(said, batch, mask)
+            loss = losses[name]
+            if len(parts) > 1:
+                before, last = parts[:-1].sum(0), parts[-1]
+                known = ctx.task.score(before.detach(), batch.target)
+                missed = (1 - self.residual * known) * ctx.task.loss(last, batch.target)
+                loss = loss + ctx.loss(before, batch, mask) + ctx.mean(missed, mask)
+            loss.backward()  # type: ignore[no-untyped-call]
+            ctx.sync_grads()
+            if self.mode == "released":
+                for layer in fusion.added(name):
+                    layer.zero_grad(set_to_none=True)
+            ctx.update()
+            losses[name] = losses[name].detach()
+            scores[k] = ctx.task.score(said.detach(), batch.target)
+        here = torch.stack(list(batch.present.values())).to(scores, non_blocking=True)
+        self.sums += (scores * here) @ here.T
+        self.seen += here @ here.T
+        return losses
+
+    def epoch_end(self, ctx: Context) -> None:
+        sums, seen = ranks.all_sum(torch.stack([self.sums, self.seen]))
+        self.ratios.copy_(behind(sums, seen))
+        self.sums.zero_()
+        self.seen.zero_()
+
+
+def behind(sums: Tensor, seen: Tensor, least: int = 8) -> Tensor:
+    """[M]: each modality's mean score over that of the one furthest ahead of it, 1 at most.
+
+    Args:
+        sums: [M, M], of ``m``'s scores over the samples that have both ``m`` and ``k``.
+        seen: [M, M], the numbers of these samples.
+        least: fewer are not compared; then all of each modality's samples are.
+    """
+    own = (sums.diagonal() / seen.diagonal())[:, None].expand_as(sums)
+    means = torch.where(seen >= least, sums / seen, own)
+    return (means / means.T).nan_to_num(1.0).amin(1)
