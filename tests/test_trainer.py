@@ -148,3 +148,11 @@ def test_a_draft_of_a_killed_write_does_not_block_a_folder(tmp_path: Path) -> No
     (tmp_path / ".run.json.123.tmp").write_text("{")
     fit(toy_model(data), data, out=tmp_path, **FAST)
     assert (tmp_path / "last.safetensors").exists()
+
+
+def test_what_is_trained_beside_a_run_is_told() -> None:
+    data = toy_data()
+    told: list[str] = []
+    method = build_method("umt", teacher_epochs=2)
+    fit(toy_model(data, method), data, method, epochs=1, on_note=told.append)
+    assert told == ["training beside, epoch 1 of 2", "training beside, epoch 2 of 2"]

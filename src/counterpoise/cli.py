@@ -194,6 +194,7 @@ def _train(options: argparse.Namespace) -> None:
             resume=options.resume,
             on_epoch=on_epoch,
             on_batch=lambda _: progress.advance(bar),
+            on_note=lambda text: progress.update(bar, description=f"{method.name}, {text}"),
         )
     if options.quiet:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from zlib import crc32
 
@@ -32,6 +32,7 @@ class Context:
         epochs: how many epochs the run has.
         seed: of every draw that a method makes.
         max_norm: if given, the global gradient norm is clipped to it before each update.
+        note: told in a few words what else than a step is going on, for a progress bar.
 
     Attributes:
         epoch: number of the current epoch, from 0.
@@ -48,9 +49,11 @@ class Context:
         epochs: int = 1,
         seed: int = 0,
         max_norm: float | None = None,
+        note: Callable[[str], None] | None = None,
     ) -> None:
         self.model, self.optimizer, self.task, self.loaders = model, optimizer, task, dict(loaders)
         self.epochs, self.seed, self.max_norm = epochs, seed, max_norm
+        self.note: Callable[[str], None] = note or (lambda _: None)
         self.epoch, self.batch = 0, 0
 
     @property

@@ -58,4 +58,5 @@ def train_beside(
     branch, device = ctx.branch(model), model.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for epoch in range(first, first + epochs):
+            ctx.note(f"training beside, epoch {epoch - first + 1} of {epochs}")
             train_epoch(method, branch, epoch)

@@ -119,6 +119,7 @@ def fit(
     device: torch.device | str | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     on_batch: Callable[[int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
     notes: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> Run:
@@ -139,6 +140,7 @@ def fit(
         device: by default where the model is.
         on_epoch: called with each new entry of the history.
         on_batch: called after each step with its number in the epoch, from 0.
+        on_note: told in words what else than a step a method is at, such as training teachers.
         notes: plain values for ``run.json``, such as how the model was built.
         changes: single fields of :class:`Settings`, such as ``epochs=5, seed=1``.
 
@@ -160,7 +162,7 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         if device is not None:
             model.to(device)
-        return _train(model, data, method, settings, folder, saved, on_epoch, on_batch)
+        return _train(model, data, method, settings, folder, saved, on_epoch, on_batch, on_note)
 
 
 def _settings(settings: Settings | None, changes: Mapping[str, Any]) -> Settings:
@@ -233,6 +235,7 @@ def _train(
     saved: dict[str, Any] | None,
     on_epoch: Callable[[dict[str, Any]], None] | None,
     on_batch: Callable[[int], None] | None,
+    on_note: Callable[[str], None] | None,
 ) -> Run:
     loaders = {
         "train": Loader(
@@ -250,6 +253,7 @@ def _train(
         epochs=settings.epochs,
         seed=settings.seed,
         max_norm=settings.max_norm,
+        note=on_note,
     )
     method.to(model.device)
     torch.manual_seed(mix(settings.seed, -1))
