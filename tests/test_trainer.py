@@ -9,8 +9,7 @@ import pytest
 import torch
 from toy import same, toy_data, toy_model, weights
 
-from counterpoise import InputError, Settings, build_method, build_model, evaluate, fit
-from counterpoise.methods import METHODS
+from counterpoise import InputError, Settings, build_method, fit
 from counterpoise.trainer import load_run
 
 FAST: dict[str, Any] = {"epochs": 2, "batch_size": 16, "lr": 0.05}
@@ -59,20 +58,6 @@ def test_the_best_epoch_is_the_best_on_validation_and_the_last_stays() -> None:
     best = run.evaluate(data, "validation", which="best")
     assert best.metrics[("a", "b")]["accuracy"] == max(values)
     assert same(weights(run.model), last)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_regression_is_learnt_or_refused_before_training(name: str) -> None:
-    data = toy_data(regression=True)
-    method = build_method(name, fusion="mean") if name == "mla" else build_method(name)
-    model = build_model(data, method, width=8)
-    if name == "diagnose-relearn":
-        with pytest.raises(InputError, match="has a meaning for classification only"):
-            fit(model, data, method, **FAST)
-        return
-    before = evaluate(model, data, method).metrics[("a", "b")]["mae"]
-    run = fit(model, data, method, epochs=8, batch_size=16, lr=0.02)
-    assert run.evaluate(data).metrics[("a", "b")]["mae"] < before
 
 
 def test_mla_with_entropy_refuses_regression() -> None:

@@ -201,3 +201,10 @@ def test_what_it_does_not_train():
         build_method("amco").check(toy_model(numbers, "amco"), numbers.task)
     with pytest.raises(InputError, match="trains a Concat or Sum fusion"):
         build_method("amco").check(toy_model(data, fusion="late"), data.task)
+
+
+def test_a_method_that_never_trained_cannot_predict():
+    data = toy_data()
+    model = toy_model(data, "amco")
+    with pytest.raises(InputError, match="pass the method that trained"):
+        build_method("amco").predict(model, toy_batch(data))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from counterpoise.batch import Batch, Output
 from counterpoise.context import Context
-from counterpoise.errors import check_number
+from counterpoise.errors import InputError, check_number
 from counterpoise.fusion import Concat, Sum
 from counterpoise.method import Method
 from counterpoise.model import MultimodalModel
@@ -119,6 +119,8 @@ class AMCo(Method):
 
     def fused(self, logits: Tensor, here: Tensor) -> Tensor:
         """[M, B, K], bool [M, B] -> [B, K]: the sum of the present through the linear layer."""
+        if "linear" not in self._modules:
+            raise InputError("amco predicts with a layer of its own; pass the method that trained")
         total: Tensor = self.linear((logits * here[..., None]).sum(0))
         return total
 
