@@ -11,8 +11,11 @@ from typing import Any
 from counterpoise import METHODS, Method, build_method
 
 OPTIONS: dict[str, dict[str, Any]] = {
+    "arl": {"start": 0},
     "diagnose-relearn": {"every": 1},
     "modality-dropout": {"rates": 0.5},
+    "modality-valuation": {"warm_up": 1, "most": 2},
+    "reconboost": {"boost_epochs": 1, "rectify_epochs": 2},
 }
 
 # Beside the defaults: other ways through a method that the properties must hold for too.
@@ -25,6 +28,19 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "diagnose-relearn",
         {"every": 1, "moments": "reset", "batch_norm": "interpolate"},
     ),
+    "g-blending online": ("g-blending", {"when": "online", "super_epoch": 1}),
+    "mmpareto released": ("mmpareto", {"mode": "released"}),
+    "lfm released": ("lfm", {"mode": "released", "alpha": 0.5}),
+    "lfm js": ("lfm", {"alignment": "js", "alpha": 0.5}),
+    "greedy random": ("greedy", {"choice": "random"}),
+    "valuation of modalities": ("modality-valuation", {"warm_up": 1, "level": "modality"}),
+    "amco of three": ("amco", {"threshold": 0.35}),
+    "qmf released": ("qmf", {"mode": "released"}),
+    "aug released": ("aug", {"mode": "released"}),
+    "opm per modality": ("opm", {"q_base": 0.9, "rescale": "per_modality"}),
+    "agm, moving average": ("agm", {"momentum": 0.9, "cap": None}),
+    "dropout + ogm-ge": ("modality-dropout+ogm-ge", {"modality-dropout": {"rates": 0.4}}),
+    "relearn + mla": ("diagnose-relearn+mla", {"diagnose-relearn": {"every": 1}}),
 }
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -9,7 +9,19 @@ from .context import Context
 from .data import DATASETS, ArrayData, load
 from .errors import InputError
 from .evaluation import Evaluation, Verdict, colearning, evaluate
-from .fusion import FUSIONS, Concat, Cosine, FiLM, Fusion, Gated, Late, Shared, Sum
+from .fusion import (
+    FUSIONS,
+    MMTM,
+    Boosted,
+    Concat,
+    Cosine,
+    FiLM,
+    Fusion,
+    Gated,
+    Late,
+    Shared,
+    Sum,
+)
 from .loader import Loader
 from .method import Method
 from .methods import METHODS
@@ -27,8 +39,10 @@ __all__ = [
     "DATASETS",
     "FUSIONS",
     "METHODS",
+    "MMTM",
     "ArrayData",
     "Batch",
+    "Boosted",
     "Chain",
     "Classification",
     "Concat",

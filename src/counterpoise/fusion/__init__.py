@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from .base import UNIMODAL, Fusion, weights
+from .boosted import Boosted
 from .conditioned import FiLM, Gated
 from .cosine import Cosine
 from .linear import Additive, Concat, Late, Shared, Sum
+from .mmtm import MMTM
 
 FUSIONS: dict[str, type[Fusion]] = {
     "concat": Concat,
@@ -15,12 +17,16 @@ FUSIONS: dict[str, type[Fusion]] = {
     "film": FiLM,
     "gated": Gated,
     "cosine": Cosine,
+    "mmtm": MMTM,
+    "boosted": Boosted,
 }
 
 __all__ = [
     "FUSIONS",
+    "MMTM",
     "UNIMODAL",
     "Additive",
+    "Boosted",
     "Concat",
     "Cosine",
     "FiLM",
