@@ -4,8 +4,17 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from counterpoise.measures import cluster_purity, entropy, entropy_weights, purity, rls_update
+from counterpoise.measures import (
+    cluster_purity,
+    entropy,
+    entropy_weights,
+    info_nce,
+    jensen_shannon,
+    purity,
+    rls_update,
+)
 
 
 def normal(*shape, seed=0):
@@ -162,3 +171,29 @@ def test_cluster_purity_scales_each_dimension_of_the_split():
 def test_cluster_purity_is_deterministic():
     features, target = normal(60, 5), torch.arange(60) % 3
     assert cluster_purity(features, target, 3) == cluster_purity(features, target, 3)
+
+
+def test_jensen_shannon_in_closed_form():
+    p, q = torch.tensor([0.9, 0.1]), torch.tensor([0.1, 0.9])
+    assert float(jensen_shannon(p.log(), p.log())) == pytest.approx(0, abs=1e-7)
+    spread = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
+    assert float(jensen_shannon(p.log(), q.log())) == pytest.approx(math.log(2) - spread)
+    swapped = -math.log(2) - (math.log(0.9) + math.log(0.1)) / 2
+    assert float(jensen_shannon(p.log(), q.log(), swapped=True)) == pytest.approx(swapped)
+    far = torch.tensor([40.0, -40.0]).log_softmax(0)
+    assert float(jensen_shannon(far, far.flip(0))) == pytest.approx(math.log(2))
+    assert float(jensen_shannon(far, far.flip(0), swapped=True)) > math.log(2)
+
+
+def test_info_nce_compares_the_rows_that_take_part():
+    a, b = normal(2, 6, 4)
+    rows = torch.tensor([1, 1, 0, 1, 0, 1]) > 0
+    a[2], b[4] = 0, 0  # features of absent samples
+    a.requires_grad_(True)
+    found = info_nce(a, b, rows, 0.2)
+    x, y = (F.normalize(z[rows]) for z in (a, b))
+    ways = [F.cross_entropy(c / 0.2, torch.arange(4)) for c in (x @ y.T, y @ x.T)]
+    torch.testing.assert_close(found, sum(ways) / 2)
+    (gradient,) = torch.autograd.grad(found, a)
+    assert bool(gradient.isfinite().all())
+    assert bool((gradient[~rows] == 0).all())

@@ -48,8 +48,8 @@ class UMT(Method):
 
     Missing: teachers learn from, and features are compared on, the samples that have the modality.
 
-    Differs: papers use a ``lambda`` of 20 to 50 for sound and video; the default is that of a
-    public port. In that port the teachers are never put into evaluation mode, so BatchNorm and
+    Differs: a good ``weight`` depends on the scale of the features; the default is that of a public
+    port. In that port the teachers are never put into evaluation mode, so BatchNorm and
     dropout stay active in them and their statistics drift; here they do not change by a bit.
     """
 
