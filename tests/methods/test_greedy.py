@@ -84,9 +84,8 @@ def test_a_running_mean_of_constants_is_the_constant():
 
 
 def test_own_parts_serve_one_branch():
-    model = toy_model(toy_data(3), "greedy")
-    own = model.fusion.own("b")
-    assert list(own) == [model.fusion.excitations["b"], model.fusion.heads["b"]]
+    fusion = toy_model(toy_data(3), "greedy").fusion
+    assert list(fusion.own("b")) == [fusion.excitations["b"], fusion.heads["b"]]
 
 
 def test_speed_is_gradient_over_weight():
@@ -106,7 +105,7 @@ def test_lead_is_over_the_mean_of_the_others():
     x = lead(torch.tensor([10.0, 1.0, 1.0]), torch.tensor([1.0, 1.0, 100.0]))
     torch.testing.assert_close(x, torch.tensor([2.0, 0.5, -2.5]))
     x = lead(torch.tensor([10.0, 1.0, 0.0]), torch.tensor([1.0, 1.0, 0.0]))
-    torch.testing.assert_close(x, torch.tensor([1.0, -1.0, -math.inf]))
+    assert x.tolist() == [1, -1, -math.inf]
     assert lead(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0]))[0] == -math.inf
 
 
@@ -178,16 +177,14 @@ def test_speeds_add_up():
 
 
 def test_in_curation_the_excitation_layer_stays_and_the_rest_learns():
-    data = toy_data(3)
-    ctx, batch = toy_context(data, method="greedy", weight_decay=0.1), toy_batch(data)
+    ctx, batch = toy_context(toy_data(3), method="greedy"), toy_batch(toy_data(3))
     method = greedy(ctx, warm_up=0)
     method.step(batch, ctx)  # momentum for all
     method.curation.copy_(torch.tensor([1, 1]))
     before = weights(ctx.model)
     method.step(batch, ctx)
-    moved = {k for k, x in weights(ctx.model).items() if not torch.equal(x, before[k])}
-    parameters = {k for k, _ in ctx.model.named_parameters()}
-    assert parameters - moved == {"fusion.excitations.b.weight", "fusion.excitations.b.bias"}
+    stays = {k for k, p in ctx.model.named_parameters() if torch.equal(p, before[k])}
+    assert stays == {"fusion.excitations.b.weight", "fusion.excitations.b.bias"}
     assert ctx.model.fusion.held is None and method.curation[1] == 0
 
 
@@ -213,9 +210,8 @@ def test_without_curation_it_is_the_sum_of_the_branches():
     data, settings = toy_data(3, missing=0.3), {"epochs": 3, "batch_size": 16, "lr": 0.05}
     model, other = (toy_model(data, "greedy") for _ in range(2))
     fit(model, data, greedy(margin=math.inf), **settings)
-    late = fit(other, data, greedy(warm_up=3), **settings)
+    fit(other, data, greedy(warm_up=3), **settings)
     assert same(weights(model), weights(other))
-    assert late.history[0]["loss"].keys() == {"a alone", "b alone", "c alone"}
 
 
 def test_random_curation_takes_all_choices_alike_and_decides_nothing():
@@ -224,8 +220,8 @@ def test_random_curation_takes_all_choices_alike_and_decides_nothing():
     method = greedy(ctx, choice="random")
     held, _, _ = epochs(method, ctx, 12)
     assert held[:36] == [None] * 36
-    found = [held[36:].count(x) / len(held[36:]) for x in (None, "a", "b")]
-    assert found == pytest.approx([1 / 3] * 3, abs=0.06)
+    share = len(held[36:]) / 3
+    assert [held[36:].count(x) for x in (None, "a", "b")] == pytest.approx([share] * 3, rel=0.2)
     assert not method.curation.any()
 
 

@@ -138,7 +138,7 @@ def speed(parameters: Sequence[nn.Parameter]) -> Tensor:
     """Squared norm of the gradients over that of the weights [], of those that have gradients."""
     moved = [(p.grad, p.detach()) for p in parameters if p.grad is not None]
     if not moved:
-        return torch.zeros((), device=parameters[0].device if parameters else None)
+        return torch.zeros((), device=parameters[0].device)
     grads, weights = (torch.stack(torch._foreach_norm(side)) for side in zip(*moved, strict=True))
     return grads.square().sum() / weights.square().sum()
 
