@@ -58,7 +58,7 @@ class ReconBoost(Method):
     gradient; (b) the loss of boosting is a mean over the classes, which divides it by ``C``; (c) in
     the first stage ``r = 1``, the softmax of a single number. ``mode="released"`` computes these
     three. The released commands also start from encoders trained alone, which is left to the user.
-    Its ensemble grows by a modality a stage; here rectification trains all from the start, and
+    Their ensemble grows by a modality a stage; here rectification trains all from the start, and
     without rectification the ensemble is of those that had a stage.
     """
 
