@@ -170,32 +170,43 @@ def difference_table(samples: list[dict[str, Any]], reference: str, alone: bool 
 
 def cost_table(folder: str) -> str:
     """Seconds a run, beside joint's, and memory."""
-    summary = summarise(records.read(HERE / folder / "records.jsonl"))
-    seconds = {r["method"]: r["mean"] for r in summary if r["metric"] == "seconds"}
-    memory = storage.read_json(HERE / folder / "memory.json")
+    costs = storage.read_json(HERE / folder / "costs.json")
+    one = costs["joint"][0]
     return table(
         ["method", "seconds a run", "of joint's", "MiB in a step", "MiB held"],
         (
-            [f"`{m}`", f"{s:.0f}", f"{s / seconds['joint']:.2f}"]
-            + [f"{value:.1f}" for value in memory[m]]
-            for m, s in seconds.items()
+            [f"`{m}`", f"{seconds:.0f}", f"{seconds / one:.2f}", f"{step:.1f}", f"{held:.1f}"]
+            for m, (seconds, step, held) in costs.items()
         ),
     )
 
 
-def measure_memory(folder: str) -> None:
-    """``memory.json``: label -> MiB that a step holds at most, and MiB of weights and state."""
+def measure_costs(folder: str) -> None:
+    """``costs.json``: label -> processor seconds of a run, MiB of a step, MiB held."""
     sys.path.insert(0, str(HERE.parent / "benchmarks"))
     import contestants as race
     from bench import peak_mib
 
-    path, device = HERE / folder / "memory.json", torch.device("cpu")
+    plan, path = PLANS[folder], HERE / folder / "costs.json"
     known = storage.read_json(path) if path.exists() else {}
+    took: dict[str, list[float]] = {}
+    for r in records.read(HERE / folder / "records.jsonl"):
+        if r["metric"] == "processor":
+            took.setdefault(r["method"], []).append(r["value"])
+    device = torch.device("cpu")
+    torch.set_num_threads(1)
     setting = race.Setting("", {}, race.small_encoder, 128, 32, 0, 0, 0, 0, device)
-    data = cp.load(PLANS[folder].data)
-    for label in (label for _, labels in PLANS[folder].groups for label in labels):
+    data = cp.load(plan.data)
+    words = dict(zip(plan.words[::2], plan.words[1::2], strict=True))
+    optimizer, lr = words.get("--optimizer", "sgd"), float(words.get("--lr", 0.01))
+    for label in (label for _, labels in plan.groups for label in labels):
         if label in known:
             continue
+        if label not in took:  # runs of a time when it was not recorded
+            one = parse_method(label)
+            settings = {"epochs": plan.epochs, "optimizer": optimizer, "lr": lr}
+            run = cp.fit(cp.build_model(data, one), data, one, **settings)
+            took[label] = [sum(entry["processor"] for entry in run.history)]
         method = parse_method(label)
         model = cp.build_model(data, method)
         runner = race.library_training(setting, data, method, model=model)
@@ -203,8 +214,9 @@ def measure_memory(folder: str) -> None:
             next(runner)
         tensors = {t.data_ptr(): t for o in (model, method) for t in o.state_dict().values()}
         held = sum(t.numel() * t.element_size() for t in tensors.values()) / 2**20
-        known[label] = [round(peak_mib(runner, device), 2), round(held, 2)]
-    storage.write_json(path, known)
+        seconds = sum(took[label]) / len(took[label])
+        known[label] = [round(x, 2) for x in (seconds, peak_mib(runner, device), held)]
+        storage.write_json(path, known)
 
 
 def section(folder: str) -> Iterator[str]:
@@ -235,9 +247,8 @@ def section(folder: str) -> Iterator[str]:
     yield "Points above the control, multi-loss:"
     yield difference_table(samples, "multi-loss")
     yield (
-        "Cost: seconds of a run (two at a time, beside other work on the machine: rough; "
-        "benchmarks/ has\nratios), peak memory of a step beyond what is held, and what is held in "
-        "weights and state:"
+        "Cost: seconds of one processor for a run, with all that it trains beside; peak memory of "
+        "a step\nbeyond what is held; and what is held in weights and state:"
     )
     yield cost_table(folder)
 
@@ -295,7 +306,7 @@ def main() -> None:
         for words in commands(folder, options.jobs):
             if status := counterpoise(words):
                 raise SystemExit(status)
-        measure_memory(folder)
+        measure_costs(folder)
     words = filled((HERE / "notes.md").read_text().strip())
     page = "\n\n".join([words, *(part for folder in PLANS for part in section(folder))])
     (HERE / "README.md").write_text(page + "\n")

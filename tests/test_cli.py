@@ -175,7 +175,7 @@ class TestCompare:
             words = ("compare", "digits", "--methods", "joint,mla", "--seeds", 1, "--jobs", jobs)
             assert cli(*words, *FAST, "--out", out, "--quiet") == 0
             found = records.read(out / "records.jsonl")
-            lines = [r for r in found if r["metric"] != "seconds"]
+            lines = [r for r in found if r["metric"] not in ("seconds", "processor")]
             values.append(sorted(json.dumps(line, sort_keys=True) for line in lines))
         assert values[0] == values[1]
 
@@ -350,7 +350,7 @@ class TestKill:
             worker = self.start(out, "--resume")
             mark = out / "checkpoint.pt"
             stamp = mark.stat().st_mtime_ns if mark.exists() else None
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 300
             while worker.poll() is None and time.monotonic() < deadline:
                 now = mark.stat().st_mtime_ns if mark.exists() else None
                 if now != stamp and kills < 3:  # an epoch more is on disk: kill in the next one
@@ -359,29 +359,30 @@ class TestKill:
                     kills += 1
                     break
                 time.sleep(0.01)
-            _, err = worker.communicate(timeout=60)
+            _, err = worker.communicate(timeout=300)
             assert worker.returncode in (0, -signal.SIGKILL), err
         assert kills == 3
         assert _weights(out) == _weights(tmp_path / "whole")
 
     def test_ctrl_c_leaves_a_run_that_resumes(self, tmp_path: Path) -> None:
         out = tmp_path / "r"
-        worker = self.start(out)
-        deadline = time.monotonic() + 60
+        # So many epochs that it cannot end before the signal, however busy the machine is.
+        worker = self.start(out, "--epochs", "60")
+        deadline = time.monotonic() + 300
         while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         worker.send_signal(signal.SIGINT)
-        _, err = worker.communicate(timeout=60)
+        _, err = worker.communicate(timeout=300)
         assert worker.returncode == 130
         assert err.count("\n") == 1
         assert "the same command with --resume goes on" in err
-        assert main([*self.WORDS, "--out", str(out), "--resume"]) == 0
+        assert main([*self.WORDS, "--out", str(out), "--epochs", "60", "--resume"]) == 0
 
 
 def test_interrupting_a_parallel_comparison_leaves_no_process(tmp_path: Path) -> None:
     out = tmp_path / "c"
     words = [
-        *("compare", "digits", "--methods", "joint,mla", "--seeds", "2", "--epochs", "30"),
+        *("compare", "digits", "--methods", "joint,mla", "--seeds", "2", "--epochs", "300"),
         *("--jobs", "2", "--quiet"),
     ]
     worker = subprocess.Popen(
@@ -390,11 +391,11 @@ def test_interrupting_a_parallel_comparison_leaves_no_process(tmp_path: Path) ->
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while not list(out.glob("runs/*/*/checkpoint.pt")) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(worker.pid, signal.SIGINT)
-    _, err = worker.communicate(timeout=60)
+    _, err = worker.communicate(timeout=300)
     assert worker.returncode == 130, err
     deadline = time.monotonic() + 20
     with pytest.raises(ProcessLookupError):  # multiprocessing's own helper takes a moment to go

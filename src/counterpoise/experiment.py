@@ -250,8 +250,9 @@ def run_records(
             for metric, value in values.items()
         ]
     whole = present_name(data.modalities)
+    times = [t for t in ("seconds", "processor") if all(t in entry for entry in run.history)]
     totals = {
-        "seconds": sum(entry["seconds"] for entry in run.history),
+        **{t: sum(entry[t] for entry in run.history) for t in times},
         "parameters": float(sum(p.numel() for p in run.model.parameters())),
         "done": 1.0,
     }

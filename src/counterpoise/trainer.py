@@ -81,7 +81,8 @@ class Run:
         method: with its state of the last epoch.
         settings: how it was trained.
         history: a dict an epoch: ``epoch``, ``loss`` (name -> mean), ``validation``
-            (subset -> metric -> value), ``seconds``.
+            (subset -> metric -> value), ``seconds``, and of them ``processor``, which leaves out
+            what other programs took.
         best_epoch: where the primary metric on validation, all modalities, was best.
         best_weights: the model's and the method's state dicts of that epoch.
     """
@@ -263,7 +264,7 @@ def _train(
     if saved is not None:
         _restore(run, optimizer, saved)
     for epoch in range(len(run.history), settings.epochs):
-        started = time.perf_counter()
+        started = time.perf_counter(), time.process_time()
         # Whatever encoders draw depends on seed and epoch only, so a resumed run draws the same.
         torch.manual_seed(mix(settings.seed, epoch))
         losses = train_epoch(method, ctx, epoch, on_batch)
@@ -272,7 +273,8 @@ def _train(
             "epoch": epoch,
             "loss": losses,
             "validation": {present_name(s): m for s, m in result.metrics.items()},
-            "seconds": time.perf_counter() - started,
+            "seconds": time.perf_counter() - started[0],
+            "processor": time.process_time() - started[1],
         }
         _record(run, entry, data, folder)
         if folder is not None and ranks.rank() == 0:

@@ -29,7 +29,7 @@ from .summary import (
 )
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
-UNITS = {"seconds": "seconds a run"}
+UNITS = {"seconds": "seconds a run", "processor": "processor seconds a run"}
 WORDS = {"positive": "better", "negative": "worse", "undecided": "undecided"}
 
 
