@@ -98,10 +98,24 @@ def test_a_transform_comes_before_a_step_of_another():
 
 def test_ends_of_epochs_and_state_of_all():
     data = toy_data(samples=200)
-    chain = Chain(DiagnoseRelearn(every=1), ModalityDropout(0.5))
+    chain = Chain(ModalityDropout(0.5), DiagnoseRelearn(every=1))
     fit(toy_model(data, chain), data, chain, epochs=3, batch_size=16)
-    assert int(chain.methods[0].done) == 1
-    assert "methods.0.done" in chain.state_dict()
+    assert int(chain.methods[1].done) == 1
+    assert "methods.1.done" in chain.state_dict()
+
+
+def test_a_step_s_own_transform_and_losses_are_its_own():
+    class Stepper(Shift):
+        name = "stepper"
+        modulate = Method.modulate
+
+        def step(self, batch, ctx):
+            return Method.step(self, batch, ctx)
+
+        def losses(self, out, batch, ctx):
+            return {"fused": 2 * ctx.loss(out.logits, batch)}
+
+    assert same(trained(Chain(Joint(), Stepper())), trained(Stepper()))
 
 
 def test_at_most_one_owner_of_a_hook():

@@ -215,3 +215,128 @@ def test_parameters_and_batches():
     ctx = toy_context()
     assert {id(p) for p in ctx.parameters()} == {id(p) for p in ctx.model.parameters()}
     assert ctx.batches == 5
+
+
+def scores_by_hand(ctx, out, batch, least=8):
+    names = ctx.model.modalities
+    score = {m: ctx.task.score(out.unimodal[m], batch.target).detach() for m in names}
+    table = torch.full((len(names), len(names)), torch.nan)
+    for i, m in enumerate(names):
+        for j, k in enumerate(names):
+            both = batch.present[m] & batch.present[k]
+            rows = both if int(both.sum()) >= least else batch.present[m]
+            if rows.any():
+                table[i, j] = score[m][rows].mean()
+    return table
+
+
+@pytest.mark.parametrize("least", [1, 8, 100])
+@pytest.mark.parametrize("missing", [0.0, 0.5])
+def test_scores_compare_a_pair_on_the_samples_that_have_both(missing, least):
+    data = toy_data(3, missing=missing)
+    ctx, batch = toy_context(data), toy_batch(data, 24)
+    out = ctx.model(batch)
+    found = ctx.scores(out, batch, least)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, scores_by_hand(ctx, out, batch, least))
+    alone = batch.only("b")
+    found = ctx.scores(ctx.model(alone), alone)
+    assert found[0].isnan().all() and not found[1, 1].isnan()
+
+
+def test_gathered_rows_are_the_global_batch_with_its_gradient(monkeypatch):
+    ctx, whole = toy_context(), VALUES.clone().requires_grad_()
+    (whole * whole.roll(1, 0)).sum().backward()
+    gradient = torch.zeros_like(VALUES)
+    monkeypatch.setattr(ranks, "world", lambda: 2)
+    monkeypatch.setattr(ranks, "gather", lambda values: VALUES.clone())
+    for rank in (0, 1):
+        monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
+        mine = VALUES[rank::2].clone().requires_grad_()
+        found = ctx.gather(mine)
+        torch.testing.assert_close(found.detach(), VALUES)
+        (found * found.roll(1, 0)).sum().backward()
+        gradient[rank::2] = mine.grad / 2  # as averaging over the ranks does
+    torch.testing.assert_close(gradient, whole.grad)
+
+
+def test_gradients_of_a_loss_leave_grad_alone():
+    data = toy_data()
+    ctx, batch = toy_context(data), toy_batch(data)
+    frozen = next(ctx.model.encoders["a"].parameters()).requires_grad_(False)
+    loss = ctx.loss(ctx.model(batch).logits, batch)
+    found = ctx.gradients(loss, retain_graph=True)
+    assert all(p.grad is None for p in ctx.parameters())
+    loss.backward()
+    for p, gradient in zip(ctx.parameters(), found, strict=True):
+        assert (gradient is None) == (p.grad is None) == (p is frozen)
+        assert gradient is None or torch.equal(gradient, p.grad)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_a_branch_trains_another_model_with_a_fresh_optimizer_of_the_same_kind(optimizer):
+    data = toy_data()
+    ctx = toy_context(data, optimizer=optimizer, weight_decay=0.01)
+    before, other = weights(ctx.model), toy_model(data, seed=5)
+    branch = ctx.branch(other)
+    assert type(branch.optimizer) is type(ctx.optimizer)
+    assert branch.optimizer.defaults == ctx.optimizer.defaults
+    assert branch.parameters() == list(other.parameters())
+    batch = toy_batch(data)
+    branch.loss(branch.model(batch).logits, batch).backward()
+    branch.update()
+    assert same(before, weights(ctx.model)) and not ctx.optimizer.state
+    assert not same(weights(toy_model(data, seed=5)), weights(other))
+
+
+def test_a_part_with_a_learning_rate_of_its_own():
+    data = toy_data()
+    ctx = toy_context(data, lr=0.1)
+    chosen, before = ctx.model.encoder_parameters("a"), weights(ctx.model)
+    everything = {id(p) for p in ctx.parameters()}
+    ctx.scale_lr(chosen, 3.0)
+    assert {id(p) for p in ctx.parameters()} == everything
+    assert [group["lr"] for group in ctx.optimizer.param_groups] == [0.1, pytest.approx(0.3)]
+    batch = toy_batch(data)
+    ctx.loss(ctx.model(batch).logits, batch).backward()
+    wanted = {
+        name: before[name] - (0.3 if name.startswith("encoders.a.") else 0.1) * p.grad
+        for name, p in ctx.model.named_parameters()
+    }
+    ctx.optimizer.param_groups[0]["momentum"] = ctx.optimizer.param_groups[1]["momentum"] = 0
+    ctx.update()
+    for name, p in ctx.model.named_parameters():
+        torch.testing.assert_close(p.detach(), wanted[name], rtol=0, atol=1e-3)
+
+
+def test_a_module_that_a_method_made_is_trained():
+    ctx, layer = toy_context(), torch.nn.Linear(2, 1)
+    ctx.adopt(layer)
+    start = layer.weight.detach().clone()
+    layer(torch.ones(1, 2)).sum().backward()
+    ctx.update()
+    assert not torch.equal(layer.weight, start)
+
+
+def test_a_share_of_the_features_is_other_samples_in_each_epoch():
+    data = toy_data(samples=200)
+    ctx = toy_context(data)
+    whole = ctx.features("train")["a"]
+    assert len(whole[1]) == len(data.train)
+    ctx.epoch = 1
+    first, again = ctx.features("train", 0.3)["a"], ctx.features("train", 0.3)["a"]
+    assert len(first[1]) == 48  # 3 of 8 batches
+    assert torch.equal(first[0], again[0])
+    ctx.epoch = 2
+    assert not torch.equal(first[0], ctx.features("train", 0.3)["a"][0])
+    assert len(ctx.features("train", 0.0)["a"][1]) == 16  # one batch at least
+
+
+def test_a_generator_follows_seed_epoch_and_batch():
+    def draw(**place):
+        ctx = toy_context(seed=place.get("seed", 0))
+        ctx.epoch, ctx.batch = place.get("epoch", 0), place.get("batch", 0)
+        return torch.rand(3, generator=ctx.generator()).tolist()
+
+    assert draw() == draw()
+    assert len({tuple(draw(**{k: 1})) for k in ("seed", "epoch", "batch")} | {tuple(draw())}) == 4

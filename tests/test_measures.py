@@ -8,12 +8,14 @@ from torch.nn import functional as F
 
 from counterpoise.measures import (
     cluster_purity,
+    dominance,
     entropy,
     entropy_weights,
     info_nce,
     jensen_shannon,
     purity,
     rls_update,
+    shapley,
 )
 
 
@@ -197,3 +199,40 @@ def test_info_nce_compares_the_rows_that_take_part():
     (gradient,) = torch.autograd.grad(found, a)
     assert bool(gradient.isfinite().all())
     assert bool((gradient[~rows] == 0).all())
+
+
+def test_dominance_of_two_is_the_ratio_of_their_scores():
+    scores = torch.tensor([[0.6, 0.6], [0.3, 0.3]])
+    torch.testing.assert_close(dominance(scores), torch.tensor([2.0, 0.5]))
+    assert torch.equal(dominance(torch.full((3, 3), 0.4)), torch.ones(3))
+
+
+def test_dominance_is_over_the_mean_of_the_others():
+    own = torch.tensor([0.8, 0.2, 0.5])
+    wanted = own / torch.tensor([(0.2 + 0.5) / 2, (0.8 + 0.5) / 2, (0.8 + 0.2) / 2])
+    torch.testing.assert_close(dominance(own[:, None].expand(3, 3)), wanted)
+
+
+def test_dominance_compares_a_pair_by_their_own_samples_and_leaves_out_who_is_absent():
+    nan = math.nan
+    scores = torch.tensor([[0.5, 0.8, nan], [0.2, 0.3, nan], [nan, nan, nan]])
+    torch.testing.assert_close(dominance(scores), torch.tensor([4.0, 0.25, 1.0]))
+    alone = torch.tensor([[0.5, nan], [nan, nan]])
+    assert torch.equal(dominance(alone), torch.ones(2))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_shapley_is_the_mean_gain_over_all_orders(count):
+    from itertools import permutations
+
+    values = torch.randn(2**count, 5, generator=torch.Generator().manual_seed(count)).double()
+    phi = shapley(values)
+    orders = list(permutations(range(count)))
+    wanted = torch.zeros(count, 5, dtype=torch.float64)
+    for order in orders:
+        before = 0
+        for m in order:
+            wanted[m] += (values[before | 1 << m] - values[before]) / len(orders)
+            before |= 1 << m
+    torch.testing.assert_close(phi, wanted)
+    torch.testing.assert_close(phi.sum(0), values[-1] - values[0])

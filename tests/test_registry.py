@@ -60,6 +60,7 @@ def test_an_entry_point_is_a_name(installed: None, tmp_path: Path, capsys) -> No
 
 def test_the_library_s_names_cannot_be_taken(installed: None) -> None:
     assert type(build_method("joint")).__module__ == "counterpoise.methods.joint"
+    assert registry.names().count("joint") == 1
 
 
 def test_what_is_wrong_with_an_entry_point(installed: None) -> None:
