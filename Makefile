@@ -1,8 +1,8 @@
 # make demo   set up .venv and compare five methods on the embedded digits
 # make test   set up .venv and run the tests
-# make bench  speed and memory against a bare PyTorch loop
+# make bench  speed and memory against a bare PyTorch loop, and of every method against joint
 # make cards  the pages of docs/methods, from the methods' docstrings
-# make results  every run of results/ (half an hour on two cores; resumes)
+# make results  every run of results/ (two hours on two cores; resumes)
 
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
@@ -35,6 +35,7 @@ test: setup
 
 bench: setup
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/methods.py
 
 cards: setup
 	$(BIN)/python -m counterpoise.cards docs/methods
