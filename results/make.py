@@ -85,7 +85,6 @@ PLANS = {
         ),
     ),
     "utd-mhad-adamw": Plan("utd-mhad", 60, ADAMW, ((3, tuple(SCALING)),)),
-    "av-mnist-adamw": Plan("av-mnist", 20, ADAMW, ((3, tuple(SCALING)),)),
 }
 PICTURE = {
     "joint": "joint",
@@ -166,6 +165,41 @@ def difference_table(samples: list[dict[str, Any]], reference: str, alone: bool 
         ["method", *columns],
         ([f"`{m}`", *(row.get(c, "") for c in columns)] for m, row in cells.items()),
     )
+
+
+def overview() -> str:
+    """Methods by data sets: all modalities and the weakest alone, in points, and time."""
+    found: dict[str, list[str]] = {}
+    folders = [folder for folder, plan in PLANS.items() if not plan.words]
+    for folder in folders:
+        samples = records.read(HERE / folder / "samples.jsonl")
+        joint, alone = (
+            {(f.method, f.present): f.verdict for f in differences(samples, r)}
+            for r in ("joint", "unimodal")
+        )
+        costs = storage.read_json(HERE / folder / "costs.json")
+        for method in dict.fromkeys(m for m, _ in {**joint, **alone}):
+            rows = [(p, v) for (m, p), v in alone.items() if m == method]
+            whole = [v for (m, p), v in joint.items() if m == method and "+" in p]
+            weakest = min(
+                (v for p, v in rows if "+" not in p), key=lambda v: v.difference, default=None
+            )
+            ensemble = [v for p, v in rows if "+" in p]
+            cells = [points(v) for v in (*(whole or [None]), *(ensemble or [None]), weakest)]
+            ratio = f"{costs[method][0] / costs['joint'][0]:.2f}"
+            found.setdefault(method, []).extend([*cells, ratio])
+    head = ["against joint", "against the ensemble", "weakest alone", "time"]
+    both = {m: cells for m, cells in found.items() if len(cells) == len(head) * len(folders)}
+    titles = [f"{folder}: {title}" for folder in folders for title in head]
+    return table(["method", *titles], ([f"`{m}`", *cells] for m, cells in both.items()))
+
+
+def points(verdict: Any) -> str:
+    """A difference in points, bold where its interval leaves out zero."""
+    if verdict is None:
+        return ""
+    text = f"{100 * verdict.difference:+.1f}"
+    return f"**{text}**" if verdict.verdict != "undecided" else text
 
 
 def cost_table(folder: str) -> str:
@@ -307,7 +341,7 @@ def main() -> None:
             if status := counterpoise(words):
                 raise SystemExit(status)
         measure_costs(folder)
-    words = filled((HERE / "notes.md").read_text().strip())
+    words = filled((HERE / "notes.md").read_text().strip()).replace("{overview}", overview())
     page = "\n\n".join([words, *(part for folder in PLANS for part in section(folder))])
     (HERE / "README.md").write_text(page + "\n")
     picture(HERE.parent / "docs" / "subsets.svg", "utd-mhad")
