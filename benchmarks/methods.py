@@ -168,8 +168,8 @@ def main() -> None:
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     small, large, _ = settings(options.quick, device)
-    found = costs(small, options.methods, 5 if options.quick else 60)
-    found += costs(large, options.methods, 2 if options.quick else 6)
+    found = costs(small, options.methods, 5 if options.quick else 40)
+    found += costs(large, options.methods, 2 if options.quick else 5)
     record = {"machine": machine(device), "quick": options.quick, "costs": list(map(asdict, found))}
     options.out.write_text(json.dumps(record, indent=2) + "\n")
     show(found, options.markdown)
