@@ -178,7 +178,7 @@ def overview() -> str:
             for r in ("joint", "unimodal")
         )
         costs = storage.read_json(HERE / folder / "costs.json")
-        for method in dict.fromkeys(m for m, _ in {**joint, **alone}):
+        for method in dict.fromkeys(m for m, _ in {**alone, **joint}):
             rows = [(p, v) for (m, p), v in alone.items() if m == method]
             whole = [v for (m, p), v in joint.items() if m == method and "+" in p]
             weakest = min(
