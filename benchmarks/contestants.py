@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -130,10 +129,10 @@ def library_training(
     }
     ctx = cp.Context(model, optimizer, data.task, loaders)
     torch.manual_seed(0)
-    method.setup(ctx)
     ran: list[str] = []
-    for name, encoder in model.encoders.items():
-        encoder.register_forward_hook(partial(_count, ran, name))
+    for name, encoder in model.encoders.items():  # before setup: copies made there count as well
+        encoder.register_forward_hook(_counter(ran, name))
+    method.setup(ctx)
     while True:
         method.epoch_start(ctx)
         for number, batch in enumerate(method.batches(ctx)):
@@ -145,10 +144,13 @@ def library_training(
         ctx.epoch += 1
 
 
-def _count(ran: list[str], name: str, module: nn.Module, inputs: object, features: Tensor) -> None:
-    ran.append(name)
-    if features.requires_grad:
-        features.register_hook(lambda _: ran.append(f"{name} back"))
+def _counter(ran: list[str], name: str) -> Callable[..., None]:
+    def hook(module: nn.Module, inputs: object, features: Tensor) -> None:
+        ran.append(name)
+        if features.requires_grad:
+            features.register_hook(lambda _: ran.append(f"{name} back"))
+
+    return hook
 
 
 def accuracy(model: cp.MultimodalModel, data: cp.ArrayData, batch_size: int) -> float:

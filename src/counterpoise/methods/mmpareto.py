@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from counterpoise.context import Context
 from counterpoise.errors import check_choice, check_number
@@ -71,19 +71,19 @@ class MMPareto(MultiLoss):
         alone = [loss for name, loss in losses.items() if name != "fused"]
         fused = ctx.gradients(losses["fused"], retain_graph=True)
         own = ctx.gradients(torch.stack(alone).sum())
-        parts: dict[int, tuple[Tensor, Tensor]] = {}
+        pairs: dict[nn.Parameter, tuple[Tensor, Tensor]] = {}
         for p, j, u in zip(ctx.parameters(), fused, own, strict=True):
             if j is not None or u is not None:
                 j = torch.zeros_like(p) if j is None else j
                 u = torch.zeros_like(p) if u is None else u
-                parts[id(p)] = (j, u)
-                p.grad = j + u
+                pairs[p] = (j, u)
         for name in ctx.model.modalities:
-            chosen = [p for p in ctx.model.encoder_parameters(name) if id(p) in parts]
-            if chosen:
-                pairs = [parts[id(p)] for p in chosen]
-                for p, gradient in zip(chosen, combine(pairs, self.mode), strict=True):
-                    p.grad = self.gamma * gradient
+            chosen = [p for p in ctx.model.encoder_parameters(name) if p in pairs]
+            found = combine([pairs.pop(p) for p in chosen], self.mode) if chosen else []
+            for p, gradient in zip(chosen, found, strict=True):
+                p.grad = gradient.mul_(self.gamma)
+        for p, (j, u) in pairs.items():
+            p.grad = j + u
 
 
 def combine(pairs: list[tuple[Tensor, Tensor]], mode: str = "paper") -> list[Tensor]:
@@ -98,14 +98,18 @@ def combine(pairs: list[tuple[Tensor, Tensor]], mode: str = "paper") -> list[Ten
     conflict = (first @ second <= 0) & (first.norm() > 0) & (second.norm() > 0)
     a = torch.where(conflict, min_norm(first, second), first.new_tensor(0.5))
     if mode == "paper":
-        factor = _restored(a, first, second)
-        return [2 * factor * (a * j + (1 - a) * u) for j, u in pairs]
-    return [2 * _restored(a, j, u) * (a * j + (1 - a) * u) for j, u in pairs]
+        # Whole vectors: encoders are large, and each pass over them costs.
+        mixed = a * first + (1 - a) * second
+        mixed.mul_(2 * _restored(mixed, first, second))
+        parts = torch.split(mixed, [j.numel() for j, _ in pairs])
+        return [part.view_as(j) for part, (j, _) in zip(parts, pairs, strict=True)]
+    every = [(a * j + (1 - a) * u, j, u) for j, u in pairs]
+    return [2 * _restored(mixed, j, u) * mixed for mixed, j, u in every]
 
 
-def _restored(a: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """[]: the factor that makes the combination as long as the plain sum, at least 1."""
-    length = (2 * (a * first + (1 - a) * second)).norm()
+def _restored(mixed: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """[]: the factor that makes twice the combination as long as the plain sum, at least 1."""
+    length = 2 * mixed.norm()
     # What is left of opposite gradients is rounding: nothing to be made longer.
     nothing = length <= 1e-6 * (first.norm() + second.norm())
     factor = ((first + second).norm() / length).clamp(min=1)
