@@ -85,6 +85,7 @@ PLANS = {
         ),
     ),
     "utd-mhad-adamw": Plan("utd-mhad", 60, ADAMW, ((3, tuple(SCALING)),)),
+    "av-mnist-adamw": Plan("av-mnist", 20, ADAMW, ((3, tuple(SCALING)),)),
 }
 PICTURE = {
     "joint": "joint",
