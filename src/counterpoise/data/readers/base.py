@@ -1,0 +1,103 @@
+"""How the cells of a table become the tensors of samples."""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from counterpoise.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Array = NDArray[Any]
+Value = Array | dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Reader(ABC):
+    """Turns one cell into one sample of a modality, always of one shape and type.
+
+    A reader is a frozen dataclass of plain values: they are written beside what was decoded, so
+    that the same samples can be had again.
+
+    Attributes:
+        name: in ``READERS``.
+        kind: which small encoder suits it (``KINDS``); empty where an encoder must be chosen.
+        suffixes: of the files by which it is recognised.
+    """
+
+    name: ClassVar[str] = ""
+    kind: ClassVar[str] = ""
+    suffixes: ClassVar[tuple[str, ...]] = ()
+
+    def fitted(self, cells: Sequence[Any]) -> Self:
+        """Settle what is left open (a length, a vocabulary) by cells of the training split.
+
+        A cell that cannot be read must not end it: skip it here, it is reported later.
+        """
+        return self
+
+    @abstractmethod
+    def read(self, cell: Any) -> Value:
+        """The sample of a cell, which is never None.
+
+        Arrays of uint8 (pixels), int64 (tokens) or float32; a dict for several (text).
+
+        Raises:
+            InputError: what is wrong with the cell, in a few words. Whatever else is raised
+                counts as unreadable too.
+        """
+
+    def settings(self) -> dict[str, Any]:
+        """Type and options, fit for JSON."""
+        return {"type": self.name, **asdict(self)}
+
+    def changed(self, where: str, **options: Any) -> Self:
+        """The same reader with other options; ``where`` names it in errors."""
+        known = [f.name for f in fields(self)]
+        for option in options:
+            if option not in known:
+                raise unknown(f"option of {where} ({self.name})", option, known)
+        return replace(self, **options)
+
+
+def need(module: str, extra: str) -> ModuleType:
+    """Import a library that only some users need; the error names the extra that brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"{module} is needed for this and cannot be imported ({error}); "
+            f"pip install 'counterpoise[{extra}]'"
+        ) from None
+
+
+def existing(cell: Any) -> Path:
+    """The file that a cell names."""
+    path = Path(str(cell))
+    if not path.is_file():
+        raise InputError(f"{path} is not there")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty")
+    return path
+
+
+def fit_length(values: Array, length: int, axis: int = -1, repeat: bool = False) -> Array:
+    """``values`` cropped to ``length`` along an axis, or filled up with zeros or by repetition."""
+    have = values.shape[axis]
+    if have >= length:
+        return np.take(values, np.arange(length), axis=axis)
+    if repeat:
+        return np.take(values, np.arange(length) % have, axis=axis)
+    width = [(0, 0)] * values.ndim
+    width[axis] = (0, length - have)
+    return np.pad(values, width)
