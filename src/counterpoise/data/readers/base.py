@@ -95,9 +95,9 @@ def fit_length(values: Array, length: int, axis: int = -1, repeat: bool = False)
     """``values`` cropped to ``length`` along an axis, or filled up with zeros or by repetition."""
     have = values.shape[axis]
     if have >= length:
-        return np.take(values, np.arange(length), axis=axis)
+        return np.asarray(np.take(values, np.arange(length), axis=axis))
     if repeat:
-        return np.take(values, np.arange(length) % have, axis=axis)
+        return np.asarray(np.take(values, np.arange(length) % have, axis=axis))
     width = [(0, 0)] * values.ndim
     width[axis] = (0, length - have)
     return np.pad(values, width)
