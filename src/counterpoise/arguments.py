@@ -120,6 +120,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=int, default=defaults["batch_size"], metavar="N")
     add("--optimizer", choices=OPTIMIZERS, default=defaults["optimizer"])
     add("--lr", type=float, default=defaults["lr"], help="learning rate, default %(default)s")
+    add("--lr-step", type=int, metavar="N", help="multiply it by --lr-factor every N epochs")
+    add("--lr-factor", type=float, default=defaults["lr_factor"], help="default %(default)s")
     add("--momentum", type=float, default=defaults["momentum"], help="of sgd")
     add("--weight-decay", type=float, default=defaults["weight_decay"])
     add("--max-norm", type=float, help="clip the gradient norm to this")

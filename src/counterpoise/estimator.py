@@ -19,7 +19,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from .build import build_model
-from .data.arrays import ArrayData, Split, check_name, to_tensor
+from .data.arrays import ArrayData, Split, check_name
+from .data.convert import to_tensor
 from .data.splits import by_class, by_group, to_groups
 from .errors import InputError, check_choice, unknown
 from .evaluation import evaluate, present_name

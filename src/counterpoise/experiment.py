@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Recipe:
 
     def identity(self) -> dict[str, Any]:
         """What two comparisons must share to stand in one folder."""
-        settings = {k: v for k, v in asdict(self.settings).items() if k != "seed"}
+        settings = {k: v for k, v in self.settings.plain().items() if k != "seed"}
         modalities = list(self.modalities) if self.modalities else None
         return {"data": self.data, "modalities": modalities, "settings": settings} | {
             "fusion": self.fusion,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +15,7 @@ from . import ranks
 from .batch import Batch
 
 _MASK = (1 << 64) - 1
+AHEAD = 2  # batches that are read from files while one is trained on
 
 
 def mix(*numbers: int) -> int:
@@ -92,8 +95,7 @@ class Loader:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch, this rank's share of each."""
-        for rows in self.shares(number):
-            yield self.take(rows)
+        yield from self._each(self.shares(number))
 
     def take(self, rows: Tensor) -> Batch:
         """The samples at ``rows``, int64 [B], on the device."""
@@ -102,5 +104,21 @@ class Loader:
     def whole(self, shuffled: int | None = None) -> Iterator[Batch]:
         """Every sample once, the same on every rank; in the split's order, or an epoch's."""
         order = torch.arange(len(self.samples)) if shuffled is None else self.order(shuffled)
-        for rows in torch.split(order, self.batch_size):
-            yield self.take(rows)
+        yield from self._each(torch.split(order, self.batch_size))
+
+    def _each(self, parts: Iterable[Tensor]) -> Iterator[Batch]:
+        """The batches of these rows; where they lie in files, the next are read meanwhile."""
+        if not getattr(self.samples, "stored", False):
+            yield from map(self.take, parts)
+            return
+        with ThreadPoolExecutor(AHEAD, "counterpoise-read") as pool:
+            waiting: deque[Future[Batch]] = deque()
+            try:
+                for rows in parts:
+                    waiting.append(pool.submit(self.samples.__getitem__, rows))
+                    if len(waiting) > AHEAD:
+                        yield waiting.popleft().result().to(self.device)
+                while waiting:
+                    yield waiting.popleft().result().to(self.device)
+            finally:  # the reader of these batches may stop early
+                pool.shutdown(wait=True, cancel_futures=True)

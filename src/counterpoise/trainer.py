@@ -36,6 +36,8 @@ class Settings:
         batch_size: samples in a global batch.
         optimizer: ``"sgd"`` (with ``momentum``), ``"adam"`` or ``"adamw"``.
         lr: learning rate.
+        lr_step: every so many epochs it is multiplied by ``lr_factor``; ``None`` keeps it.
+        lr_factor: see ``lr_step``.
         momentum: of SGD.
         weight_decay: of the optimiser.
         max_norm: clip the global gradient norm to it; ``None`` never clips.
@@ -50,6 +52,8 @@ class Settings:
     weight_decay: float = 1e-4
     max_norm: float | None = None
     seed: int = 0
+    lr_step: int | None = None
+    lr_factor: float = 0.1
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
@@ -60,6 +64,14 @@ class Settings:
             check_number(name, getattr(self, name), 0)
         if self.max_norm is not None:
             check_number("max_norm", self.max_norm, 0)
+        check_number("lr_factor", self.lr_factor, 0)
+        if self.lr_step is not None:
+            check_number("lr_step", self.lr_step, 1, whole=True)
+
+    def plain(self) -> dict[str, Any]:
+        """All that decides the run, by name; no word of a schedule where there is none."""
+        schedule = () if self.lr_step else ("lr_step", "lr_factor")
+        return {name: value for name, value in asdict(self).items() if name not in schedule}
 
     def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser over these parameters."""
@@ -190,7 +202,7 @@ def describe(
             "parameters": sum(p.numel() for p in model.parameters()),
             "shapes": f"{mix(*json.dumps(shapes).encode()):016x}",
         },
-        "settings": asdict(settings),
+        "settings": settings.plain(),
     }
 
 
@@ -267,6 +279,9 @@ def _train(
         started = time.perf_counter(), time.process_time()
         # Whatever encoders draw depends on seed and epoch only, so a resumed run draws the same.
         torch.manual_seed(mix(settings.seed, epoch))
+        if settings.lr_step and epoch and epoch % settings.lr_step == 0:
+            for group in optimizer.param_groups:  # in the checkpoint with all else of it
+                group["lr"] *= settings.lr_factor
         losses = train_epoch(method, ctx, epoch, on_batch)
         result = evaluate(model, data, method, split="validation")
         entry = {

@@ -1,34 +1,37 @@
-"""Data in memory: samples of several modalities, each of which may be missing, in three splits."""
+"""Samples of several modalities, each of which may be missing, in three splits."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from counterpoise.batch import Batch, Input, map_tensors
 from counterpoise.errors import InputError, check_choice, unknown
-from counterpoise.tasks import Classification, MultiLabel, Regression, Task
+from counterpoise.tasks import Classification, Task
 
+from .columns import Column
+from .convert import Mask, allowed_rows, to_input, to_target
+from .readers.base import Reader
 from .splits import SPLITS, Indices, check_groups, draw, given, to_groups
 
 KINDS = ("vector", "sequence", "image")
 JOINERS = ".+,:"  # names are joined by these in options, records and state dicts
 
-Mask = NDArray[np.bool_]
+Held = Input | Column
 
 
 class Split:
-    """One part of a data set, held in memory: the samples a loader draws its batches from.
+    """One part of a data set: the samples a loader draws its batches from.
 
     Args:
-        inputs: modality -> [N, ...], or a dict of such tensors (text tokens).
+        inputs: modality -> [N, ...], or a dict of such tensors (text tokens), or a
+            :class:`Column`, whose rows are read when they are asked for.
         present: modality -> bool [N], on the host.
         target: [N] or [N, ...].
         groups: int64 [N], which samples belong together (one subject, one writer); or None.
@@ -36,13 +39,18 @@ class Split:
 
     def __init__(
         self,
-        inputs: dict[str, Input],
+        inputs: Mapping[str, Held],
         present: dict[str, Tensor],
         target: Tensor,
         groups: Tensor | None = None,
     ) -> None:
-        self.inputs, self.present = inputs, present
+        self.inputs, self.present = dict(inputs), present
         self.target, self.groups = target, groups
+
+    @property
+    def stored(self) -> bool:
+        """Whether a batch must be read from files, which is worth doing ahead."""
+        return any(isinstance(value, Column) for value in self.inputs.values())
 
     def __len__(self) -> int:
         return len(self.target)
@@ -54,6 +62,8 @@ class Split:
             # Written out, not map_tensors: this line runs once a modality and training step.
             if isinstance(value, Tensor):
                 inputs[name] = value.index_select(0, index)
+            elif isinstance(value, Column):
+                inputs[name] = value.rows(index)
             else:
                 inputs[name] = {key: x.index_select(0, index) for key, x in value.items()}
         return Batch(
@@ -99,6 +109,8 @@ class ArrayData:
     splits: dict[str, Split]
     kinds: dict[str, str]
     scaled: bool
+    scales: dict[str, tuple[Tensor, Tensor]]
+    readers: dict[str, Reader]
 
     def __init__(
         self,
@@ -119,13 +131,13 @@ class ArrayData:
             raise InputError("inputs must hold at least one modality, found none")
         for modality in inputs:
             check_name(modality)
-        goal, learnt = _target(target, task)
+        goal, learnt = to_target(target, task)
         total = len(goal)
         values: dict[str, Input] = {}
         masks: dict[str, Mask] = {}
         for modality, value in inputs.items():
-            allowed = _allowed(present, modality, total)
-            values[modality], masks[modality] = _input(value, modality, total, allowed)
+            allowed = allowed_rows(present, modality, total)
+            values[modality], masks[modality] = to_input(value, modality, total, allowed)
         for modality in present or ():
             if modality not in inputs:
                 raise unknown("modality in present", modality, inputs)
@@ -157,6 +169,7 @@ class ArrayData:
             check_choice("kinds", kind, KINDS)
         self.name, self.task, self.splits = name, learnt, parts
         self.kinds, self.scaled = dict(kinds or {}), scaled
+        self.scales, self.readers = {}, {}
         self._digest: str | None = None
 
     @classmethod
@@ -168,11 +181,21 @@ class ArrayData:
         *,
         kinds: Mapping[str, str] | None = None,
         scaled: bool = False,
+        scales: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+        readers: Mapping[str, Reader] | None = None,
     ) -> ArrayData:
-        """A data set of splits that are made and checked already, ``"train"`` among them."""
+        """A data set of splits that are made and checked already, ``"train"`` among them.
+
+        Args:
+            task, splits, name, kinds, scaled: as the attributes.
+            scales: modality -> mean and deviation over the training split, to broadcast with a
+                sample, where they are known.
+            readers: modality -> how its samples were read from cells, where they were.
+        """
         made = cls.__new__(cls)
         made.name, made.task, made.splits, made._digest = name, task, splits, None
         made.kinds, made.scaled = dict(kinds or {}), scaled
+        made.scales, made.readers = dict(scales or {}), dict(readers or {})
         return made
 
     @property
@@ -211,9 +234,16 @@ class ArrayData:
             if modality not in self.modalities:
                 raise unknown("modality", modality, self.modalities)
         kept = [m for m in self.modalities if m in modalities]
-        kinds = {m: kind for m, kind in self.kinds.items() if m in kept}
         splits = {part: _only(split, kept, part) for part, split in self.splits.items()}
-        return ArrayData.of(self.task, splits, self.name, kinds=kinds, scaled=self.scaled)
+        return ArrayData.of(
+            self.task,
+            splits,
+            self.name,
+            kinds={m: kind for m, kind in self.kinds.items() if m in kept},
+            scaled=self.scaled,
+            scales={m: scale for m, scale in self.scales.items() if m in kept},
+            readers={m: reader for m, reader in self.readers.items() if m in kept},
+        )
 
     def describe(self) -> dict[str, object]:
         """Name, task, sizes of splits, shape and share present of each modality; fit for JSON."""
@@ -239,6 +269,10 @@ class ArrayData:
             digest = hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode())
             for part, split in self.splits.items():
                 for modality, value in split.inputs.items():
+                    if isinstance(value, Column):
+                        digest.update(json.dumps([part, modality, value.digest]).encode())
+                        digest.update(split.present[modality].numpy().data)
+                        continue
                     tensors = {"": value} if isinstance(value, Tensor) else value
                     for key, tensor in tensors.items():
                         head = [part, modality, key, str(tensor.dtype), list(tensor.shape)]
@@ -258,8 +292,14 @@ def check_name(name: object) -> None:
         )
 
 
-def _first(value: Input) -> Tensor:
-    return value if isinstance(value, Tensor) else next(iter(value.values()))
+def _first(value: Held) -> Tensor | Column:
+    return value if isinstance(value, Tensor | Column) else next(iter(value.values()))
+
+
+def _part(value: Held, rows: Tensor) -> Held:
+    if isinstance(value, Column):
+        return value.part(rows)
+    return map_tensors(value, lambda x: x.index_select(0, rows))
 
 
 def _take(
@@ -291,154 +331,8 @@ def _only(split: Split, names: list[str], part: str) -> Split:
     if len(rows) == 0:
         raise InputError(f"no sample in {part!r} has any of the modalities {', '.join(names)}")
     return Split(
-        {m: map_tensors(x, lambda t: t.index_select(0, rows)) for m, x in inputs.items()},
+        {m: _part(x, rows) for m, x in inputs.items()},
         {m: mask.index_select(0, rows) for m, mask in present.items()},
         split.target.index_select(0, rows),
         None if split.groups is None else split.groups.index_select(0, rows),
     )
-
-
-def _target(value: Any, task: Task | None) -> tuple[Tensor, Task]:
-    """The target as int64 or float32, and its task."""
-    if task is not None and not isinstance(task, Task):
-        raise InputError(
-            f"task must be a Task such as Classification(10), found {type(task).__name__}"
-        )
-    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    if array.dtype.kind not in "biuf":
-        raise InputError(
-            f"target must hold numbers, found {array.dtype}; np.unique(target, "
-            "return_inverse=True)[1] numbers the classes of any labels"
-        )
-    if array.ndim == 0 or len(array) == 0:
-        raise InputError(f"target must hold at least 1 sample, found shape {list(array.shape)}")
-    if task is None and array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biu":
-        task = MultiLabel(array.shape[1])
-    whole = array.dtype.kind in "biu" and not isinstance(task, (Regression, MultiLabel))
-    target = torch.from_numpy(np.array(array, dtype=np.int64 if whole else np.float32, order="C"))
-    if task is None:
-        if not whole:
-            task = Regression(target.shape[1] if target.dim() == 2 else 1)
-        elif int(target.max()) < 1:
-            raise InputError(
-                "target must hold classes 0..K-1 of at least 2 classes, found none above "
-                f"{int(target.max())}; give task=Classification(K) or floats for regression"
-            )
-        else:
-            task = Classification(int(target.max()) + 1)
-    task.check(target)
-    return target, task
-
-
-def _flags(value: Any, total: int, where: str) -> Mask:
-    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    if array.shape != (total,) or array.dtype != np.bool_:
-        raise InputError(
-            f"{where} must hold one bool per sample ([{total}]), "
-            f"found {array.dtype} {list(array.shape)}"
-        )
-    return array
-
-
-def _allowed(present: Mapping[str, Any] | None, modality: str, total: int) -> Mask:
-    if present is None or modality not in present:
-        return np.ones(total, dtype=np.bool_)
-    return _flags(present[modality], total, f"present[{modality!r}]")
-
-
-def _input(value: Any, modality: str, total: int, allowed: Mask) -> tuple[Input, Mask]:
-    """One modality's tensors, and which samples have it."""
-    where = f"inputs[{modality!r}]"
-    if not isinstance(value, Mapping):
-        return to_tensor(value, where, total, allowed)
-    if not value:
-        raise InputError(f"{where} must hold at least one array, found an empty dict")
-    tensors: dict[str, Tensor] = {}
-    mask = allowed
-    for key, part in value.items():
-        tensors[key], known = to_tensor(part, f"{where}[{key!r}]", total, allowed)
-        mask = mask & known
-    return tensors, mask
-
-
-def to_tensor(value: Any, where: str, total: int, allowed: Mask) -> tuple[Tensor, Mask]:
-    """float32 or int64 [N, ...], and which rows are there.
-
-    The tensor may share memory with ``value``: read it only.
-    """
-    if isinstance(value, Tensor):
-        value = value.detach().cpu()
-        # NumPy knows no bfloat16.
-        value = (value.float() if value.is_floating_point() else value).numpy()
-    given = np.ones(total, dtype=np.bool_)
-    if not isinstance(value, np.ndarray) or value.dtype == object:
-        if not isinstance(value, (np.ndarray, Sequence)) or isinstance(value, str):
-            raise InputError(
-                f"{where} must be an array, a tensor or a list of rows, "
-                f"found {type(value).__name__}"
-            )
-        _check_length(len(value), total, where)
-        value, given = _stack(value, where)
-    _check_length(len(value) if value.ndim else 0, total, where)
-    if value.dtype.kind not in "biuf":
-        raise InputError(f"{where} must hold numbers, found {value.dtype}")
-    if value.ndim == 1:
-        value = value[:, None]
-    whole = value.dtype.kind in "iu" and value.dtype != np.uint8
-    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, reported below
-        array = np.ascontiguousarray(value, dtype=np.int64 if whole else np.float32)
-    if not array.flags.writeable:  # a tensor over read-only memory is refused by PyTorch
-        array = array.copy()
-    mask = allowed & given
-    if not whole:
-        flat = array.reshape(total, -1)
-        if not np.isfinite(flat).all():
-            mask &= ~np.isnan(flat).any(1)
-            endless = np.flatnonzero(mask & np.isinf(flat).any(1))
-            if len(endless):
-                raise InputError(
-                    f"{where} must be finite in float32, found an infinity in row {endless[0]} "
-                    f"({len(endless)} such rows); mark a missing row by None or NaN"
-                )
-    return torch.from_numpy(array), mask
-
-
-def _check_length(found: int, total: int, where: str) -> None:
-    if found != total:
-        raise InputError(
-            f"{where} must hold one row per target, found {found} rows and {total} targets; "
-            "give None or NaN for a missing row"
-        )
-
-
-def _stack(rows: Any, where: str) -> tuple[NDArray[Any], Mask]:
-    """A list of rows, some None, as one array (zeros for None) and which rows are there."""
-    given = np.array([row is not None for row in rows], dtype=np.bool_)
-    if not given.any():
-        raise InputError(f"{where} must hold at least one row that is not None, found none")
-    arrays: dict[int, NDArray[Any]] = {}
-    for i, row in enumerate(rows):
-        if row is None:
-            continue
-        try:
-            array = row.detach().cpu().numpy() if isinstance(row, Tensor) else np.asarray(row)
-        except ValueError:  # nested lists of unequal lengths
-            array = np.empty(0, dtype=object)
-        if array.dtype.kind not in "biuf":
-            raise InputError(
-                f"{where} must hold rows of numbers, found {type(row).__name__} "
-                f"that is no such array in row {i}"
-            )
-        arrays[i] = array
-    first = int(np.argmax(given))
-    shape = arrays[first].shape
-    for i, array in arrays.items():
-        if array.shape != shape:
-            raise InputError(
-                f"{where} must hold rows of one shape, found {list(shape)} in row {first} "
-                f"but {list(array.shape)} in row {i}; pad or crop them"
-            )
-    kind = np.result_type(*{array.dtype for array in arrays.values()})
-    stacked = np.zeros((len(rows), *shape), dtype=kind)
-    stacked[given] = np.stack(list(arrays.values()))
-    return stacked, given
