@@ -447,6 +447,7 @@ def test_select_says_which_epoch_predicts(toy: tuple[X, NDArray[Any]]) -> None:
 
 def test_every_setting_reaches_the_run(toy: tuple[X, NDArray[Any]]) -> None:
     wanted = {"epochs": 2, "batch_size": 16, "optimizer": "adam", "lr": 1e-9}
+    wanted |= {"lr_step": 1, "lr_factor": 0.5}
     wanted |= {"momentum": 0.5, "weight_decay": 0.1, "random_state": 3}
     one = MultimodalClassifier(**wanted, width=8, precision="bf16", fusion="late")
     one.fit(*toy, validation=toy)

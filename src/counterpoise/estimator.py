@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Tensors = dict[str, Tensor]
-SETTINGS = ("epochs", "batch_size", "optimizer", "lr", "momentum", "weight_decay")
+SETTINGS = "epochs batch_size optimizer lr lr_step lr_factor momentum weight_decay".split()
 
 
 @dataclass(eq=False, repr=False)  # for the constructor, whose signature scikit-learn reads
@@ -52,6 +52,8 @@ class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
     batch_size: int = 32
     optimizer: str = "sgd"
     lr: float = 0.01
+    lr_step: int | None = None
+    lr_factor: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 1e-4
     validation_fraction: float = 0.15
@@ -208,7 +210,8 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
             [B, ...] -> [B, D], of which a copy is trained.
         fusion: a name in ``FUSIONS``; by default the first that the method can train.
         width: of the default encoders' features.
-        epochs, batch_size, optimizer, lr, momentum, weight_decay: see :class:`Settings`.
+        epochs, batch_size, optimizer, lr, lr_step, lr_factor, momentum, weight_decay: of a run
+            (:class:`Settings`).
         validation_fraction: share of the samples that :meth:`fit` holds out.
         select: predict with the weights of the ``"best"`` epoch on validation, or the ``"last"``.
         random_state: of the held-out part, the initial weights and the training.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .errors import InputError, check_choice
+from .errors import InputError, check_choice, unknown
 from .measures import entropy
 
 
@@ -228,3 +229,19 @@ class Regression(Task):
 
     def state(self) -> dict[str, object]:
         return {**super().state(), "loss": self.kind}
+
+
+TASKS: dict[str, type[Task]] = {
+    kind.__name__.lower(): kind for kind in (Classification, MultiLabel, Regression)
+}
+
+
+def build_task(state: Mapping[str, Any]) -> Task:
+    """The task that :meth:`Task.state` describes, with ``names`` if they are given."""
+    name = str(state["task"])
+    if name not in TASKS:
+        raise unknown("task", name, TASKS)
+    others = {k: v for k, v in state.items() if k not in ("task", "outputs", "names")}
+    if state.get("names"):
+        others["names"] = tuple(map(str, state["names"]))
+    return TASKS[name](int(state["outputs"]), **others)  # type: ignore[call-arg]
