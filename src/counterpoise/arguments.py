@@ -13,7 +13,7 @@ import yaml
 
 from .errors import InputError, unknown
 
-COMMANDS = ("methods", "data", "train", "compare", "evaluate", "report")
+COMMANDS = ("methods", "data", "prepare", "train", "compare", "evaluate", "report")
 DEMO_METHODS = "joint,unimodal,multi-loss,modality-dropout,mla"
 
 
@@ -38,6 +38,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     adders = {
         "methods": _add_methods,
         "data": _add_data,
+        "prepare": _add_prepare,
         "train": _add_train,
         "compare": _add_compare,
         "evaluate": _add_evaluate,
@@ -112,7 +113,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
     defaults = {f.name: f.default for f in fields(Settings)}
     add = parser.add_argument
-    add("data", nargs="?", metavar="DATA", help="a data set (see `counterpoise data`)")
+    add("data", nargs="?", metavar="DATA", help="a data set (see `counterpoise data`), or prepared")
     add("--modalities", type=_names, metavar="A,B", help="some of its modalities")
     add("--data-dir", metavar="DIR", help="where data sets lie (else COUNTERPOISE_DATA)")
     add("--out", type=Path, metavar="DIR", help="the folder for what this makes")
@@ -147,9 +148,65 @@ def _add_data(commands: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         "data", help="list the data sets, and what is there", allow_abbrev=False
     )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show all that is to say of one")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--data-dir", metavar="DIR", help="where data sets lie")
     return parser
+
+
+def _add_prepare(commands: Any) -> argparse.ArgumentParser:
+    from .data.manifest import TASKS
+    from .data.plan import FRACTIONS
+
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "prepare",
+        help="decode a manifest, or a data set as its owners publish it, once",
+        usage="counterpoise prepare MANIFEST OUT [options] | NAME RAW OUT [options]",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="a CSV, TSV, Parquet or JSON-lines table and the folder to write; or the name of a "
+        "data set (`counterpoise data`), its folder or archive, and the folder to write",
+    )
+    add("--modalities", type=_names, metavar="A,B", help="columns; default all but those below")
+    add("--target", default="target", metavar="COLUMN", help="default %(default)s")
+    add("--id", default="id", metavar="COLUMN", help="default %(default)s, else the row's number")
+    add("--split", default="split", metavar="COLUMN", help="default %(default)s, where it is")
+    add("--group", default="group", metavar="COLUMN", help="default %(default)s, where it is")
+    add("--type", action="append", default=[], metavar="COLUMN=TYPE", help="if not recognised")
+    add("--set", action="append", default=[], metavar="COLUMN.KEY=VALUE", help="how to decode it")
+    add("--task", choices=TASKS, help="else told from the targets")
+    add(
+        "--fractions",
+        type=_fractions,
+        default=FRACTIONS,
+        metavar="A,B,C",
+        help="of train, validation, test, where they are drawn; default 0.7,0.15,0.15",
+    )
+    add("--seed", type=int, default=0, help="draws the splits")
+    add(
+        "--max-bad",
+        type=float,
+        default=0.05,
+        help="share of bad rows that is too many, %(default)s",
+    )
+    add("--jobs", type=int, default=1, metavar="N", help="processes that decode")
+    add("--config", type=Path, metavar="FILE.yaml", help="any of these as key: value; flags win")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def _fractions(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be numbers joined by commas, found {text!r}"
+        ) from None
 
 
 def _add_train(commands: Any) -> argparse.ArgumentParser:

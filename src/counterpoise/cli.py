@@ -99,6 +99,9 @@ def _methods(options: argparse.Namespace) -> None:
 def _data(options: argparse.Namespace) -> None:
     from .data import DATASETS
 
+    if options.name is not None:
+        _data_set(options.name, options.json)
+        return
     rows: list[dict[str, Any]] = []
     for name, entry in DATASETS.items():
         try:
@@ -127,6 +130,41 @@ def _data(options: argparse.Namespace) -> None:
     for row in rows:
         table.add_row(row["name"], row["summary"], ", ".join(row["modalities"]), row["state"])
     Console().print(table)
+
+
+def _data_set(name: str, as_json: bool) -> None:
+    """What a data set is, and what to put where; nothing is downloaded."""
+    from .data import DATASETS, PUBLISHED
+
+    if name not in {**DATASETS, **PUBLISHED}:
+        raise unknown("data set", name, {**DATASETS, **PUBLISHED})
+    about: dict[str, Any] = {"name": name}
+    if name in DATASETS:
+        entry = DATASETS[name]
+        about |= {"summary": entry.summary, "modalities": list(entry.modalities)}
+        about |= {"licence": entry.licence, "needs": entry.needs or "nothing"}
+    if name in PUBLISHED:
+        owners = PUBLISHED[name]
+        about |= {"summary": owners.summary, "modalities": list(owners.modalities)}
+        about |= {"licence": owners.licence, "source": owners.source, "download": owners.size}
+        about |= {"RAW": owners.needs, "prepare": f"counterpoise prepare {name} RAW OUT"}
+    if as_json:
+        _print_json(about)
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for key, value in about.items():
+        table.add_row(key, ", ".join(value) if isinstance(value, list) else str(value))
+    Console().print(table)
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from .preparing import prepare_command
+
+    with _progress(options.quiet) as progress:
+        sheet, lines = prepare_command(options, progress)
+    if not options.quiet:
+        Console().print(sheet)
+        print("\n".join(lines))
 
 
 def _print_json(value: object) -> None:
@@ -321,6 +359,7 @@ def _report(options: argparse.Namespace) -> None:
 COMMANDS = {
     "methods": _methods,
     "data": _data,
+    "prepare": _prepare,
     "train": _train,
     "compare": _compare,
     "evaluate": _evaluate,

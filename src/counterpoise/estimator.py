@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Tensors = dict[str, Tensor]
-SETTINGS = "epochs batch_size optimizer lr lr_step lr_factor momentum weight_decay".split()
+SCHEDULE = ("epochs", "batch_size", "lr_step", "lr_factor")
+SETTINGS = (*SCHEDULE, "optimizer", "lr", "momentum", "weight_decay")
 
 
 @dataclass(eq=False, repr=False)  # for the constructor, whose signature scikit-learn reads
@@ -210,8 +211,8 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
             [B, ...] -> [B, D], of which a copy is trained.
         fusion: a name in ``FUSIONS``; by default the first that the method can train.
         width: of the default encoders' features.
-        epochs, batch_size, optimizer, lr, lr_step, lr_factor, momentum, weight_decay: of a run
-            (:class:`Settings`).
+        epochs, batch_size, optimizer, lr, lr_step, lr_factor, momentum, weight_decay: as
+            :class:`Settings`.
         validation_fraction: share of the samples that :meth:`fit` holds out.
         select: predict with the weights of the ``"best"`` epoch on validation, or the ``"last"``.
         random_state: of the held-out part, the initial weights and the training.

@@ -1,4 +1,4 @@
-"""Data sets: embedded, read from their owners' layout, or anyone's own arrays."""
+"""Data sets: embedded, read from their owners' layout, or anyone's own arrays and files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,32 @@ from counterpoise.errors import InputError, unknown
 
 from .arrays import ArrayData, Split
 from .av_mnist import av_mnist
+from .cache import open_cache, prepare, verify
 from .digits import digits
 from .find import NEEDS, find
+from .manifest import read_manifest
+from .plan import Plan, settle
+from .published import PUBLISHED, Published
+from .table import Row, Table
 from .utd_mhad import utd_mhad
 
-__all__ = ["DATASETS", "ArrayData", "DataSet", "Split", "load"]
+__all__ = [
+    "DATASETS",
+    "PUBLISHED",
+    "ArrayData",
+    "DataSet",
+    "Plan",
+    "Published",
+    "Row",
+    "Split",
+    "Table",
+    "load",
+    "open_cache",
+    "prepare",
+    "read_manifest",
+    "settle",
+    "verify",
+]
 
 
 @dataclass(frozen=True)
@@ -96,19 +117,57 @@ DATASETS: dict[str, DataSet] = {
 }
 
 
+def _prepared(entry: Published) -> DataSet:
+    """A data set of the field, once its prepared form lies in the data folder."""
+    needs = (
+        f"what `counterpoise prepare {entry.name} RAW OUT` makes of the owners' files, as "
+        f"{entry.name}/, or name OUT in its place"
+    )
+    NEEDS[entry.name] = needs
+
+    def read(data_dir: str | Path | None, modalities: tuple[str, ...]) -> ArrayData:
+        return open_cache(find(entry.name, entry.name, data_dir)).select(*modalities)
+
+    return DataSet(
+        entry.name,
+        entry.summary,
+        entry.modalities,
+        entry.modalities,
+        read,
+        needs,
+        entry.licence,
+        (f"{entry.name}/dataset.json",),
+    )
+
+
+DATASETS |= {n: _prepared(entry) for n, entry in PUBLISHED.items() if n not in DATASETS}
+
+
 def load(
-    name: str,
+    name: str | Path,
     *,
     data_dir: str | Path | None = None,
     modalities: Sequence[str] | None = None,
 ) -> ArrayData:
-    """The data set ``name`` of :data:`DATASETS`.
+    """A data set by its name in :data:`DATASETS`, or by the folder of its prepared form.
 
     Args:
-        name: such as ``"digits"``.
+        name: such as ``"digits"``, or a folder that ``counterpoise prepare`` wrote.
         data_dir: where data sets lie; default COUNTERPOISE_DATA, then the user's cache.
         modalities: which to load; None loads the data set's default ones.
+
+    Raises:
+        InputError: an unknown name or modality, data that are not there or not complete.
     """
-    if name not in DATASETS:
-        raise unknown("data set", name, DATASETS)
-    return DATASETS[name].load(data_dir, modalities)
+    if str(name) in DATASETS:
+        return DATASETS[str(name)].load(data_dir, modalities)
+    if not Path(name).is_dir():
+        if len(Path(name).parts) > 1:
+            raise InputError(f"{name} is no folder of prepared data: it is not there")
+        raise unknown("data set (or folder of prepared data)", name, DATASETS)
+    data = open_cache(name)
+    if modalities is None:
+        return data
+    if isinstance(modalities, str):
+        raise InputError(f"modalities must be a list of names, found the text {modalities!r}")
+    return data.select(*modalities)

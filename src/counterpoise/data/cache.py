@@ -141,7 +141,7 @@ def _limit(bad: Sequence[Bad], total: int, most: float, out: Path) -> None:
     count = len({b.id for b in bad})
     if count > most * total:
         raise InputError(
-            f"{count} of {total} rows cannot be used, more than max_bad={most:g} allows; the first: "
+            f"{count} of {total} rows cannot be used, more than max_bad={most:g}; the first: "
             f"{bad[0].id}: {bad[0].reason} (all: {out / 'bad.csv'}); mend them or raise --max-bad"
         )
 

@@ -330,7 +330,7 @@ def _targets(
     ]
     names = getattr(task, "names", None)
     if not names:
-        names = tuple(sorted({v for k in splits["train"] for v in labels[k]}, key=_order))
+        names = tuple(sorted({v for k in splits["train"] for v in labels[k]}, key=class_order))
         if len(names) < 2:
             raise InputError(f"target must hold at least 2 classes to learn, found {list(names)}")
         task = MultiLabel(len(names), names) if several else Classification(len(names), names)
@@ -352,7 +352,7 @@ def _targets(
     return task, kept, None if groups is None else groups[fits], splits, target[fits]
 
 
-def _order(name: str) -> tuple[float, str]:
+def class_order(name: str) -> tuple[float, str]:
     """Numbers by size, then words by letter."""
     number = _number(name)
     return (float("inf") if number is None else number, name)
