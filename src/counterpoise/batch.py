@@ -31,8 +31,8 @@ class Batch:
             is a question the host asks, and asking a GPU would stall every step.
         target: [B] or [B, ...].
         index: int64 [B], the row of each sample in its split.
-        features: modality -> [B, D], where the encoders have already run (evaluating many subsets
-            encodes once); the model then reads these instead of ``inputs``.
+        features: modality -> [B, D] or [B, T, D], where the encoders have already run (evaluating
+            many subsets encodes once); the model then reads these instead of ``inputs``.
     """
 
     inputs: dict[str, Input]
@@ -110,7 +110,7 @@ class Output:
         logits: [B, K], from all modalities that are present.
         unimodal: modality -> [B, K], what each says alone (by the fusion's policy, computed when
             asked for; rows of samples that lack the modality are meaningless).
-        features: modality -> [B, D], zero rows where absent.
+        features: modality -> [B, D], zero rows where absent; of sequences the mean of the steps.
     """
 
     logits: Tensor

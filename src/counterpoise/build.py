@@ -10,7 +10,7 @@ from torch import nn
 from .data.arrays import ArrayData
 from .encoders import Standardize, default_encoder, kind_of
 from .errors import InputError, unknown
-from .fusion import FUSIONS, Fusion
+from .fusion import FUSIONS, Fusion, find_fusion
 from .method import Method
 from .model import MultimodalModel
 from .registry import build_method
@@ -35,7 +35,8 @@ def build_model(
         method: decides the fusion, if ``fusion`` does not.
         encoders: modality -> module [B, ...] -> [B, D], or a kind (``"vector"``, ``"sequence"``,
             ``"image"``) whose small encoder is taken; others are chosen by shape.
-        fusion: a name in ``FUSIONS``; by default the first that the method can train.
+        fusion: a name in ``FUSIONS``, or with options ``name:option=value:option=value``; by
+            default the first that the method can train.
         unimodal: policy of unimodal logits; by default the method's, where the fusion knows it.
         width: of the default encoders' features.
         precision: ``"fp32"`` or ``"bf16"`` (:class:`MultimodalModel`).
@@ -49,12 +50,10 @@ def build_model(
     for name in given:
         if name not in data.modalities:
             raise unknown("modality in encoders", name, data.modalities)
-    if fusion is not None and fusion not in FUSIONS:
-        raise unknown("fusion", fusion, FUSIONS)
     if precision not in ("fp32", "bf16"):
         raise unknown("precision", precision, ("fp32", "bf16"))
     first = method.fusions[0] if method.fusions[0] is not Fusion else FUSIONS["concat"]
-    kind = FUSIONS[fusion] if fusion else first
+    kind, options = find_fusion(fusion) if fusion is not None else (first, {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         modules = {
@@ -63,8 +62,8 @@ def build_model(
             else _small(data, m, chosen, width)
             for m in data.modalities
         }
-        widths = {m: feature_width(module, data, m) for m, module in modules.items()}
-        head = kind(widths, data.task.outputs, unimodal or _policy(kind, method))
+        widths = {m: feature_width(module, data, m, kind) for m, module in modules.items()}
+        head = kind(widths, data.task.outputs, unimodal or _policy(kind, method), **options)
     return MultimodalModel(modules, head, precision)
 
 
@@ -89,8 +88,17 @@ def _small(data: ArrayData, name: str, kind: str | None, width: int) -> nn.Modul
     return nn.Sequential(Standardize.fit(rows, kind), encoder)
 
 
-def feature_width(encoder: nn.Module, data: ArrayData, name: str) -> int:
-    """The width ``D`` of an encoder's features [B, D], by trying it on one sample."""
+def feature_width(
+    encoder: nn.Module, data: ArrayData, name: str, fusion: type[Fusion] = Fusion
+) -> int:
+    """The width ``D`` of an encoder's features, by trying it on one sample.
+
+    Args:
+        encoder: gives [B, D], or [B, T, D] where the fusion has ``steps``.
+        data: the data set.
+        name: of the modality.
+        fusion: what the features are for.
+    """
     training = encoder.training
     encoder.eval()
     sample = data.train[torch.zeros(1, dtype=torch.int64)].inputs[name]
@@ -104,7 +112,12 @@ def feature_width(encoder: nn.Module, data: ArrayData, name: str) -> int:
         ) from None
     finally:
         encoder.train(training)
-    if not isinstance(features, torch.Tensor) or features.dim() != 2:
-        found = list(features.shape) if isinstance(features, torch.Tensor) else type(features)
-        raise InputError(f"the encoder of {name!r} must give features [B, D], found {found}")
-    return features.shape[1]
+    steps = fusion.steps
+    if isinstance(features, torch.Tensor) and features.dim() == (3 if steps else 2):
+        return features.shape[-1]
+    found = list(features.shape) if isinstance(features, torch.Tensor) else type(features)
+    hint = "an encoder of one vector a sample, or a fusion of sequences such as fusion=bottleneck"
+    raise InputError(
+        f"the encoder of {name!r} must give features {'[B, T, D]' if steps else '[B, D]'}, found "
+        f"{found}; use {'lstm:steps=true or fusion=concat' if steps else hint}"
+    )

@@ -198,7 +198,7 @@ class Context:
     def features(self, split: str, share: float = 1.0) -> dict[str, tuple[Tensor, Tensor]]:
         """Modality -> (features [N_m, D], targets [N_m]) of a split's samples that have it.
 
-        In evaluation mode, the same on every rank.
+        In evaluation mode, the same on every rank; of sequences the mean of their steps.
 
         Args:
             split: ``"train"`` or ``"validation"``.
@@ -212,7 +212,8 @@ class Context:
         self.model.eval()
         with torch.no_grad():
             for batch in islice(batches, wanted):
-                for name, features in self.model.encode(batch).items():
+                encoded = self.model.fusion.pooled(self.model.encode(batch))
+                for name, features in encoded.items():
                     rows = batch.present[name].to(features.device)
                     found[name].append((features[rows], batch.target[rows]))
         self.model.train(training)

@@ -8,7 +8,7 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from . import records, storage
 from .build import build_model
@@ -26,6 +25,7 @@ from .data import load
 from .data.arrays import ArrayData
 from .errors import InputError, check_number
 from .evaluation.subsets import Evaluation, present_name, subsets
+from .labels import parse_options as parse_options
 from .method import Method
 from .registry import build_method, split_chain
 from .trainer import Run, Settings, difference, fit, load_run
@@ -115,30 +115,6 @@ def parse_method(label: str) -> Method:
     return Chain(*(build_method(name, **parse_options(words)) for name, *words in members))
 
 
-def parse_options(parts: Iterable[str]) -> dict[str, Any]:
-    """``option=value`` words to a dict; ``option.key=value`` fills a mapping."""
-    options: dict[str, Any] = {}
-    for part in parts:
-        key, equals, text = part.partition("=")
-        if not equals or not key:
-            raise InputError(f"an option must read key=value, found {part!r}")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError(f"the value of option {key!r} cannot be read: {text!r}") from None
-        # YAML 1.1 reads the words on and off as booleans; options use them as words.
-        value = text if text in ("on", "off", "yes", "no") else value
-        if isinstance(value, str):
-            with suppress(ValueError):  # nor does it take 1e-3, without a point, for a number
-                value = float(value)
-        option, dot, entry = key.partition(".")
-        if dot:
-            options.setdefault(option, {})[entry] = value
-        else:
-            options[option] = value
-    return options
-
-
 def versions() -> dict[str, str]:
     """What the results were made with."""
     from . import __version__
@@ -171,7 +147,8 @@ def open_run(folder: Path | str, data_dir: str | None = None) -> tuple[Run, Arra
         model = build_model(
             data,
             method,
-            fusion=record["model"]["fusion"],
+            # The label, with its options; where the method chose, and in old runs, the name.
+            fusion=notes.get("fusion") or record["model"]["fusion"],
             unimodal=record["model"]["unimodal"],
             width=notes["width"],
             precision=record["model"]["precision"],

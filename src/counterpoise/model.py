@@ -23,7 +23,8 @@ class MultimodalModel(nn.Module):
     statistics, since a batch of one has none of its own.
 
     Args:
-        encoders: modality -> module, [B, ...] -> [B, D]. Their order is the model's order.
+        encoders: modality -> module, [B, ...] -> [B, D], or [B, T, D] for a fusion of sequences
+            (``fusion.steps``). Their order is the model's order.
         fusion: built for the same modalities; ``fusion.widths`` says each ``D``.
         precision: ``"fp32"``, or ``"bf16"`` to run the encoders under autocast; heads, losses and
             weights stay in float32.
@@ -59,11 +60,11 @@ class MultimodalModel(nn.Module):
         return self.fuse(self.encode(batch), batch.present)
 
     def fuse(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Output:
-        """Features [B, D] and host masks [B] by modality -> Output, without the encoders."""
+        """Features as the encoders give them, and host masks [B], by modality -> Output."""
         return cast(Output, self.fusion(features, present))
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
-        """Modality -> features [B, D] in float32, zero rows where it is absent."""
+        """Modality -> features [B, D] or [B, T, D] in float32, zero rows where it is absent."""
         batch = batch.among(self.modalities)
         return {name: self._encode(name, batch) for name in self.encoders}
 
@@ -100,7 +101,8 @@ class MultimodalModel(nn.Module):
             rows = mask.to(known.device).view(-1, *[1] * (known.dim() - 1))
             return torch.where(rows, known, torch.zeros_like(known))
         if count == 0:
-            return torch.zeros(size, self.fusion.widths[name], device=self.device)
+            steps = (1,) if self.fusion.steps else ()
+            return torch.zeros(size, *steps, self.fusion.widths[name], device=self.device)
         inputs = batch.inputs[name]
         if count == size:
             return self._run(name, inputs, count)
@@ -116,10 +118,11 @@ class MultimodalModel(nn.Module):
             _running_statistics(encoder, self.training and count == 1),
         ):
             features = encoder(inputs)
-        if features.shape[1:] != (self.fusion.widths[name],):
+        width, dims = self.fusion.widths[name], 3 if self.fusion.steps else 2
+        if features.dim() != dims or features.shape[-1] != width:
+            wanted = f"[B, T, {width}]" if self.fusion.steps else f"[B, {width}]"
             raise InputError(
-                f"encoder {name!r} must give features [B, {self.fusion.widths[name]}], "
-                f"found {list(features.shape)}"
+                f"encoder {name!r} must give features {wanted}, found {list(features.shape)}"
             )
         return cast(Tensor, features.float())
 

@@ -17,6 +17,7 @@ from .context import Context
 from .data.arrays import ArrayData
 from .errors import InputError, check_choice, check_number, unknown
 from .evaluation.subsets import Evaluation, evaluate, present_name
+from .fusion import fusion_name
 from .loader import Loader, mix
 from .loop import train_epoch
 from .method import Method
@@ -196,7 +197,7 @@ def describe(
         | {"fingerprint": data.fingerprint(), **data.task.state()},
         "method": {"name": method.label(), "options": method.settings()},
         "model": {
-            "fusion": type(model.fusion).__name__.lower(),
+            "fusion": fusion_name(model.fusion),
             "unimodal": model.fusion.policy,
             "precision": model.precision,
             "parameters": sum(p.numel() for p in model.parameters()),

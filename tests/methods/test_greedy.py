@@ -80,7 +80,7 @@ def test_a_running_mean_of_constants_is_the_constant():
     fusion.track("a", torch.zeros(2), torch.ones(2))
     torch.testing.assert_close(fusion.gate_mean, torch.cat([torch.full((2,), 0.5), gate]))
     torch.testing.assert_close(fusion.feature_mean, torch.cat([torch.full((2,), 0.5), feature]))
-    assert fusion.steps.tolist() == [2, 4]
+    assert fusion.tracked.tolist() == [2, 4]
 
 
 def test_own_parts_serve_one_branch():
@@ -231,7 +231,7 @@ def test_what_no_sample_of_the_batch_has_rests():
     method = greedy(ctx)
     assert list(method.step(batch.only("a"), ctx)) == ["a alone"]
     assert not method.speeds[:, 1].any() and method.speeds[:, 0].all()
-    assert ctx.model.fusion.steps.tolist() == [1, 0]
+    assert ctx.model.fusion.tracked.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from counterpoise.errors import unknown
+from counterpoise.labels import parse_label
+
 from .base import UNIMODAL, Fusion, weights
 from .boosted import Boosted
 from .conditioned import FiLM, Gated
@@ -21,6 +26,28 @@ FUSIONS: dict[str, type[Fusion]] = {
     "boosted": Boosted,
 }
 
+
+def find_fusion(label: str) -> tuple[type[Fusion], dict[str, Any]]:
+    """The class and the options of ``name`` or ``name:option=value:option=value``.
+
+    Raises:
+        InputError: no such fusion or option, with the nearest one.
+    """
+    name, options = parse_label(label)
+    if name not in FUSIONS:
+        raise unknown("fusion", name, FUSIONS)
+    for option in options:
+        if option not in FUSIONS[name].options():
+            raise unknown(f"option of {name}", option, FUSIONS[name].options())
+    return FUSIONS[name], options
+
+
+def fusion_name(fusion: Fusion) -> str:
+    """Its name in ``FUSIONS``; of one that is not in there, that of its class in lower case."""
+    names = {kind: name for name, kind in FUSIONS.items()}
+    return names.get(type(fusion), type(fusion).__name__.lower())
+
+
 __all__ = [
     "FUSIONS",
     "MMTM",
@@ -35,5 +62,7 @@ __all__ = [
     "Late",
     "Shared",
     "Sum",
+    "find_fusion",
+    "fusion_name",
     "weights",
 ]

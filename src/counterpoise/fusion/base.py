@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +27,11 @@ class Fusion(nn.Module, ABC):
     Attributes:
         policies: which values of ``unimodal`` it takes; ``"slice"`` needs a head that is a sum or
             a mean of parts, one for each modality.
+        steps: whether it fuses sequences. Encoders then give [B, T, D], each modality with a ``T``
+            of its own; one that the whole batch lacks is [B, 1, D].
 
     Args:
-        widths: modality -> width of its features, in the model's order.
+        widths: modality -> width of its features ``D``, in the model's order.
         outputs: width of the logits, ``K``.
         unimodal: how ``Output.unimodal`` is had. ``"slice"``: the exact share of each modality in
             the logits (their sum, or mean, over the present modalities is the logits).
@@ -37,6 +40,7 @@ class Fusion(nn.Module, ABC):
     """
 
     policies: ClassVar[tuple[str, ...]] = UNIMODAL
+    steps: ClassVar[bool] = False
 
     def __init__(self, widths: Mapping[str, int], outputs: int, unimodal: str = "slice") -> None:
         super().__init__()
@@ -50,11 +54,17 @@ class Fusion(nn.Module, ABC):
         if unimodal == "aux":
             self.aux = nn.ModuleDict({m: nn.Linear(w, outputs) for m, w in self.widths.items()})
 
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Option -> default: what a label may say beside the name."""
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[4:]
+        return {p.name: p.default for p in parameters}
+
     @abstractmethod
     def logits(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
     ) -> Tensor:
-        """Features [B, D] by modality, masks [B], exact shares -> logits [B, K]."""
+        """Features [B, (T,) D] by modality, masks [B], exact shares -> logits [B, K]."""
 
     def share(self, name: str, features: Mapping[str, Tensor], counts: Tensor) -> Tensor:
         """The exact share [B, K] of one modality; ``counts`` [B]: how many each sample has."""
@@ -64,15 +74,22 @@ class Fusion(nn.Module, ABC):
         """The parts that serve the modality ``name`` alone, if any."""
         return self.aux[name] if self.policy == "aux" else None
 
+    def pooled(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What encoders give as one vector a sample [B, D]: sequences as the mean of their steps.
+
+        ``Output.features``, and what an extra head (``"aux"``) and methods read.
+        """
+        return {m: z.mean(1) if z.dim() == 3 else z for m, z in features.items()}
+
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Output:
-        """Features [B, D] (zero rows where absent) and host masks [B] by modality -> Output."""
-        shares = self._shares(features, present)
+        """Features [B, (T,) D], zero rows where absent, and host masks [B] -> Output."""
+        shares, pooled = self._shares(features, present), self.pooled(features)
         unimodal = shares
         if self.policy == "aux":
-            unimodal = Lazy(tuple(self.widths), lambda m: self.aux[m](features[m]))
+            unimodal = Lazy(tuple(self.widths), lambda m: self.aux[m](pooled[m]))
         elif self.policy == "ablate":
             unimodal = Lazy(tuple(self.widths), lambda m: self._ablated(m, features, present))
-        return Output(self.logits(features, present, shares), unimodal, features)
+        return Output(self.logits(features, present, shares), unimodal, pooled)
 
     def _shares(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Lazy:
         counts = torch.stack([present[m] for m in self.widths]).sum(0).clamp(min=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class MMTM(Additive):
 
     gate_mean: Tensor
     feature_mean: Tensor
-    steps: Tensor
+    tracked: Tensor
 
     def __init__(
         self, widths: Mapping[str, int], outputs: int, unimodal: str = "slice", ratio: int = 4
@@ -49,8 +49,9 @@ class MMTM(Additive):
         self.heads = nn.ModuleDict({m: nn.Linear(w, outputs) for m, w in self.widths.items()})
         self.register_buffer("gate_mean", torch.zeros(total))
         self.register_buffer("feature_mean", torch.zeros(total))
-        self.register_buffer("steps", torch.zeros(len(self.widths), dtype=torch.int64))
+        self.register_buffer("tracked", torch.zeros(len(self.widths), dtype=torch.int64))
         self.held: str | None = None
+        self.register_load_state_dict_pre_hook(_renamed)  # type: ignore[no-untyped-call]
 
     def gates(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
@@ -61,11 +62,11 @@ class MMTM(Additive):
 
     def track(self, name: str, gate: Tensor, feature: Tensor) -> None:
         """Add a step's mean gate and mean feature [D] of one modality to the running means."""
-        steps = self.steps[list(self.widths).index(name)]
+        tracked = self.tracked[list(self.widths).index(name)]
         for mean, value in ((self.gate_mean, gate), (self.feature_mean, feature)):
             part = self._part(name, mean)
-            part += (value - part) / (steps + 1)
-        steps += 1
+            part += (value - part) / (tracked + 1)
+        tracked += 1
 
     def own(self, name: str) -> nn.Module | None:
         parts = [self.excitations[name], self.heads[name], super().own(name)]
@@ -98,3 +99,9 @@ class MMTM(Additive):
         """A modality's stretch of a vector [D] over all modalities."""
         parts = torch.split(joined, list(self.widths.values()))
         return parts[list(self.widths).index(name)]
+
+
+def _renamed(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
+    """Checkpoints of version 0.1 call ``tracked`` ``steps``."""
+    if (old := f"{prefix}steps") in state:
+        state[f"{prefix}tracked"] = state.pop(old)

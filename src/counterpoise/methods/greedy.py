@@ -49,7 +49,7 @@ class Greedy(Method):
     warm-up one number is read from the device in each step (not for ``"random"``).
 
     State: ``speeds`` [2, M] (``mu``, *byp* and *main*), ``curation`` [2] (``m*``, steps left); the
-    fusion's ``gate_mean``, ``feature_mean`` and ``steps``.
+    fusion's ``gate_mean``, ``feature_mean`` and ``tracked``.
 
     Missing: in the gates' input the running mean of its features stands for a missing modality;
     a branch's loss and means are over the samples that have it, and ``mu`` of one that no sample
