@@ -8,12 +8,15 @@ import torch
 from torch import nn
 
 from .data.arrays import ArrayData
+from .data.columns import Column
 from .encoders import Standardize, default_encoder, kind_of
 from .errors import InputError, unknown
 from .fusion import FUSIONS, Fusion, find_fusion
 from .method import Method
 from .model import MultimodalModel
 from .registry import build_method
+
+FEW = 2048  # samples outside of memory from which statistics are taken
 
 
 def build_model(
@@ -74,18 +77,42 @@ def _policy(kind: type[Fusion], method: Method) -> str:
 
 
 def _small(data: ArrayData, name: str, kind: str | None, width: int) -> nn.Module:
-    inputs = data.train.inputs[name]
-    if not isinstance(inputs, torch.Tensor) or not inputs.is_floating_point():
+    if not _real(data, name):
         raise InputError(
             f"modality {name!r} holds no real numbers; pass its encoder in `encoders`, or floats"
         )
     shape = data.shapes[name]
     kind = kind or data.kinds.get(name) or kind_of(shape, name)
     encoder = default_encoder(shape, kind, width)
-    rows = inputs[data.train.present[name]]
-    if data.scaled or not len(rows):
-        return encoder
-    return nn.Sequential(Standardize.fit(rows, kind), encoder)
+    first = None if data.scaled else standardize(data, name, kind)
+    return encoder if first is None else nn.Sequential(first, encoder)
+
+
+def _real(data: ArrayData, name: str) -> bool:
+    """Whether the samples are one array of numbers, not tokens."""
+    inputs = data.train.inputs[name]
+    if isinstance(inputs, Column):
+        return set(inputs.spec) == {""} and not inputs.spec[""][0].startswith("int")
+    return isinstance(inputs, torch.Tensor) and inputs.is_floating_point()
+
+
+def standardize(data: ArrayData, name: str, kind: str) -> Standardize | None:
+    """What brings a modality to mean 0 and deviation 1 over the training split.
+
+    By the statistics that came with prepared data; else from the samples, of which a modality
+    outside of memory gives the first of a few thousand.
+    """
+    if name in data.scales:
+        return Standardize(*data.scales[name])
+    present = data.train.present[name].nonzero().squeeze(1)
+    if not len(present):
+        return None
+    inputs = data.train.inputs[name]
+    rows = inputs.rows(present[:FEW]) if isinstance(inputs, Column) else inputs
+    assert isinstance(rows, torch.Tensor)  # as _real found
+    if not isinstance(inputs, Column):
+        rows = rows[data.train.present[name]]
+    return Standardize.fit(rows.float(), kind)
 
 
 def feature_width(
@@ -101,7 +128,8 @@ def feature_width(
     """
     training = encoder.training
     encoder.eval()
-    sample = data.train[torch.zeros(1, dtype=torch.int64)].inputs[name]
+    row = data.train.present[name].int().argmax()  # the first that has it
+    sample = data.train[row[None]].inputs[name]
     try:
         with torch.no_grad():
             features = encoder(sample)
