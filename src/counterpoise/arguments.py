@@ -66,6 +66,8 @@ def _with_config(arguments: list[str], parser: argparse.ArgumentParser) -> list[
     found, _ = finder.parse_known_args(arguments)
     if found.config is None:
         return arguments
+    if found.config.name == str(found.config) and not found.config.suffix:
+        found.config = ready_config(found.config.name)
     try:
         content = yaml.safe_load(found.config.read_text()) or {}
     except FileNotFoundError:
@@ -93,6 +95,19 @@ def _with_config(arguments: list[str], parser: argparse.ArgumentParser) -> list[
             words += [f"{action.option_strings[0]}={text}"]
     place = next(k for k, word in enumerate(arguments) if not word.startswith("-")) + 1
     return [*arguments[:place], *words, *arguments[place:]]
+
+
+def ready_configs() -> list[Path]:
+    """The configurations of papers, which come with the package."""
+    return sorted((Path(__file__).parent / "configs").glob("*.yaml"))
+
+
+def ready_config(name: str) -> Path:
+    """The file of one of them."""
+    known = {path.stem: path for path in ready_configs()}
+    if name not in known:
+        raise unknown("configuration of a paper (a file's name ends in .yaml)", name, known)
+    return known[name]
 
 
 def _flat(value: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -131,7 +146,13 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="(the first) seed")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="of the encoders")
-    add("--config", type=Path, metavar="FILE.yaml", help="any of these as key: value; flags win")
+    add(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="any of these as key: value, flags win; a YAML file, or a paper's: "
+        + ", ".join(path.stem for path in ready_configs()),
+    )
     add("--quiet", action="store_true", help="print nothing but errors")
 
 
