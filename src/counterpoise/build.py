@@ -89,11 +89,11 @@ def _small(data: ArrayData, name: str, kind: str | None, width: int) -> nn.Modul
 
 
 def _real(data: ArrayData, name: str) -> bool:
-    """Whether the samples are one array of numbers, not tokens."""
+    """Whether the samples are one array of numbers or pixels, not tokens."""
     inputs = data.train.inputs[name]
     if isinstance(inputs, Column):
         return set(inputs.spec) == {""} and not inputs.spec[""][0].startswith("int")
-    return isinstance(inputs, torch.Tensor) and inputs.is_floating_point()
+    return isinstance(inputs, torch.Tensor) and inputs.dtype != torch.int64
 
 
 def standardize(data: ArrayData, name: str, kind: str) -> Standardize | None:
