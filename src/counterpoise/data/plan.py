@@ -69,6 +69,8 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What makes this preparation this one, in plain values."""
         digest = hashlib.sha256(self.target.tobytes())
+        for part, places in self.splits.items():
+            digest.update(part.encode() + places.tobytes())
         for row in self.rows:
             cells = [[m, repr(row.cells.get(m))] for m in self.readers]
             digest.update(json.dumps([row.id, row.split, row.group, cells]).encode())
