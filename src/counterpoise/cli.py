@@ -278,7 +278,7 @@ def _compare(options: argparse.Namespace) -> None:
     recipe = _recipe(options)
     labels = _labels(options.methods, options.set)
     check_number("seeds", options.seeds, 1, whole=True)
-    out = options.out or Path("runs") / f"compare-{options.data}"
+    out = options.out or Path("runs") / f"compare-{Path(options.data).name}"
     seeds = range(options.seed, options.seed + options.seeds)
     with _progress(options.quiet) as progress:
         bar = progress.add_task("starting", total=len(labels) * len(seeds) * options.epochs)

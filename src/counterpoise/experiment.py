@@ -21,8 +21,9 @@ import torch
 from . import records, storage
 from .build import build_model
 from .chain import Chain
-from .data import load
+from .data import DATASETS, load
 from .data.arrays import ArrayData
+from .data.cache import is_cache
 from .errors import InputError, check_number
 from .evaluation.subsets import Evaluation, present_name, subsets
 from .labels import parse_options as parse_options
@@ -38,7 +39,7 @@ class Recipe:
     """Everything but the method and the seed that makes a run.
 
     Attributes:
-        data: a name in ``DATASETS``.
+        data: a name in ``DATASETS``, or a folder of prepared data.
         modalities: which of its modalities; ``None`` takes its default ones.
         data_dir: where it lies; not a part of what the run is.
         settings: how to train; ``settings.seed`` is replaced by each run's.
@@ -63,11 +64,16 @@ class Recipe:
         """What two comparisons must share to stand in one folder."""
         settings = {k: v for k, v in self.settings.plain().items() if k != "seed"}
         modalities = list(self.modalities) if self.modalities else None
-        return {"data": self.data, "modalities": modalities, "settings": settings} | {
+        name = Path(self.data).name  # a folder of prepared data may be moved
+        return {"data": name, "modalities": modalities, "settings": settings} | {
             "fusion": self.fusion,
             "width": self.width,
             "precision": self.precision,
         }
+
+    def source(self) -> dict[str, str]:
+        """Where the data were prepared, if they have no name."""
+        return {} if self.data in DATASETS else {"source": str(Path(self.data).resolve())}
 
     def train(self, data: ArrayData, method: Method, seed: int, **others: Any) -> Run:
         """Build the model and train it; ``others`` go to :func:`fit`."""
@@ -85,7 +91,7 @@ class Recipe:
             method,
             settings=replace(self.settings, seed=seed),
             device=check_device(self.device),
-            notes={"width": self.width, "fusion": self.fusion},
+            notes={"width": self.width, "fusion": self.fusion, **self.source()},
             **others,
         )
 
@@ -127,12 +133,24 @@ def versions() -> dict[str, str]:
     }
 
 
+def _load_again(about: Mapping[str, Any], source: str | None, data_dir: str | None) -> ArrayData:
+    """The data of a run: by name, or from the folder that they were prepared in."""
+    name = about["name"] if source is None else source
+    if source is not None and data_dir is not None and is_cache(data_dir):
+        name = data_dir  # it has been moved
+    elif source is not None and not is_cache(source):
+        raise InputError(
+            f"the prepared data of this run are not at {source}; say where with --data-dir"
+        )
+    return load(name, data_dir=data_dir, modalities=tuple(about["modalities"]))
+
+
 def open_run(folder: Path | str, data_dir: str | None = None) -> tuple[Run, ArrayData]:
     """A run that the command line trained, and its data set.
 
     Args:
         folder: of the run.
-        data_dir: where data sets lie.
+        data_dir: where data sets lie; or the folder of prepared data that has been moved.
 
     Raises:
         InputError: no run, a damaged one, one whose data changed or whose model was built in
@@ -142,7 +160,7 @@ def open_run(folder: Path | str, data_dir: str | None = None) -> tuple[Run, Arra
     record = storage.read_json(folder / "run.json")
     try:
         about, notes = record["data"], record["notes"]
-        data = load(about["name"], data_dir=data_dir, modalities=tuple(about["modalities"]))
+        data = _load_again(about, notes.get("source"), data_dir)
         method = build_method(record["method"]["name"], **record["method"]["options"])
         model = build_model(
             data,

@@ -16,6 +16,7 @@ from tables import Saved, toy_table
 
 from counterpoise import InputError, Loader, build_model, evaluate, fit, load
 from counterpoise.batch import Batch
+from counterpoise.cli import main
 from counterpoise.data import ArrayData, open_cache, prepare, settle, shards, verify
 from counterpoise.data.cache import is_cache
 from counterpoise.encoders import MLP, Standardize
@@ -266,3 +267,26 @@ def test_a_reader_may_be_another_type(tmp_path: Path) -> None:
     model = build_model(data, "joint", encoders={"pose": encoder})
     assert fit(model, data, "joint", epochs=1).history
     assert isinstance(plan.readers["pose"], Saved)
+
+
+def test_the_command_line_trains_and_evaluates_what_was_prepared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, run = tmp_path / "prepared", tmp_path / "run"
+    prepare(settle(toy_table(tmp_path / "raw"), modalities=["pose", "face"]), out)
+    words = ["--epochs", "1", "--width", "8", "--out", str(run)]
+    assert main(["train", str(out), *words]) == 0
+    shown = capsys.readouterr().out
+    assert "toy, joint: test" in shown
+    assert main(["evaluate", str(run)]) == 0
+    assert capsys.readouterr().out.splitlines()[2].split() == shown.splitlines()[2].split()
+    moved = out.rename(tmp_path / "moved")
+    assert main(["evaluate", str(run)]) == 2
+    assert "are not at" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--data-dir", str(moved)]) == 0
+    compared = ["compare", str(moved), "--methods", "joint,mla", "--seeds", "1", "--epochs", "1"]
+    assert main([*compared, "--width", "8", "--jobs", "2", "--out", str(tmp_path / "c")]) == 0
+    assert main(["train", str(tmp_path / "nowhere")]) == 2
+    assert "it is not there" in capsys.readouterr().err
+    assert main(["train", str(tmp_path / "raw")]) == 2
+    assert "holds no prepared data" in capsys.readouterr().err

@@ -164,7 +164,7 @@ def load(
     if not Path(name).is_dir():
         if len(Path(name).parts) > 1:
             raise InputError(f"{name} is no folder of prepared data: it is not there")
-        raise unknown("data set (or folder of prepared data)", name, DATASETS)
+        raise unknown("data set", name, [*DATASETS, "or a folder of prepared data"])
     data = open_cache(name)
     if modalities is None:
         return data
