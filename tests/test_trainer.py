@@ -9,7 +9,7 @@ import pytest
 import torch
 from toy import same, toy_data, toy_model, weights
 
-from counterpoise import InputError, Settings, build_method, fit
+from counterpoise import InputError, Settings, build_method, fit, storage
 from counterpoise.trainer import load_run
 
 FAST: dict[str, Any] = {"epochs": 2, "batch_size": 16, "lr": 0.05}
@@ -141,3 +141,34 @@ def test_what_is_trained_beside_a_run_is_told() -> None:
     method = build_method("umt", teacher_epochs=2)
     fit(toy_model(data, method), data, method, epochs=1, on_note=told.append)
     assert told == ["training beside, epoch 1 of 2", "training beside, epoch 2 of 2"]
+
+
+def test_the_rate_falls_in_steps_and_a_resumed_run_goes_on_with_it(tmp_path: Path) -> None:
+    data = toy_data()
+    schedule = {"batch_size": 16, "lr": 0.05, "lr_step": 2, "lr_factor": 0.1, "epochs": 5}
+    whole = fit(toy_model(data), data, "multi-loss", out=tmp_path / "whole", **schedule)
+    plain = fit(toy_model(data), data, "multi-loss", **{**schedule, "lr_step": None})
+    assert [e["loss"] for e in whole.history[:2]] == [e["loss"] for e in plain.history[:2]]
+    assert whole.history[2]["loss"] != plain.history[2]["loss"]
+    # At a factor of 0 nothing moves from the second epoch on.
+    still = fit(toy_model(data), data, epochs=4, lr_step=1, lr_factor=0.0)
+    losses = [entry["validation"]["a+b"]["nll"] for entry in still.history]
+    assert losses[0] == losses[1] == losses[3]
+
+    def stop(entry: dict[str, Any]) -> None:
+        if entry["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        fit(toy_model(data), data, "multi-loss", out=out, on_epoch=stop, **schedule)
+    again = fit(toy_model(data), data, "multi-loss", out=out, resume=True, **schedule)
+    assert same(weights(again.model), weights(whole.model))
+    rates = {group["lr"] for group in storage.read_state(out / "checkpoint.pt")["optimizer"][
+        "param_groups"
+    ]}  # fmt: skip
+    assert rates == {0.05 * 0.1 * 0.1}
+    record = storage.read_json(out / "run.json")["settings"]
+    assert (record["lr_step"], record["lr_factor"]) == (2, 0.1)
+    plain_record = Settings().plain()  # folders of runs without a schedule stay as they were
+    assert "lr_step" not in plain_record and "lr_factor" not in plain_record
