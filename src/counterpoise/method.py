@@ -82,12 +82,18 @@ class Method(nn.Module):
         if not isinstance(model.fusion, self.fusions):
             known = " or ".join(fusion.__name__ for fusion in self.fusions)
             raise InputError(
-                f"method {label!r} trains a {known} fusion, found {type(model.fusion).__name__}"
+                f"method {label!r} trains a {known} fusion, found {type(model.fusion).__name__}; "
+                "build_model(data, method, encoders=...) makes one on the encoders you have"
             )
         if model.fusion.policy not in self.policies:
             raise InputError(
                 f"method {label!r} needs a fusion with unimodal={' or '.join(self.policies)}, "
                 f"found {model.fusion.policy}"
+            )
+        if model.fusion.outputs != task.outputs:
+            raise InputError(
+                f"the model must give {task.outputs} logits for this "
+                f"{type(task).__name__.lower()}, found a head of {model.fusion.outputs}"
             )
         if not isinstance(task, self.tasks):
             known = " or ".join(kind.__name__.lower() for kind in self.tasks)

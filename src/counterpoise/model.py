@@ -119,10 +119,12 @@ class MultimodalModel(nn.Module):
         ):
             features = encoder(inputs)
         width, dims = self.fusion.widths[name], 3 if self.fusion.steps else 2
-        if features.dim() != dims or features.shape[-1] != width:
+        shape = list(features.shape) if isinstance(features, Tensor) else []
+        if len(shape) != dims or shape[-1] != width:
             wanted = f"[B, T, {width}]" if self.fusion.steps else f"[B, {width}]"
             raise InputError(
-                f"encoder {name!r} must give features {wanted}, found {list(features.shape)}"
+                f"encoder {name!r} must give features {wanted}, found "
+                f"{shape or type(features).__name__}; what makes them so belongs into the encoder"
             )
         return cast(Tensor, features.float())
 

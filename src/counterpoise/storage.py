@@ -76,7 +76,8 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a state dict as safetensors, atomically."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    # Copies, since tied weights are refused: each name is then read back by itself.
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
     write(path, safetensors.torch.save(tensors, dict(metadata)))
 
 

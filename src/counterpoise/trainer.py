@@ -162,6 +162,11 @@ def fit(
         InputError: an unknown method or setting, a model or task the method cannot train, a folder
             that holds a run (pass ``resume=True``) or one with other settings.
     """
+    if not isinstance(model, MultimodalModel):
+        raise InputError(
+            f"model must be a MultimodalModel, found {type(model).__name__}; "
+            "wrap(model, encoders, head) makes one of it"
+        )
     method = build_method(method)
     settings = _settings(settings, changes)
     if tuple(model.modalities) != tuple(data.modalities):
