@@ -16,28 +16,31 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SMALL = {"train": ["--epochs", "1"], "compare": ["--epochs", "1", "--seeds", "1"]}
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Language and text of each example, in the order of the page."""
+    return re.findall(r"^```(python|sh)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=name)
-def test_python_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=name)
+def test_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page from top to bottom, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {"__name__": "example"}
-    for number, block in enumerate(blocks(page, "python")):
-        exec(compile(block, f"{name(page)}, example {number}", "exec"), scope)
+    for number, (language, block) in enumerate(blocks(page)):
+        if language == "python":
+            exec(compile(block, f"{name(page)}, example {number}", "exec"), scope)
+        else:
+            run(block)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "sh")], ids=name)
-def test_shell_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands run as written, but for one epoch and one seed; make's targets exist."""
-    monkeypatch.chdir(tmp_path)
+def run(block: str) -> None:
+    """Commands as written, but for one epoch and one seed; make's targets exist."""
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for line in "".join(blocks(page, "sh")).replace("\\\n", " ").splitlines():
+    for line in block.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if not words:
             continue
