@@ -25,6 +25,10 @@ SECTIONS = {
     "Missing": "Missing modalities",
     "Differs": "Paper and code",
 }
+REASONS = {
+    "shares": "the method needs each modality's exact share in the logits, and there is none",
+    "head": "the method is about a head of another kind",
+}
 HOOKS = (
     *("setup", "epoch_start", "batches", "transform", "step", "losses", "backward"),
     *("modulate", "epoch_end", "predict"),
@@ -71,10 +75,16 @@ def hooks(method: type[Method]) -> list[str]:
     return [hook for hook in HOOKS if getattr(method, hook) is not getattr(Method, hook)]
 
 
+def why_not(method: type[Method], fusion: type[Fusion]) -> str:
+    """One word for what keeps a method from training a fusion, a key of ``REASONS``; else empty."""
+    if not set(fusion.policies) & set(method.policies):
+        return "shares"
+    return "" if issubclass(fusion, method.fusions) else "head"
+
+
 def fusions(method: type[Method]) -> list[str]:
     """The names of the library's fusions that a method can train, its default first."""
-    fit = [n for n, kind in FUSIONS.items() if issubclass(kind, method.fusions)]
-    fit = [n for n in fit if set(FUSIONS[n].policies) & set(method.policies)]
+    fit = [name for name, kind in FUSIONS.items() if not why_not(method, kind)]
     first = next((n for n in fit if FUSIONS[n] is method.fusions[0]), None)
     return fit if first is None else [first, *(n for n in fit if n != first)]
 
@@ -133,9 +143,9 @@ def index(methods: Mapping[str, type[Method]]) -> str:
         )
     grid = [["method", *FUSIONS]]
     for name, method in methods.items():
-        known = fusions(method)
-        marks = ["**yes**" if f == known[0] else "yes" if f in known else "" for f in FUSIONS]
-        grid.append([name, *marks])
+        marks = {f: why_not(method, kind) or "yes" for f, kind in FUSIONS.items()}
+        grid.append([name, *(marks | {fusions(method)[0]: "**yes**"}).values()])
+    sequences = ", ".join(f"`{name}`" for name, kind in FUSIONS.items() if kind.steps)
     words = [
         "# Methods",
         "Every page here is made from its class's docstring by `make cards`. *Passes*: forward and "
@@ -143,7 +153,9 @@ def index(methods: Mapping[str, type[Method]]) -> str:
         "*Tasks*: **C**lassification,\n**M**ultiLabel, **R**egression.",
         _table(rows),
         "## Which method trains which fusion",
-        "In bold the fusion of a model that is built for the method.",
+        "In bold the fusion of a model that is built for the method; every *yes* is trained in "
+        f"`tests/test_methods_and_fusions.py`.\n{sequences} fuse sequences, so their encoders must "
+        "keep the steps.\n" + " ".join(f"*{word}*: {text}." for word, text in REASONS.items()),
         _table(grid),
     ]
     return "\n\n".join(words) + "\n"

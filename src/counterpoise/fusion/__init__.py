@@ -9,10 +9,13 @@ from counterpoise.labels import parse_label
 
 from .base import UNIMODAL, Fusion, weights
 from .boosted import Boosted
+from .bottleneck import Bottleneck
 from .conditioned import FiLM, Gated
 from .cosine import Cosine
 from .linear import Additive, Concat, Late, Shared, Sum
+from .memory import MemoryFusion
 from .mmtm import MMTM
+from .recurrent import EarlyLSTM
 
 FUSIONS: dict[str, type[Fusion]] = {
     "concat": Concat,
@@ -24,6 +27,9 @@ FUSIONS: dict[str, type[Fusion]] = {
     "cosine": Cosine,
     "mmtm": MMTM,
     "boosted": Boosted,
+    "bottleneck": Bottleneck,
+    "early-lstm": EarlyLSTM,
+    "memory-fusion": MemoryFusion,
 }
 
 
@@ -54,12 +60,15 @@ __all__ = [
     "UNIMODAL",
     "Additive",
     "Boosted",
+    "Bottleneck",
     "Concat",
     "Cosine",
+    "EarlyLSTM",
     "FiLM",
     "Fusion",
     "Gated",
     "Late",
+    "MemoryFusion",
     "Shared",
     "Sum",
     "find_fusion",

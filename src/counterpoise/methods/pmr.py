@@ -130,7 +130,7 @@ class PMR(Method):
         losses = super().losses(out, batch, ctx)
         if not self.active(ctx):
             return losses
-        features, device = batch.features or {}, out.logits.device
+        features, device = ctx.model.fusion.pooled(batch.features or {}), out.logits.device
         logits, rows = {}, {}
         for k, m in enumerate(ctx.model.modalities):
             logits[m] = closeness(features[m], self.get_buffer(f"prototypes_{k}"), self.known[k])

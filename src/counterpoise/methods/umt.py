@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from counterpoise.batch import Batch, Output
 from counterpoise.context import Context
 from counterpoise.errors import InputError, check_number
-from counterpoise.fusion import Late, Shared
+from counterpoise.fusion import Fusion, Late, Shared
 from counterpoise.loop import train_beside
 from counterpoise.method import Method
 from counterpoise.methods.unimodal import Unimodal
@@ -80,8 +81,7 @@ class UMT(Method):
 
     def setup(self, ctx: Context) -> None:
         encoders = {m: copy.deepcopy(encoder) for m, encoder in ctx.model.encoders.items()}
-        fusion = Late(ctx.model.fusion.widths, ctx.model.fusion.outputs)
-        teachers = MultimodalModel(encoders, fusion, ctx.model.precision)
+        teachers = MultimodalModel(encoders, _Heads(ctx.model.fusion), ctx.model.precision)
         self.teachers = teachers.to(ctx.model.device).eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
@@ -104,9 +104,20 @@ class UMT(Method):
     def losses(self, out: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         losses = super().losses(out, batch, ctx)
         with torch.no_grad():
-            taught = self.teachers.encode(batch)
+            taught = self.teachers.fusion.pooled(self.teachers.encode(batch))
         for name, mask in batch.present.items():
             if ctx.any(mask):
                 distance = (out.features[name] - taught[name]).square().mean(1)
                 losses[f"{name} to its teacher"] = self.weight * ctx.mean(distance, mask)
         return losses
+
+
+class _Heads(Late):
+    """A classifier a modality, for what the encoders of another fusion give."""
+
+    def __init__(self, fusion: Fusion) -> None:
+        super().__init__(fusion.widths, fusion.outputs)
+        self.steps = fusion.steps  # type: ignore[misc]  # an instance's own
+
+    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Output:
+        return super().forward(self.pooled(features), present)
