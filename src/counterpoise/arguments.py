@@ -141,7 +141,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--momentum", type=float, default=defaults["momentum"], help="of sgd")
     add("--weight-decay", type=float, default=defaults["weight_decay"])
     add("--max-norm", type=float, help="clip the gradient norm to this")
-    add("--fusion", metavar="NAME", help="the head (see docs/concepts.md); else the method's own")
+    add(
+        "--fusion",
+        metavar="NAME[:OPTION=VALUE]",
+        help="the head (see docs/concepts.md); else the method's own",
+    )
     add("--width", type=int, default=128, help="of the default encoders' features")
     add("--seed", type=int, default=0, help="(the first) seed")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps")

@@ -26,7 +26,8 @@ class PMR(Method):
     Formula:
         1. Before each epoch, from the features of a ``share`` of the training batches:
            ``c_my := (1 - momentum) mean(z_m of class y) + momentum c_my``, the first time the mean
-           alone. A class that the share lacks keeps its prototype.
+           alone. A class that the share lacks keeps its prototype. Of sequences ``z`` is the mean
+           of the steps.
         2. ``v_imc = -||z_im - c_mc||``, ``R_m`` the mean of ``softmax(v_im)`` at the true class.
         3. ``beta_m = clip(max_k R_k / R_m - 1, 0, 1)``: how far ``m`` is behind. Each pair is
            compared on the samples that have both, if at least 8 do.

@@ -33,7 +33,8 @@ class UMT(Method):
         Before the first epoch, for each modality a teacher: a copy of the encoder as it starts,
         trained alone with its own linear head for ``teacher_epochs``, then frozen. Then
         ``L = CE(f, y) + weight * sum_m D_m``, where ``D_m`` is the mean over samples that have
-        ``m`` and over feature dimensions of ``(z_m - z_m^teacher)^2``. The fused head predicts.
+        ``m`` and over feature dimensions of ``(z_m - z_m^teacher)^2``, of sequences the mean of the
+        steps. The fused head predicts.
 
         The paper's rule: if a linear probe on the teachers' features is not clearly better than
         the teachers' mean (``ume``), use that; otherwise UMT.
