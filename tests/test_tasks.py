@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from counterpoise import Classification, InputError, MultiLabel, Regression
+from counterpoise.tasks import Sentiment, build_task
 
 
 def normal(*shape, seed=0):
@@ -196,3 +197,38 @@ def test_constructor_errors():
         MultiLabel(3, ("a",))
     with pytest.raises(InputError, match="unknown value for loss 'l2'"):
         Regression(loss="l2")
+
+
+def test_sentiment_metrics_are_scikit_learn_s():
+    from sklearn.metrics import accuracy_score, f1_score
+
+    generator = torch.Generator().manual_seed(0)
+    truth = (torch.randn(60, generator=generator) * 2).clamp(-3, 3).round(decimals=1)
+    truth[:6] = 0
+    guess = (truth + torch.randn(60, generator=generator)) * 1.5
+    guess[:3] = 0
+    found = Sentiment().metrics(guess[:, None], truth)
+    sure = truth != 0
+    signs = (truth[sure] > 0).numpy(), (guess[sure] > 0).numpy()
+    assert found["acc-2"] == pytest.approx(accuracy_score(*signs))
+    assert found["f1"] == pytest.approx(f1_score(*signs, average="weighted"))
+    # Weighted by what is true, not by what is predicted.
+    assert found["f1"] != pytest.approx(f1_score(*signs[::-1], average="weighted"), abs=1e-3)
+    wide = (truth >= 0).numpy(), (guess >= 0).numpy()
+    assert found["acc-2-neutral"] == pytest.approx(accuracy_score(*wide))
+    sevens = truth.round().int().numpy(), guess.clamp(-3, 3).round().int().numpy()
+    assert found["acc-7"] == pytest.approx(accuracy_score(*sevens))
+    assert found["corr"] == pytest.approx(float(torch.corrcoef(torch.stack([guess, truth]))[0, 1]))
+    assert found["mae"] == pytest.approx(float((guess - truth).abs().mean()))
+
+
+def test_sentiment_is_an_absolute_error_and_comes_back_from_its_state():
+    task = build_task(Sentiment().state())
+    assert type(task) is Sentiment and task.state() == Sentiment().state()
+    assert task.loss(torch.tensor([[2.0]]), torch.tensor([-1.0])).tolist() == [3.0]
+    for guess, truth in (([1.0], [0.0]), ([1.0, 1.0], [0.0, 0.0]), ([0.0, 0.0], [1.0, 2.0])):
+        found = task.metrics(torch.tensor(guess)[:, None], torch.tensor(truth))
+        assert all(math.isfinite(value) for value in found.values())
+        assert found["corr"] == 0
+    with pytest.raises(InputError, match="outputs of a sentiment must be 1, found 2"):
+        Sentiment(2)

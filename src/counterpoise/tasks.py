@@ -231,8 +231,43 @@ class Regression(Task):
         return {**super().state(), "loss": self.kind}
 
 
+class Sentiment(Regression):
+    """One number from -3 (negative) to 3 (positive), as CMU-MOSI and CMU-MOSEI are learnt.
+
+    The metrics of the field beside those of a regression: ``acc-2`` and ``f1`` (weighted by the
+    true classes) of negative against positive, without samples whose truth is 0; ``acc-2-neutral``
+    of negative against all others, with every sample; ``acc-7`` of the numbers rounded to -3 .. 3;
+    ``corr``, Pearson's correlation, 0 where it is not defined.
+    """
+
+    def __init__(self, outputs: int = 1, loss: str = "l1") -> None:
+        if outputs != 1:
+            raise InputError(f"outputs of a sentiment must be 1, found {outputs}")
+        super().__init__(1, loss)
+
+    def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
+        guess, truth = logits.reshape(-1).double(), target.reshape(-1).double()
+        sign, real = (guess > 0)[truth != 0], (truth > 0)[truth != 0]
+        f1 = 0.0
+        for side in (True, False):
+            hits, either = ((sign == side) & (real == side)).sum(), (sign == side).sum()
+            count = int((real == side).sum())
+            f1 += float(2 * hits / (either + count)) * count / len(real) if count else 0.0
+        spread = guess.std() * truth.std() if len(truth) > 1 else truth.new_zeros(())
+        joint = ((guess - guess.mean()) * (truth - truth.mean())).sum() / max(len(truth) - 1, 1)
+        rounded = guess.clamp(-3, 3).round(), truth.clamp(-3, 3).round()
+        return {
+            **super().metrics(logits, target),
+            "acc-2": float((sign == real).double().mean()) if len(real) else 0.0,
+            "f1": f1,
+            "acc-2-neutral": float(((guess >= 0) == (truth >= 0)).double().mean()),
+            "acc-7": float((rounded[0] == rounded[1]).double().mean()),
+            "corr": float(joint / spread) if float(spread) > 0 else 0.0,
+        }
+
+
 TASKS: dict[str, type[Task]] = {
-    kind.__name__.lower(): kind for kind in (Classification, MultiLabel, Regression)
+    kind.__name__.lower(): kind for kind in (Classification, MultiLabel, Regression, Sentiment)
 }
 
 
