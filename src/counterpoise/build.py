@@ -9,7 +9,8 @@ from torch import nn
 
 from .data.arrays import ArrayData
 from .data.columns import Column
-from .encoders import Standardize, default_encoder, kind_of
+from .encoders import Standardize, find_encoder, usual_encoder
+from .encoders.base import Encoder, Shapes
 from .errors import InputError, unknown
 from .fusion import FUSIONS, Fusion, find_fusion
 from .method import Method
@@ -33,15 +34,15 @@ def build_model(
     """A model that fits a data set and a method.
 
     Args:
-        data: says modalities, shapes and task. Default encoders begin by standardising with the
-            statistics of ``data.train``, unless ``data.scaled``.
+        data: says modalities, shapes and task. Encoders of vectors, sequences and small pictures
+            begin by standardising with the statistics of ``data.train``, unless ``data.scaled``.
         method: decides the fusion, if ``fusion`` does not.
-        encoders: modality -> module [B, ...] -> [B, D], or a kind (``"vector"``, ``"sequence"``,
-            ``"image"``) whose small encoder is taken; others are chosen by shape.
+        encoders: modality -> module [B, ...] -> [B, D], or a name in ``ENCODERS``, also with
+            options, ``name:option=value:option=value``; others are chosen by shape.
         fusion: a name in ``FUSIONS``, or with options ``name:option=value:option=value``; by
             default the first that the method can train.
         unimodal: policy of unimodal logits; by default the method's, where the fusion knows it.
-        width: of the default encoders' features.
+        width: of the encoders' features, where neither module nor label says it.
         precision: ``"fp32"`` or ``"bf16"`` (:class:`MultimodalModel`).
         seed: of the initial weights. The global random state is left as it was.
 
@@ -62,7 +63,7 @@ def build_model(
         modules = {
             m: chosen
             if isinstance(chosen := given.get(m), nn.Module)
-            else _small(data, m, chosen, width)
+            else _encoder(data, m, chosen, width)
             for m in data.modalities
         }
         widths = {m: feature_width(module, data, m, kind) for m, module in modules.items()}
@@ -76,16 +77,47 @@ def _policy(kind: type[Fusion], method: Method) -> str:
     return method.unimodal if method.unimodal in both or not both else both[0]
 
 
-def _small(data: ArrayData, name: str, kind: str | None, width: int) -> nn.Module:
-    if not _real(data, name):
+def _encoder(data: ArrayData, name: str, label: str | None, width: int) -> nn.Module:
+    """The encoder of a label, or the usual one for the modality's shape."""
+    if label is None and not _real(data, name) and not _several(data, name):
         raise InputError(
-            f"modality {name!r} holds no real numbers; pass its encoder in `encoders`, or floats"
+            f"modality {name!r} holds no real numbers; pass its encoder in `encoders`, such as "
+            '"tokens", or floats'
         )
-    shape = data.shapes[name]
-    kind = kind or data.kinds.get(name) or kind_of(shape, name)
-    encoder = default_encoder(shape, kind, width)
-    first = None if data.scaled else standardize(data, name, kind)
+    shape = _shapes(data, name)
+    kind, options = find_encoder(label or data.kinds.get(name) or usual_encoder(shape, name))
+    if kind.sized:
+        options = {"width": width, **options}
+    try:
+        encoder = kind.build(shape, **kind.settle(options, data, name))
+    except InputError as error:
+        raise InputError(f"the encoder of {name!r}: {error}") from None
+    first = _standardize(data, name, encoder)
     return encoder if first is None else nn.Sequential(first, encoder)
+
+
+def _standardize(data: ArrayData, name: str, encoder: Encoder) -> Standardize | None:
+    if not encoder.kind:
+        return None
+    if not _real(data, name):
+        raise InputError(f"{encoder.name} takes real numbers, and modality {name!r} holds tokens")
+    return None if data.scaled else standardize(data, name, encoder.kind, encoder.padding)
+
+
+def _several(data: ArrayData, name: str) -> bool:
+    """Whether a modality has several tensors, such as text."""
+    inputs = data.train.inputs[name]
+    return set(inputs.spec) != {""} if isinstance(inputs, Column) else isinstance(inputs, dict)
+
+
+def _shapes(data: ArrayData, name: str) -> Shapes:
+    """The shape of a sample, or of each of its tensors."""
+    inputs = data.train.inputs[name]
+    if not _several(data, name):
+        return data.shapes[name]
+    if isinstance(inputs, Column):
+        return {key: shape for key, (_, shape) in inputs.spec.items()}
+    return {key: tuple(x.shape[1:]) for key, x in dict(inputs).items()}
 
 
 def _real(data: ArrayData, name: str) -> bool:
@@ -96,14 +128,20 @@ def _real(data: ArrayData, name: str) -> bool:
     return isinstance(inputs, torch.Tensor) and inputs.dtype != torch.int64
 
 
-def standardize(data: ArrayData, name: str, kind: str) -> Standardize | None:
+def standardize(data: ArrayData, name: str, kind: str, padding: bool = False) -> Standardize | None:
     """What brings a modality to mean 0 and deviation 1 over the training split.
 
     By the statistics that came with prepared data; else from the samples, of which a modality
     outside of memory gives the first of a few thousand.
+
+    Args:
+        data: the data set.
+        name: of the modality.
+        kind: how its samples are standardised (``KINDS``).
+        padding: steps of zeros are padding: they do not count, and stay zeros.
     """
     if name in data.scales:
-        return Standardize(*data.scales[name])
+        return Standardize(*data.scales[name], padding)
     present = data.train.present[name].nonzero().squeeze(1)
     if not len(present):
         return None
@@ -112,7 +150,7 @@ def standardize(data: ArrayData, name: str, kind: str) -> Standardize | None:
     assert isinstance(rows, torch.Tensor)  # as _real found
     if not isinstance(inputs, Column):
         rows = rows[data.train.present[name]]
-    return Standardize.fit(rows.float(), kind)
+    return Standardize.fit(rows.float(), kind, padding)
 
 
 def feature_width(
@@ -133,7 +171,7 @@ def feature_width(
     try:
         with torch.no_grad():
             features = encoder(sample)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
         raise InputError(
             f"the encoder of {name!r} does not take samples of shape "
             f"{list(data.shapes[name])}: {str(error).splitlines()[0]}"

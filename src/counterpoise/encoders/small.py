@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 from counterpoise.data.arrays import KINDS
 from counterpoise.errors import InputError, check_choice
 
+from .base import Encoder, Shapes, shape_of
 
-class MLP(nn.Sequential):
+
+class MLP(Encoder, nn.Sequential):
     """Two hidden layers on vectors: [B, F] -> [B, width].
 
     Args:
@@ -19,17 +22,27 @@ class MLP(nn.Sequential):
         width: of the hidden layers and the features.
     """
 
+    name = "mlp"
+    kind = "vector"
+
     def __init__(self, inputs: int, width: int = 128) -> None:
         super().__init__(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
 
+    @classmethod
+    def arguments(cls, shape: Shapes, width: int) -> tuple[Any, ...]:
+        return shape_of(shape, "vector", 1)[0], width
 
-class CNN1d(nn.Sequential):
+
+class CNN1d(Encoder, nn.Sequential):
     """Three convolutions over time and their maximum over time: [B, C, T] -> [B, width].
 
     Args:
         channels: ``C``.
         width: of the features; the layers have ``width / 4``, ``width / 2``, ``width`` channels.
     """
+
+    name = "cnn1d"
+    kind = "sequence"
 
     def __init__(self, channels: int, width: int = 128) -> None:
         layers: list[nn.Module] = []
@@ -43,14 +56,21 @@ class CNN1d(nn.Sequential):
         # beats the mean by 10 points of validation accuracy.
         super().__init__(*layers, nn.AdaptiveMaxPool1d(1), nn.Flatten())
 
+    @classmethod
+    def arguments(cls, shape: Shapes, width: int) -> tuple[Any, ...]:
+        return shape_of(shape, "sequence", 2)[0], width
 
-class CNN2d(nn.Sequential):
+
+class CNN2d(Encoder, nn.Sequential):
     """Three convolutions and their maximum over the picture: [B, (C,) H, W] -> [B, width].
 
     Args:
         channels: ``C``, or ``None`` for pictures without a channel axis.
         width: of the features; the layers have ``width / 8``, ``width / 4``, ``width`` channels.
     """
+
+    name = "cnn2d"
+    kind = "image"
 
     def __init__(self, channels: int | None, width: int = 128) -> None:
         layers: list[nn.Module] = [] if channels else [nn.Unflatten(1, (1, -1))]
@@ -64,6 +84,11 @@ class CNN2d(nn.Sequential):
         # The mean instead of the maximum tells half of av-mnist's spoken digits apart, not 97 %.
         super().__init__(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten())
 
+    @classmethod
+    def arguments(cls, shape: Shapes, width: int) -> tuple[Any, ...]:
+        found = shape_of(shape, "image", 2, 3)
+        return found[0] if len(found) == 3 else None, width
+
 
 class Standardize(nn.Module):
     """Subtract a mean and divide by a standard deviation, per feature or channel.
@@ -71,27 +96,35 @@ class Standardize(nn.Module):
     Args:
         mean: [F] or [C, 1] or [C, 1, 1] or [], to broadcast with a sample.
         std: the same shape; entries that are 0 leave their channel undivided.
+        padding: steps of sequences [B, C, T] that are all zeros stay zeros.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, mean: Tensor, std: Tensor, padding: bool = False) -> None:
         super().__init__()
+        self.padding = padding
         self.register_buffer("mean", mean)
         self.register_buffer("scale", torch.where(std > 0, std, torch.ones_like(std)).reciprocal())
 
     @classmethod
-    def fit(cls, rows: Tensor, kind: str) -> Standardize:
-        """From samples [N, ...] of a kind (see :data:`KINDS`)."""
+    def fit(cls, rows: Tensor, kind: str, padding: bool = False) -> Standardize:
+        """From samples [N, ...] of a kind (see :data:`KINDS`), without what is padding."""
+        real = (rows != 0).any(1) if padding else None
+        if real is not None and bool(real.any()) and not bool(real.all()):
+            steps = rows.transpose(1, 2)[real]  # [n, C]
+            std, mean = torch.std_mean(steps, 0, correction=0)
+            return cls(mean[:, None], std[:, None], padding)
         channels = 1 if kind == "vector" or rows.dim() == 4 or kind == "sequence" else 0
         axes = [0, *range(1 + channels, rows.dim())]
         mean = rows.mean(axes, keepdim=True).squeeze(0)
         std = (rows - mean).square().mean(axes, keepdim=True).squeeze(0).sqrt()
-        return cls(mean, std)
+        return cls(mean, std, padding)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return (inputs - self.mean) * self.scale
+        scaled = (inputs - self.mean) * self.scale
+        return scaled * (inputs != 0).any(1, keepdim=True) if self.padding else scaled
 
 
 def kind_of(shape: Sequence[int], name: str = "input") -> str:
@@ -111,7 +144,7 @@ def kind_of(shape: Sequence[int], name: str = "input") -> str:
         return "image" if min(shape) >= 8 and max(shape) <= 2 * min(shape) else "sequence"
     raise InputError(
         f"no default encoder for {name!r} with samples of shape {list(shape)}; pass one in "
-        "`encoders` (the default ones take [F], [C, T], [H, W] and [C, H, W])"
+        "`encoders` (the default ones take [F], [C, T], [H, W], [C, H, W] and frames [T, 3, H, W])"
     )
 
 
@@ -124,11 +157,7 @@ def default_encoder(shape: Sequence[int], kind: str, width: int = 128) -> nn.Mod
         width: of the features.
     """
     check_choice("kind", kind, KINDS)
-    dims = {"vector": (1,), "sequence": (2,), "image": (2, 3)}[kind]
-    if len(shape) not in dims:
-        raise InputError(f"samples of shape {list(shape)} are no {kind}")
-    if kind == "vector":
-        return MLP(shape[0], width)
-    if kind == "sequence":
-        return CNN1d(shape[0], width)
-    return CNN2d(shape[0] if len(shape) == 3 else None, width)
+    found: Encoder = {"vector": MLP, "sequence": CNN1d, "image": CNN2d}[kind].build(
+        tuple(shape), width
+    )
+    return found

@@ -1,0 +1,99 @@
+"""Any module as an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from counterpoise.errors import InputError, check_choice, unknown
+
+HOW = ("mean", "max", "first", "last", "steps")
+
+
+class Adapter(nn.Module):
+    """Makes features [B, D] of what a module gives.
+
+    Args:
+        module: what takes the inputs of a modality.
+        pick: what of its output to take: a key, an attribute, a place in a tuple, or a function
+            of the output. By default the output itself, the first of a tuple or list.
+        pool: of what has more than two dimensions, [B, T, D] or maps [B, C, H, W] (which are
+            sequences of places with ``C`` features): the ``"mean"``, ``"max"``, ``"first"`` or
+            ``"last"`` step; ``"steps"`` keeps [B, T, D], for fusions of sequences. Or a function
+            of the tensor.
+
+    Raises:
+        InputError: an unknown ``pool``; in use, an output without what is picked.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from counterpoise.encoders import Adapter
+        >>> gru = Adapter(nn.GRU(6, 16, batch_first=True), pick=0, pool="last")
+        >>> gru(torch.zeros(4, 30, 6)).shape
+        torch.Size([4, 16])
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        pick: str | int | Callable[[Any], Tensor] | None = None,
+        pool: str | Callable[[Tensor], Tensor] = "mean",
+    ) -> None:
+        super().__init__()
+        if isinstance(pool, str):
+            check_choice("pool", pool, HOW)
+        self.module, self.pick, self.pool = module, pick, pool
+
+    def forward(self, inputs: Any) -> Tensor:
+        found = picked(self.module(inputs), self.pick)
+        if not isinstance(self.pool, str):
+            return self.pool(found)
+        return pooled(found, self.pool)
+
+
+def picked(output: Any, pick: str | int | Callable[[Any], Tensor] | None) -> Tensor:
+    """The tensor of an output that ``pick`` names."""
+    if callable(pick):
+        return pick(output)
+    found = output
+    if isinstance(pick, str):
+        mapped = isinstance(output, Mapping)
+        found = output.get(pick) if mapped else getattr(output, pick, None)
+        if found is None:
+            known = (
+                output if mapped else getattr(output, "_fields", getattr(output, "__dict__", ()))
+            )
+            raise unknown("part of the output in pick", pick, known)
+    elif isinstance(pick, int) or isinstance(output, tuple | list):
+        place = pick or 0
+        try:
+            found = output[place]
+        except (IndexError, KeyError, TypeError):
+            raise InputError(
+                f"pick is {place}, which an output of type {type(output).__name__} does not have"
+            ) from None
+    if not isinstance(found, Tensor):
+        keys = f" with {', '.join(map(str, found))}" if isinstance(found, Mapping) else ""
+        raise InputError(
+            f"the output must be a tensor, found {type(found).__name__}{keys}; say with pick "
+            "which part of it to take"
+        )
+    return found
+
+
+def pooled(features: Tensor, how: str) -> Tensor:
+    """[B, D], [B, T, D] or [B, C, H, W, ...] -> [B, D], or [B, T, D] for ``"steps"``."""
+    if features.dim() < 3:
+        return features
+    if features.dim() > 3:
+        features = features.flatten(2).transpose(1, 2)
+    if how == "steps":
+        return features
+    if how == "mean":
+        return features.mean(1)
+    if how == "max":
+        return features.amax(1)
+    return features[:, 0 if how == "first" else -1]

@@ -1,0 +1,305 @@
+"""Models of the transformers library as encoders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from counterpoise.batch import Input
+from counterpoise.data.readers.base import need
+from counterpoise.errors import InputError, check_choice
+
+from .adapter import picked, pooled
+from .base import Encoder, Shapes
+from .pictures import Pictures, resize
+from .pooling import blank, pool
+from .text import ids_and_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from typing_extensions import Self
+
+POOLING = ("auto", "pooler", "mean", "max", "first")
+INPUTS = ("input_ids", "pixel_values", "input_values", "input_features")
+PREPROCESSOR = "preprocessor_config.json"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a model wants to be done to its inputs: what its ``preprocessor_config.json`` says.
+
+    Attributes:
+        mean, std: of each channel of pictures; of spectrograms one each.
+        size: height and width of pictures; None leaves them.
+        each: whether each waveform is brought to mean 0 and deviation 1.
+    """
+
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    size: tuple[int, int] | None = None
+    each: bool = False
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any]) -> Preparation:
+        """From the content of the file."""
+        mean, std = (said.get(f"image_{k}", said.get(k)) for k in ("mean", "std"))
+        if mean is not None and std is not None and said.get("do_normalize", True):
+            mean, std = (tuple(v) if isinstance(v, list) else (float(v),) for v in (mean, std))
+        else:
+            mean = std = None
+        sizes = said.get("crop_size") if said.get("do_center_crop") else said.get("size")
+        waves = "Wav2Vec2" in str(said.get("feature_extractor_type"))
+        return cls(mean, std, _size(sizes), waves and bool(said.get("do_normalize", True)))
+
+
+class HuggingFace(Encoder):
+    """A model of the transformers library for text, pictures, video or sound: -> [B, D].
+
+    Text is a dict of token numbers, passed by keyword. Pictures [B, 3, H, W] are resized to the
+    size that the model takes; bytes are scaled and normalised as its ``preprocessor_config.json``
+    says (0.5 and 0.5 where there is none), floats are taken as they are. Frames [B, T, 3, H, W] go
+    to a video model whole, to an image model one by one, and the mean over them is taken. Sound is
+    a waveform [B, 1, T], or a spectrogram [B, F, T] for models that take one. Of an encoder and a
+    decoder the encoder is taken, of a pair of towers (CLIP) that of the modality.
+
+    Args:
+        model: an instance, trained in place; a folder; or a name. Weights are read from
+            safetensors only, and code that comes with them is never run.
+        pool: ``"pooler"``: ``pooler_output``; ``"mean"``, ``"max"`` or ``"first"`` step of
+            ``last_hidden_state``, without padding; ``"auto"``: the first if there is one, else
+            the mean.
+        freeze: keep the weights and the evaluation mode; no gradients are computed.
+        steps: give the last hidden states, [B, T, D], zeros where there is padding.
+        tower: of two: ``"text"`` or ``"vision"``.
+        fetch: download a named model that is not in the local cache.
+        revision: of a named model: a branch, tag or commit.
+        white: of float pictures: divide by it and normalise as bytes, such as 255 or 1.
+
+    Raises:
+        InputError: no such model, or one that takes no text, pictures or sound.
+    """
+
+    name = "hugging-face"
+    sized = False
+
+    def __init__(
+        self,
+        model: nn.Module | str | Path,
+        *,
+        pool: str = "auto",
+        freeze: bool = False,
+        steps: bool = False,
+        tower: str | None = None,
+        fetch: bool = False,
+        revision: str | None = None,
+        white: float | None = None,
+    ) -> None:
+        super().__init__()
+        check_choice("pool", pool, POOLING)
+        prepared = Preparation()
+        if not isinstance(model, nn.Module):
+            model, prepared = _load(str(model), fetch, revision)
+        module: Any = _tower(model, tower)
+        if not hasattr(module, "config"):
+            raise InputError(f"model must be one of transformers, found {type(module).__name__}")
+        usual = {"text": "input_ids", "vision": "pixel_values"}.get(tower or "", "")
+        self.wants = str(getattr(module, "main_input_name", usual))
+        if self.wants not in INPUTS:
+            raise InputError(f"model takes {self.wants!r}; known inputs: {', '.join(INPUTS)}")
+        self.model, self.prepared = module, prepared
+        self.pool, self.steps, self.freeze = pool, steps, freeze
+        config = module.config
+        self.channels = int(getattr(config, "num_channels", 3))
+        self.size = _size(getattr(config, "image_size", None)) or prepared.size
+        self.frames = getattr(config, "num_frames", None)
+        half = (0.5,) * self.channels
+        self.pictures = Pictures(
+            self.channels, white=white, mean=prepared.mean or half, std=prepared.std or half
+        )
+        if freeze:
+            module.requires_grad_(False)
+            self.train(self.training)
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        return {"model": None, **super().options()}
+
+    @classmethod
+    def build(cls, shape: Shapes, width: int = 128, **options: Any) -> Self:
+        cls.check(options)
+        if "model" not in options:
+            raise InputError(f"{cls.name} needs a model: {cls.name}:model=FOLDER, or a name")
+        model = options.pop("model")
+        return cls(model, **{"tower": "text" if isinstance(shape, Mapping) else "vision"} | options)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.freeze:
+            self.model.eval()
+        return self
+
+    def forward(self, inputs: Input) -> Tensor:
+        with torch.no_grad() if self.freeze else nullcontext():
+            return self._run(inputs)
+
+    def _run(self, inputs: Input) -> Tensor:
+        if self.wants == "input_ids":
+            return self._text(inputs)
+        if not isinstance(inputs, Tensor):
+            raise InputError(f"{type(self.model).__name__} takes {self.wants}, found token numbers")
+        if self.wants != "pixel_values":
+            return self._pooled(self._call(self._sound(inputs)))
+        pictures = inputs if inputs.dim() > 3 else inputs[:, None]
+        if pictures.shape[-3] == 1 < self.channels:
+            pictures = pictures.expand(*pictures.shape[:-3], self.channels, -1, -1)
+        pictures = self.pictures(pictures)
+        if self.size is not None:
+            flat = resize(pictures.flatten(0, -4), self.size)
+            pictures = flat.view(*pictures.shape[:-2], *self.size)
+        return self._seen(pictures)
+
+    def _seen(self, pictures: Tensor) -> Tensor:
+        video = pictures.dim() == 5
+        if self.frames is not None:
+            found = pictures.shape[1] if video else 1
+            if found != self.frames:
+                raise InputError(
+                    f"{type(self.model).__name__} takes {self.frames} frames, found {found}; read "
+                    "as many"
+                )
+            return self._pooled(self._call(pictures if video else pictures[:, None]))
+        features = self._pooled(self._call(pictures.flatten(0, 1) if video else pictures))
+        if not video:
+            return features
+        features = features.view(len(pictures), -1, features.shape[-1])
+        return features if self.steps else features.mean(1)
+
+    def _text(self, inputs: Input) -> Tensor:
+        ids, real = ids_and_mask(inputs)
+        words = {} if isinstance(inputs, Tensor) else dict(inputs)
+        # A row without any token has its first one read: attention to nothing is not defined.
+        words |= {"input_ids": ids, "attention_mask": real.long()}
+        output = self.model(**words, return_dict=True)
+        return self._pooled(output, real)
+
+    def _sound(self, waves: Tensor) -> Tensor:
+        """[B, 1, T] -> [B, T]; spectrograms [B, F, T] -> [B, T, F], or as they are."""
+        if self.wants == "input_features":
+            return waves
+        spectrogram = waves.dim() == 3 and waves.shape[1] > 1
+        if spectrogram or hasattr(self.model.config, "num_mel_bins"):
+            if self.prepared.mean is not None and self.prepared.std is not None:
+                waves = (waves - self.prepared.mean[0]) / (2 * self.prepared.std[0])
+            return waves.transpose(1, 2)
+        waves = waves.flatten(1).float()
+        if self.prepared.each:
+            centred = waves - waves.mean(1, keepdim=True)
+            waves = centred / (centred.square().mean(1, keepdim=True) + 1e-7).sqrt()
+        return waves
+
+    def _call(self, values: Tensor) -> Any:
+        return self.model(**{self.wants: values}, return_dict=True)
+
+    def _pooled(self, output: Any, real: Tensor | None = None) -> Tensor:
+        """[B, D] or, as steps, [B, T, D]."""
+        summary = output.get("pooler_output")
+        if self.pool == "pooler" and summary is None:
+            raise InputError(f"{type(self.model).__name__} has no pooler_output; use pool=mean")
+        if summary is not None and not self.steps and self.pool in ("auto", "pooler"):
+            return picked(output, "pooler_output").flatten(1)
+        states = pooled(picked(output, "last_hidden_state"), "steps")
+        if real is None or real.shape[1] != states.shape[1]:
+            real = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
+        if self.steps:
+            return blank(states, real)
+        return pool(states, real, "mean" if self.pool == "auto" else self.pool)
+
+
+def _tower(model: nn.Module, tower: str | None) -> nn.Module:
+    """The part of a model that encodes one modality."""
+    if hasattr(model, "text_model") and hasattr(model, "vision_model"):
+        if tower is None:
+            raise InputError("model has two towers; say which: tower=text or tower=vision")
+        check_choice("tower", tower, ("text", "vision"))
+        chosen: nn.Module = getattr(model, f"{tower}_model")
+        return chosen
+    config: Any = getattr(model, "config", None)
+    if getattr(config, "is_encoder_decoder", False):
+        encoder: nn.Module = model.get_encoder()  # type: ignore[operator]
+        return encoder
+    return model
+
+
+def _size(said: Any) -> tuple[int, int] | None:
+    """Height and width, in any of the ways that configurations say them."""
+    if isinstance(said, Mapping):
+        edge = said.get("shortest_edge")
+        said = edge if edge is not None else [said.get("height"), said.get("width")]
+    if isinstance(said, int):
+        return said, said
+    if isinstance(said, list | tuple) and len(said) == 2 and all(isinstance(s, int) for s in said):
+        return said[0], said[1]
+    return None
+
+
+def _load(source: str, fetch: bool, revision: str | None) -> tuple[nn.Module, Preparation]:
+    """A model and what it wants done to its inputs, from a folder or by name."""
+    library = need("transformers", "text")
+    where: dict[str, Any] = {"local_files_only": not fetch, "revision": revision}
+    folder = Path(source)
+    if folder.is_dir():
+        where = {"local_files_only": True}
+    try:
+        with _quiet(library):
+            model = library.AutoModel.from_pretrained(
+                source, use_safetensors=True, trust_remote_code=False, **where
+            )
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+        if folder.is_dir():
+            raise InputError(f"the model in {source} cannot be read: {reason}") from None
+        if fetch:
+            raise InputError(f"the model {source!r} cannot be fetched: {reason}") from None
+        raise InputError(
+            f"the model {source!r} is neither a folder nor in the local cache; fetch=true "
+            "downloads it"
+        ) from None
+    # Weights may be stored in half precision; the model says by itself where it uses that.
+    return model.float(), _preparation(source, where)
+
+
+def _preparation(source: str, where: Mapping[str, Any]) -> Preparation:
+    path: Path | None = Path(source) / PREPROCESSOR
+    if not Path(source).is_dir():
+        hub = need("huggingface_hub", "text")
+        try:
+            path = Path(hub.hf_hub_download(source, PREPROCESSOR, **where))
+        except OSError:  # the model has none
+            path = None
+    if path is None or not path.exists():
+        return Preparation()
+    try:
+        return Preparation.read(json.loads(Path(path).read_text()))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error})") from None
+
+
+@contextmanager
+def _quiet(library: Any) -> Iterator[None]:
+    """Without bars of progress, which tests and pipes do not want."""
+    logging = library.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

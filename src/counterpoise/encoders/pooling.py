@@ -1,0 +1,47 @@
+"""From the steps of a sequence to one vector, without the steps that are padding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+POOLS = ("mean", "max", "first", "last")
+
+
+def real_steps(sequences: Tensor) -> Tensor:
+    """[B, C, T] -> bool [B, T]: steps that are not all zeros; where there is none the first."""
+    return some_step((sequences != 0).any(1))
+
+
+def some_step(real: Tensor) -> Tensor:
+    """The same mask [B, T], with the first step where a row has none: attention needs one."""
+    first = torch.zeros_like(real)
+    first[:, 0] = ~real.any(1)
+    return real | first
+
+
+def pool(steps: Tensor, real: Tensor, how: str) -> Tensor:
+    """[B, T, D] and which steps are there, bool [B, T] -> [B, D].
+
+    Args:
+        steps: of each sequence.
+        real: at least one a row.
+        how: ``"mean"`` or ``"max"`` over the real steps, or the ``"first"`` or ``"last"`` of them.
+    """
+    gone = ~real[:, :, None]
+    if how == "mean":
+        return steps.masked_fill(gone, 0).sum(1) / real.sum(1, keepdim=True)
+    if how == "max":
+        return steps.masked_fill(gone, -torch.inf).amax(1)
+    places = real.int().argmax(1) if how == "first" else last_step(real)
+    return steps[torch.arange(len(steps), device=steps.device), places]
+
+
+def last_step(real: Tensor) -> Tensor:
+    """bool [B, T] -> int64 [B]: the last step that is there."""
+    return real.shape[1] - 1 - real.int().flip(1).argmax(1)
+
+
+def blank(steps: Tensor, real: Tensor) -> Tensor:
+    """[B, T, D] with zeros where there is no step."""
+    return steps.masked_fill(~real[:, :, None], 0)

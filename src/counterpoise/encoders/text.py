@@ -1,0 +1,116 @@
+"""An encoder of token numbers, as text readers make them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from counterpoise.batch import Input
+from counterpoise.data.columns import Column
+from counterpoise.errors import InputError, check_choice, check_number
+
+from .attention import Attention
+from .base import Encoder, Shapes
+from .pooling import POOLS, blank, pool, some_step
+
+if TYPE_CHECKING:
+    from counterpoise.data.arrays import ArrayData
+
+IDS, MASK = "input_ids", "attention_mask"
+PART = 4096  # samples that are looked at together for the largest token
+
+
+def ids_and_mask(tokens: Input) -> tuple[Tensor, Tensor]:
+    """Token numbers [B, T] and which of them are there, at least one a row, bool [B, T].
+
+    Without an attention mask 0 is padding.
+    """
+    ids = tokens if isinstance(tokens, Tensor) else tokens[IDS]
+    mask = None if isinstance(tokens, Tensor) else tokens.get(MASK)
+    return ids, some_step((ids if mask is None else mask) != 0)
+
+
+class Tokens(Encoder):
+    """A vector for each token, then self-attention: token numbers [B, T] -> [B, width].
+
+    Takes ``{"input_ids", "attention_mask"}`` or token numbers alone, of which 0 is padding. Numbers
+    outside of the vocabulary count as 0.
+
+    Args:
+        length: the most tokens there will be, ``T``.
+        width: of each token, and of the features.
+        vocabulary: how many tokens there are; it has to be said, or is found by ``build_model``.
+        layers: of self-attention; 0 takes the tokens in no order (a bag of words).
+        heads: divide ``width``.
+        dropout: within the layers.
+        positions: ``"learned"`` or ``"sinusoidal"``.
+        pool: the ``"mean"`` or ``"max"`` of all tokens, the ``"first"`` or the ``"last"``.
+        steps: give all tokens, [B, T, width], zeros where there is none.
+    """
+
+    name = "tokens"
+
+    def __init__(
+        self,
+        length: int,
+        width: int = 128,
+        *,
+        vocabulary: int = 0,
+        layers: int = 2,
+        heads: int = 4,
+        dropout: float = 0.1,
+        positions: str = "learned",
+        pool: str = "mean",
+        steps: bool = False,
+    ) -> None:
+        super().__init__()
+        check_number("vocabulary", vocabulary, 1, whole=True)
+        check_number("layers", layers, 0, whole=True)
+        check_choice("pool", pool, POOLS)
+        self.vocabulary, self.pool, self.steps = vocabulary, pool, steps
+        self.embed = nn.Embedding(vocabulary, width)
+        self.attention = (
+            Attention(width, length, layers, heads, dropout, positions) if layers else None
+        )
+
+    @classmethod
+    def arguments(cls, shape: Shapes, width: int) -> tuple[Any, ...]:
+        ids = shape.get(IDS) if isinstance(shape, Mapping) else shape
+        if ids is None or len(ids) != 1:
+            found = list(shape) if not isinstance(shape, Mapping) else ", ".join(shape)
+            raise InputError(f"tokens are {IDS} [T], or a dict that has them, found {found}")
+        return ids[0], width
+
+    @classmethod
+    def settle(cls, options: Mapping[str, Any], data: ArrayData, name: str) -> dict[str, Any]:
+        if "vocabulary" in options:
+            return dict(options)
+        return {**options, "vocabulary": vocabulary_of(data, name)}
+
+    def forward(self, tokens: Input) -> Tensor:
+        ids, real = ids_and_mask(tokens)
+        known = (ids >= 0) & (ids < self.vocabulary)
+        states = self.embed(ids.where(known, 0))
+        if self.attention is not None:
+            states = self.attention(states, real)
+        return blank(states, real) if self.steps else pool(states, real, self.pool)
+
+
+def vocabulary_of(data: ArrayData, name: str) -> int:
+    """How many tokens a modality may hold: its reader's vocabulary, else those of training."""
+    known = getattr(data.readers.get(name), "vocabulary", None)
+    if isinstance(known, int) and not isinstance(known, bool) and known > 0:
+        return known
+    if known is not None and not isinstance(known, str | int) and len(known):
+        return len(known)
+    held, largest = data.train.inputs[name], 0
+    for rows in torch.split(torch.arange(len(data.train)), PART):
+        part = held.rows(rows) if isinstance(held, Column) else held
+        ids = part if isinstance(part, Tensor) else part[IDS]
+        largest = max(largest, int(ids.max()))
+        if not isinstance(held, Column):
+            break
+    return largest + 1
