@@ -75,11 +75,12 @@ class Fusion(nn.Module, ABC):
         return self.aux[name] if self.policy == "aux" else None
 
     def pooled(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What encoders give as one vector a sample [B, D]: sequences as the mean of their steps.
+        """What encoders give as one vector a sample [B, D]: of sequences the mean of their steps.
 
-        ``Output.features``, and what an extra head (``"aux"``) and methods read.
+        Steps that are all zero are padding and do not count. ``Output.features``, and what an
+        extra head (``"aux"``) and methods read.
         """
-        return {m: z.mean(1) if z.dim() == 3 else z for m, z in features.items()}
+        return {m: _mean(z) if z.dim() == 3 else z for m, z in features.items()}
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Output:
         """Features [B, (T,) D], zero rows where absent, and host masks [B] -> Output."""
@@ -101,3 +102,8 @@ class Fusion(nn.Module, ABC):
         alone = {m: z if m == name else torch.zeros_like(z) for m, z in features.items()}
         masks = {m: mask if m == name else torch.zeros_like(mask) for m, mask in present.items()}
         return self.logits(alone, masks, self._shares(alone, masks))
+
+
+def _mean(steps: Tensor) -> Tensor:
+    """[B, T, D] -> [B, D], the mean over the steps that are not all zero."""
+    return steps.sum(1) / (steps != 0).any(2).sum(1, keepdim=True).clamp(min=1)
