@@ -32,6 +32,7 @@ from .model import MultimodalModel
 from .registry import build_method
 from .tasks import Classification, MultiLabel, Regression, Task
 from .trainer import Run, Settings, fit
+from .wrap import wrap
 
 __version__ = "0.1.0"
 
@@ -80,6 +81,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "wrap",
 ]
 
 
