@@ -71,13 +71,17 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """Move inputs and targets (masks and index stay on the host)."""
 
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=True)
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
+    def pinned(self) -> Batch:
+        """The same in page-locked memory, from which a GPU copies while it computes."""
+        return self._mapped(Tensor.pin_memory)
+
+    def _mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
         return replace(
             self,
-            inputs={m: map_tensors(x, move) for m, x in self.inputs.items()},
-            target=move(self.target),
+            inputs={m: map_tensors(x, function) for m, x in self.inputs.items()},
+            target=function(self.target),
         )
 
 

@@ -97,6 +97,10 @@ class Loader:
         """The batches of one epoch, this rank's share of each."""
         yield from self._each(self.shares(number))
 
+    def _read(self, rows: Tensor) -> Batch:
+        batch = self.samples[rows]
+        return batch.pinned() if self.device.type == "cuda" else batch
+
     def take(self, rows: Tensor) -> Batch:
         """The samples at ``rows``, int64 [B], on the device."""
         return self.samples[rows].to(self.device)
@@ -115,7 +119,7 @@ class Loader:
             waiting: deque[Future[Batch]] = deque()
             try:
                 for rows in parts:
-                    waiting.append(pool.submit(self.samples.__getitem__, rows))
+                    waiting.append(pool.submit(self._read, rows))
                     if len(waiting) > AHEAD:
                         yield waiting.popleft().result().to(self.device)
                 while waiting:
