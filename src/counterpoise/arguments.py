@@ -123,6 +123,13 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def _encoder(text: str) -> tuple[str, str]:
+    modality, equals, label = text.partition("=")
+    if not (modality and equals and label):
+        raise argparse.ArgumentTypeError(f"must read MODALITY=NAME, found {text!r}")
+    return modality, label
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     from .trainer import OPTIMIZERS, Settings
 
@@ -146,7 +153,15 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[:OPTION=VALUE]",
         help="the head (see docs/concepts.md); else the method's own",
     )
-    add("--width", type=int, default=128, help="of the default encoders' features")
+    add("--width", type=int, default=128, help="of the encoders' features")
+    add(
+        "--encoder",
+        type=_encoder,
+        action="append",
+        default=[],
+        metavar="MODALITY=NAME[:OPTION=VALUE...]",
+        help="of one modality (see docs/encoders.md); others are chosen by shape",
+    )
     add("--seed", type=int, default=0, help="(the first) seed")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="of the encoders")

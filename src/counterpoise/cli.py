@@ -188,6 +188,7 @@ def _recipe(options: argparse.Namespace) -> Any:
         options.width,
         options.precision,
         options.device,
+        dict(options.encoder),
     )
 
 
@@ -341,9 +342,14 @@ def _unimodal_beside(folder: Path) -> Path | None:
         with contextlib.suppress(InputError, KeyError, TypeError):
             other = storage.read_json(path)
             same = all(other[key] == record[key] for key in ("data", "settings"))
+            same = same and _encoders(other) == _encoders(record)
             if same and other["method"]["name"] == "unimodal" and path.parent != folder:
                 return path.parent
     return None
+
+
+def _encoders(record: dict[str, Any]) -> Any:
+    return record["notes"].get("encoders")
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -24,6 +24,7 @@ from .chain import Chain
 from .data import DATASETS, load
 from .data.arrays import ArrayData
 from .data.cache import is_cache
+from .encoders import unstarted
 from .errors import InputError, check_number
 from .evaluation.subsets import Evaluation, present_name, subsets
 from .labels import parse_options as parse_options
@@ -45,6 +46,8 @@ class Recipe:
         settings: how to train; ``settings.seed`` is replaced by each run's.
         fusion, width, precision: of :func:`build_model`.
         device: where to train.
+        encoders: modality -> label (:func:`counterpoise.encoders.find_encoder`), of those that are
+            not chosen by shape.
     """
 
     data: str
@@ -55,6 +58,7 @@ class Recipe:
     width: int = 128
     precision: str = "fp32"
     device: str = "cpu"
+    encoders: Mapping[str, str] = field(default_factory=dict)
 
     def load(self) -> ArrayData:
         """The data set."""
@@ -69,7 +73,12 @@ class Recipe:
             "fusion": self.fusion,
             "width": self.width,
             "precision": self.precision,
+            **self.chosen(),
         }
+
+    def chosen(self) -> dict[str, dict[str, str]]:
+        """The encoders that were asked for, if any."""
+        return {"encoders": dict(sorted(self.encoders.items()))} if self.encoders else {}
 
     def source(self) -> dict[str, str]:
         """Where the data were prepared, if they have no name."""
@@ -80,6 +89,7 @@ class Recipe:
         model = build_model(
             data,
             method,
+            encoders=self.encoders,
             fusion=self.fusion,
             width=self.width,
             precision=self.precision,
@@ -91,7 +101,7 @@ class Recipe:
             method,
             settings=replace(self.settings, seed=seed),
             device=check_device(self.device),
-            notes={"width": self.width, "fusion": self.fusion, **self.source()},
+            notes={"width": self.width, "fusion": self.fusion} | self.chosen() | self.source(),
             **others,
         )
 
@@ -165,6 +175,7 @@ def open_run(folder: Path | str, data_dir: str | None = None) -> tuple[Run, Arra
         model = build_model(
             data,
             method,
+            encoders={m: unstarted(label) for m, label in notes.get("encoders", {}).items()},
             # The label, with its options; where the method chose, and in old runs, the name.
             fusion=notes.get("fusion") or record["model"]["fusion"],
             unimodal=record["model"]["unimodal"],
@@ -292,7 +303,14 @@ def compare(
     data = recipe.load()
     for label in methods:  # every mistake comes to light before the first run
         method = parse_method(label)
-        method.check(build_model(data, method, fusion=recipe.fusion, width=8), data.task)
+        model = build_model(
+            data,
+            method,
+            encoders=recipe.encoders,
+            fusion=recipe.fusion,
+            width=recipe.width if recipe.encoders else 8,
+        )
+        method.check(model, data.task)
     _claim(out, recipe, data, methods, seeds, command)
     finished = records.done(records.read(out / "records.jsonl"))
     todo = [(m, s) for s in seeds for m in methods if (data.name, m, s) not in finished]

@@ -47,6 +47,11 @@ def find_encoder(label: str) -> tuple[type[Encoder], dict[str, Any]]:
     return kind, options
 
 
+def unstarted(label: str) -> str:
+    """The label without weights to start from: those of a trained model come from its own file."""
+    return ":".join(word for word in label.split(":") if not word.startswith("weights="))
+
+
 def usual_encoder(shape: Shapes, name: str = "input") -> str:
     """The encoder that is taken for samples of a shape, where none is asked for.
 
@@ -79,5 +84,6 @@ __all__ = [
     "default_encoder",
     "find_encoder",
     "kind_of",
+    "unstarted",
     "usual_encoder",
 ]
