@@ -5,9 +5,16 @@ from typing import Any
 
 from counterpoise.errors import unknown
 
+from .array import ArrayFile
+from .audio import Audio, Waveform
 from .base import Reader
+from .frames import Flow, Frames
+from .image import Image
+from .numbers import Numbers
+from .text import Text
+from .video import Video
 
-READERS: dict[str, type[Reader]] = {}
+READERS: dict[str, type[Reader]] = {kind.name: kind for kind in (ArrayFile, Numbers, Text)}
 
 
 def build_reader(settings: Mapping[str, Any]) -> Reader:
@@ -20,4 +27,14 @@ def build_reader(settings: Mapping[str, Any]) -> Reader:
     return READERS[str(name)]().changed(str(name), **options)
 
 
-__all__ = ["READERS", "Reader", "build_reader"]
+__all__ = [
+    "READERS",
+    "Audio",
+    "Flow",
+    "Frames",
+    "Image",
+    "Reader",
+    "Video",
+    "Waveform",
+    "build_reader",
+]
