@@ -14,7 +14,10 @@ from .numbers import Numbers
 from .text import Text
 from .video import Video
 
-READERS: dict[str, type[Reader]] = {kind.name: kind for kind in (ArrayFile, Numbers, Text)}
+READERS: dict[str, type[Reader]] = {
+    reader.name: reader
+    for reader in (Audio, Waveform, Image, Video, Frames, Flow, ArrayFile, Numbers, Text)
+}
 
 
 def build_reader(settings: Mapping[str, Any]) -> Reader:
@@ -29,11 +32,14 @@ def build_reader(settings: Mapping[str, Any]) -> Reader:
 
 __all__ = [
     "READERS",
+    "ArrayFile",
     "Audio",
     "Flow",
     "Frames",
     "Image",
+    "Numbers",
     "Reader",
+    "Text",
     "Video",
     "Waveform",
     "build_reader",
