@@ -68,7 +68,8 @@ class HuggingFace(Encoder):
     says (0.5 and 0.5 where there is none), floats are taken as they are. Frames [B, T, 3, H, W] go
     to a video model whole, to an image model one by one, and the mean over them is taken. Sound is
     a waveform [B, 1, T], or a spectrogram [B, F, T] for models that take one. Of an encoder and a
-    decoder the encoder is taken, of a pair of towers (CLIP) that of the modality.
+    decoder the encoder is taken, of a pair of towers (CLIP) that of the modality. A model's own
+    masking of sound in training is switched off, since seeds do not decide it.
 
     Args:
         model: an instance, trained in place; a folder; or a name. Weights are read from
@@ -117,6 +118,8 @@ class HuggingFace(Encoder):
         self.model, self.prepared = module, prepared
         self.pool, self.steps, self.freeze = pool, steps, freeze
         config = module.config
+        if getattr(config, "apply_spec_augment", False):
+            config.apply_spec_augment = False  # draws from NumPy, which no seed of a run reaches
         self.channels = int(getattr(config, "num_channels", 3))
         self.size = _size(getattr(config, "image_size", None)) or prepared.size
         self.frames = getattr(config, "num_frames", None)
