@@ -12,10 +12,9 @@ from rich.progress import Progress
 from rich.table import Table as Sheet
 
 from .data import PUBLISHED, ArrayData, Plan, Table, prepare, read_manifest, settle
+from .data.archives import contents, is_archive, unpack
 from .errors import InputError, unknown
 from .experiment import parse_options
-
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".txz")
 
 
 def prepare_command(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, list[str]]:
@@ -81,7 +80,7 @@ def _table(
     name, raw = source[0], Path(source[1]).expanduser()
     if options.type or options.task:
         raise InputError(f"--type and --task are for manifests; {name} has its own")
-    if raw.suffix in ARCHIVES and raw.is_file():
+    if is_archive(raw) and raw.is_file():
         raw = _unpacked(raw, out.with_name(f"{out.name}-raw"), console)
     if not raw.is_dir():
         raise InputError(f"RAW must be a folder or an archive of {name}, found no {raw}")
@@ -90,8 +89,6 @@ def _table(
 
 def _unpacked(archive: Path, folder: Path, console: Console) -> Path:
     """What is in an archive, as a folder beside OUT; unpacked once."""
-    from .data.archives import contents, unpack
-
     if not folder.exists():
         files = contents(archive)
         size = sum(count for _, count in files)

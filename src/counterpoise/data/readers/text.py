@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from counterpoise.errors import InputError
+from counterpoise.errors import InputError, check_number
 
 from .base import Array, Reader, existing, need
 
@@ -27,7 +27,7 @@ class Text(Reader):
     """A text as token ids and which of them are there: int64 [L] each.
 
     Args:
-        length: ``L``; None takes that of 95 % of the training texts, 256 at most.
+        length: ``L``, at least 2; None takes that of 95 % of the training texts, 256 at most.
         tokenizer: a folder or file of a tokenizer (``tokenizer.json``), or the name of one in the
             local Hugging Face cache; nothing is fetched. None trains one (WordPiece) on the
             training texts.
@@ -50,6 +50,11 @@ class Text(Reader):
         """How many ids there are, the padding 0 (or the tokenizer's own) among them."""
         return int(_parsed(self.vocabulary_json).get_vocab_size())
 
+    def __post_init__(self) -> None:
+        check_number("vocabulary", self.vocabulary, 8, whole=True)
+        if self.length is not None:
+            check_number("length", self.length, 2, whole=True)
+
     def fitted(self, cells: Sequence[Any]) -> Self:
         texts = [text for cell in cells if (text := self._try(cell)) is not None]
         content = self.vocabulary_json or (
@@ -60,14 +65,15 @@ class Text(Reader):
             return made
         counts = [len(_parsed(content).encode(text).ids) for text in texts] or [1]
         length = int(np.ceil(np.quantile(counts, SHARE)))
-        return made.changed(self.name, length=min(max(length, 1), LONGEST))
+        return made.changed(self.name, length=min(max(length, 2), LONGEST))
 
     def read(self, cell: Any) -> dict[str, Array]:
-        tokenizer, length = _parsed(self.vocabulary_json), self.length or LONGEST
+        length = self.length or LONGEST
+        tokenizer = _parsed(self.vocabulary_json, length)
         encoding = tokenizer.encode(self._text(cell))
         ids = np.full(length, _padding(self.vocabulary_json), dtype=np.int64)
         mask = np.zeros(length, dtype=np.int64)
-        known = encoding.ids[:length]
+        known = encoding.ids
         if not known:
             raise InputError("holds no token")
         ids[: len(known)], mask[: len(known)] = known, 1
@@ -132,8 +138,8 @@ def _found(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=8)
-def _parsed(content: str) -> Any:
-    """The tokenizer of a JSON text, without padding or truncation of its own."""
+def _parsed(content: str, length: int | None = None) -> Any:
+    """The tokenizer of a JSON text, without padding; truncating to ``length`` if it is given."""
     if not content:
         raise InputError("the text reader is not settled; call fitted() first")
     try:
@@ -142,6 +148,8 @@ def _parsed(content: str) -> Any:
         raise InputError(f"the tokenizer cannot be read ({error})") from None
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    if length is not None:  # so that the token that ends a text stays
+        tokenizer.enable_truncation(length)
     return tokenizer
 
 
