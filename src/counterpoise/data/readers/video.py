@@ -1,0 +1,195 @@
+"""Frames of films, by PyAV (FFmpeg)."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from counterpoise.errors import InputError, check_number
+
+from .base import Array, Reader, need
+from .clips import check_pick, pick, span
+from .image import check_size, to_pixels
+
+NEAR = 1e-3  # seconds: times in files are rounded, some to milliseconds
+FAR = 12  # frames: one that lies further ahead is sought by its key frame
+
+Choice = Callable[[Sequence[float]], list[int]]
+
+
+@contextmanager
+def opened(path: Path, what: str) -> Iterator[Any]:
+    """A container; whatever FFmpeg cannot read of it is an :class:`InputError`."""
+    av = need("av", "media")
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            yield container
+    except av.error.FFmpegError:
+        raise InputError(f"{path.name} is no {what}, or damaged") from None
+
+
+def pictures(container: Any, path: Path) -> Any:
+    """The first stream of pictures that is not the cover of a recording."""
+    cover = getattr(need("av.stream", "media"), "Disposition", None)
+    for stream in container.streams.video:
+        if cover is None or not stream.disposition & cover.attached_pic:
+            stream.codec_context.thread_count = 1  # files are read side by side already
+            return stream
+    raise InputError(f"{path.name} holds no video")
+
+
+def frames_of(path: Path, choose: Choice) -> list[Any]:
+    """The frames of a film that ``choose`` takes, upright, as pictures of Pillow.
+
+    Args:
+        path: of the film.
+        choose: seconds of all frames, counted from the first -> places of those wanted.
+    """
+    with opened(path, "video") as container:
+        times, keys, base = _index(container, path)
+    if times:
+        wanted = choose([(time - times[0]) * base for time in times])
+        found = _sought(path, sorted({times[i] for i in wanted}), times, keys)
+        if found is not None:
+            return [found[times[i]] for i in wanted]
+    # The file tells no times, or not those of its frames: decode it to count, and once more.
+    seconds = [time for time, _ in _decoded(path)]
+    if not seconds:
+        raise InputError(f"{path.name} holds no frame")
+    wanted = choose([time - seconds[0] for time in seconds])
+    kept = set(wanted)
+    shown = {i: _upright(frame) for i, (_, frame) in enumerate(_decoded(path)) if i in kept}
+    return [shown[i] for i in wanted]
+
+
+def _index(container: Any, path: Path) -> tuple[list[int], list[int], float]:
+    """Times of all frames and of key frames, and their unit in seconds, without decoding.
+
+    No times at all where some are unknown.
+    """
+    stream = pictures(container, path)
+    times, keys = [], []
+    for packet in container.demux(stream):
+        if packet.size == 0 or getattr(packet, "is_discard", False):
+            continue
+        if packet.pts is None:
+            return [], [], 0.0
+        times.append(packet.pts)
+        if packet.is_keyframe:
+            keys.append(packet.pts)
+    if len(set(times)) != len(times):
+        return [], [], 0.0
+    return sorted(times), sorted(keys), float(stream.time_base)
+
+
+def _sought(
+    path: Path, wanted: Sequence[int], times: Sequence[int], keys: Sequence[int]
+) -> dict[int, Any] | None:
+    """Frame time -> picture, by seeking where that skips much; None if one does not turn up."""
+    found: dict[int, Any] = {}
+    with opened(path, "video") as container:
+        stream = pictures(container, path)
+        frames, at = container.decode(stream), -1  # at: how many frames precede the current one
+        for time in wanted:
+            place = bisect_left(times, time)
+            key = keys[max(0, bisect_right(keys, time) - 1)] if keys else times[0]
+            if bisect_left(times, key) - at > FAR:
+                container.seek(key, stream=stream)
+                frames = container.decode(stream)
+            for frame in frames:
+                if frame.pts is None or frame.pts > time:
+                    return None
+                if frame.pts == time:
+                    found[time] = _upright(frame)
+                    break
+            else:
+                return None
+            at = place
+    return found
+
+
+def _decoded(path: Path) -> Iterator[tuple[float, Any]]:
+    """Every frame with its time in seconds."""
+    with opened(path, "video") as container:
+        stream = pictures(container, path)
+        rate = float(stream.average_rate or 25)
+        for i, frame in enumerate(container.decode(stream)):
+            yield i / rate if frame.time is None else frame.time, frame
+
+
+def _upright(frame: Any) -> Any:
+    picture = frame.to_image()
+    turned = getattr(frame, "rotation", 0)  # degrees, as telephones note it
+    return picture.rotate(turned, expand=True) if turned else picture
+
+
+def subsampled(seconds: Sequence[float], fps: float) -> list[int]:
+    """The first frame of every ``1 / fps`` seconds: what extraction at a lower rate keeps."""
+    bins = np.floor((np.asarray(seconds) + NEAR) * fps)
+    return [int(i) for i in np.unique(bins, return_index=True)[1]]
+
+
+def _between(seconds: Sequence[float], start: float, end: float) -> list[int]:
+    """Places of the frames from ``start`` to before ``end``; of none, the one that is on then."""
+    first, last = (bisect_left(seconds, time - NEAR) for time in (start, end))
+    if first < last:
+        return list(range(first, last))
+    gap = seconds[-1] - seconds[-2] if len(seconds) > 1 else 0.0
+    return [first - 1] if first > 0 and start < seconds[-1] + gap else []
+
+
+@dataclass(frozen=True)
+class Video(Reader):
+    """A film -> uint8 [frames, 3, height, width].
+
+    A cell is a path, or (path, start, end) in seconds from the first frame.
+
+    Attributes:
+        frames: how many.
+        size: pixels, one number or (height, width).
+        fps: choose among the frames that extraction at this rate keeps; None: among all.
+        pick: ``"even"``: the centres of ``frames`` equal segments, a short film repeats frames;
+            ``"first"``: those at the beginning.
+        keep: ``"squash"`` all of it into the size, or ``"crop"`` the middle in its proportions.
+    """
+
+    name: ClassVar[str] = "video"
+    suffixes: ClassVar[tuple[str, ...]] = (
+        *(".mp4", ".avi", ".flv", ".mkv", ".mov", ".webm", ".wmv"),
+        *(".m4v", ".mpg", ".mpeg", ".3gp", ".ts", ".ogv"),
+    )
+
+    frames: int = 3
+    size: int | tuple[int, int] = 224
+    fps: float | None = None
+    pick: str = "even"
+    keep: str = "squash"
+
+    def __post_init__(self) -> None:
+        check_pick(self.frames, self.pick)
+        check_size(self.size, self.keep)
+        if self.fps is not None:
+            check_number("fps", self.fps, 1e-3, 1000)
+
+    def read(self, cell: Any) -> Array:
+        path, start, end = span(cell)
+
+        def choose(seconds: Sequence[float]) -> list[int]:
+            places = list(range(len(seconds)))
+            if end is not None:
+                places = _between(seconds, start, end)
+            if not places:
+                raise InputError(f"{path.name} ends before {start:g} s")
+            if self.fps is not None:
+                kept = subsampled([seconds[i] - seconds[places[0]] for i in places], self.fps)
+                places = [places[i] for i in kept]
+            return [places[i] for i in pick(len(places), self.frames, self.pick)]
+
+        size = check_size(self.size, self.keep)
+        return np.stack([to_pixels(p, size, self.keep) for p in frames_of(path, choose)])
