@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from torch import Tensor
 from counterpoise import ArrayData, InputError, build_model, fit
 from counterpoise.encoders import HuggingFace
 from counterpoise.encoders.hugging_face import Preparation, _size
-
-os.environ["HF_HUB_OFFLINE"] = "1"  # whatever these tests do, nothing is fetched
 
 SMALL = {
     "hidden_size": 16,

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from counterpoise import ArrayData, InputError, build_model, fit
 from counterpoise.data.columns import Decoded
-from counterpoise.data.readers.base import Reader, Value
+from counterpoise.data.readers import Reader, Text
+from counterpoise.data.readers.base import Value
 from counterpoise.encoders import Tokens
 
 IDS = torch.randint(1, 30, (4, 9), generator=torch.Generator().manual_seed(0))
@@ -85,8 +86,6 @@ def test_numbers_outside_of_the_vocabulary_count_as_0() -> None:
 class Words(Reader):
     """Numbers of words, as they are."""
 
-    vocabulary: Any = 0
-
     def read(self, cell: Any) -> Value:
         ids = np.array(cell)
         return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
@@ -110,9 +109,7 @@ def data_of(reader: Reader | None = None) -> ArrayData:
     [
         (None, 20),
         (Words(), 20),
-        (Words(50), 50),
-        (Words(("a", "b", "c")), 3),
-        (Words("words.txt"), 20),
+        (Text().fitted(["one two", "two three"]), 25),
     ],
 )
 def test_the_vocabulary_is_the_readers_or_that_of_training(

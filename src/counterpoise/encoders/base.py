@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, check_number, unknown
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -62,6 +62,7 @@ class Encoder(nn.Module):
         Raises:
             InputError: a shape that it does not take, an unknown option.
         """
+        check_number("width", width, 1, whole=True)
         cls.check(options)
         return cls(*cls.arguments(shape, width), **options)
 

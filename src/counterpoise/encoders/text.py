@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from counterpoise.batch import Input
 from counterpoise.data.columns import Column
+from counterpoise.data.readers import Text
 from counterpoise.errors import InputError, check_choice, check_number
 
 from .attention import Attention
@@ -101,11 +102,9 @@ class Tokens(Encoder):
 
 def vocabulary_of(data: ArrayData, name: str) -> int:
     """How many tokens a modality may hold: its reader's vocabulary, else those of training."""
-    known = getattr(data.readers.get(name), "vocabulary", None)
-    if isinstance(known, int) and not isinstance(known, bool) and known > 0:
-        return known
-    if known is not None and not isinstance(known, str | int) and len(known):
-        return len(known)
+    reader = data.readers.get(name)
+    if isinstance(reader, Text):
+        return reader.vocabulary_size
     held, largest = data.train.inputs[name], 0
     for rows in torch.split(torch.arange(len(data.train)), PART):
         part = held.rows(rows) if isinstance(held, Column) else held
