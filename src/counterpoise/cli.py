@@ -128,7 +128,8 @@ def _data(options: argparse.Namespace) -> None:
     for head in ("what it is", "modalities", "state"):
         table.add_column(head)
     for row in rows:
-        table.add_row(row["name"], row["summary"], ", ".join(row["modalities"]), row["state"])
+        here = "here" if row["available"] else f"not here: counterpoise data {row['name']}"
+        table.add_row(row["name"], row["summary"], ", ".join(row["modalities"]), here)
     Console().print(table)
 
 

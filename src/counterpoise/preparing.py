@@ -35,7 +35,7 @@ def prepare_command(options: argparse.Namespace, progress: Progress) -> tuple[Sh
         modalities=options.modalities,
         options=settings,
     )
-    console.print(f"decoded: {plan.bytes() / 1e9:.2f} GB in {out}")
+    console.print(f"{out} takes {_size(plan.bytes())}")
     bar = progress.add_task("decoding", total=len(plan.rows))
     data = prepare(
         plan,
@@ -92,10 +92,14 @@ def _unpacked(archive: Path, folder: Path, console: Console) -> Path:
     if not folder.exists():
         files = contents(archive)
         size = sum(count for _, count in files)
-        console.print(f"unpacking {len(files)} files, {size / 1e9:.2f} GB, to {folder}")
+        console.print(f"unpacking {len(files)} files, {_size(size)}, to {folder}")
         unpack(archive, folder)
     inside = list(folder.iterdir())
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _pairs(argument: str, words: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -13,8 +13,9 @@ from counterpoise.errors import InputError, check_choice, unknown
 from counterpoise.tasks import Classification, MultiLabel, Regression, Task
 
 from .plan import ALIASES, class_order
-from .readers import build_reader
+from .readers import Frames, Text, build_reader
 from .readers.base import Reader, need
+from .readers.recognise import recognise
 from .table import Bad, Row, Table
 
 TASKS = ("classification", "regression", "multilabel")
@@ -93,8 +94,9 @@ def read_manifest(
 
 
 def is_file(reader: Reader) -> bool:
-    """Whether cells of this type name files."""
-    return bool(reader.suffixes) or bool(getattr(reader, "file", False))
+    """Whether cells of this type name files or folders."""
+    named = bool(reader.suffixes) or isinstance(reader, Frames)
+    return named or (isinstance(reader, Text) and reader.file)
 
 
 def resolve(folder: Path, cell: Any) -> Any:
@@ -218,13 +220,11 @@ def _reader(
 ) -> Reader:
     if types and name in types:
         return build_reader({"type": types[name]})
-    from .readers.recognise import recognise
-
     cells = []
     for _, record in records:
         if (cell := _cell(record.get(name))) is not None:
             there = resolve(path.parent, cell)
-            exists = isinstance(cell, str) and len(cell) < 1024 and Path(there).is_file()
+            exists = isinstance(cell, str) and len(cell) < 1024 and Path(there).exists()
             cells.append(there if exists else cell)
         if len(cells) == SEEN:
             break

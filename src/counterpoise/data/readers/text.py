@@ -29,9 +29,9 @@ class Text(Reader):
     Args:
         length: ``L``, at least 2; None takes that of 95 % of the training texts, 256 at most.
         tokenizer: a folder or file of a tokenizer (``tokenizer.json``), or the name of one in the
-            local Hugging Face cache; nothing is fetched. None trains one (WordPiece) on the
-            training texts.
-        vocabulary: the most tokens of the one that is trained.
+            local Hugging Face cache; nothing is fetched. None trains one
+            (byte-pair encoding) on the training texts.
+        vocabulary: the most tokens of the one that is trained, at least the 259 of all bytes.
         lower: whether it takes capitals for small letters.
         file: cells name text files, in UTF-8 or Latin-1.
         vocabulary_json: the tokenizer itself, once it is settled.
@@ -51,7 +51,7 @@ class Text(Reader):
         return int(_parsed(self.vocabulary_json).get_vocab_size())
 
     def __post_init__(self) -> None:
-        check_number("vocabulary", self.vocabulary, 8, whole=True)
+        check_number("vocabulary", self.vocabulary, 259, whole=True)
         if self.length is not None:
             check_number("length", self.length, 2, whole=True)
 
@@ -100,20 +100,25 @@ class Text(Reader):
 
 
 def _trained(texts: Sequence[str], options: Text) -> str:
-    """A WordPiece tokenizer of these texts, as JSON; the same for the same texts."""
+    """A tokenizer of these texts (byte-pair encoding), as JSON; the same for the same texts."""
     tokenizers = need("tokenizers", "text")
-    model = tokenizers.models.WordPiece(unk_token="[UNK]")
-    made = tokenizers.Tokenizer(model)
-    made.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=options.lower)
-    made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    trainer = tokenizers.trainers.WordPieceTrainer(
+    steps = tokenizers.normalizers, tokenizers.pre_tokenizers, tokenizers.processors
+    # Not WordPiece: the library trains that differently each time.
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.normalizer = steps[0].Sequence(
+        [steps[0].NFC(), *([steps[0].Lowercase()] if options.lower else [])]
+    )
+    made.pre_tokenizer = steps[1].ByteLevel(add_prefix_space=True)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=options.vocabulary,
-        special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"],
+        special_tokens=["[PAD]", "[CLS]", "[SEP]"],
+        initial_alphabet=steps[1].ByteLevel.alphabet(),  # every byte: no word is unknown
         show_progress=False,
     )
     made.train_from_iterator(sorted(texts), trainer)
-    made.post_processor = tokenizers.processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    made.post_processor = steps[2].TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
     )
     return str(made.to_str())
 
