@@ -7,6 +7,7 @@ from .build import build_model
 from .chain import Chain
 from .context import Context
 from .data import DATASETS, ArrayData, load
+from .encoders import ENCODERS
 from .errors import InputError
 from .evaluation import Evaluation, Verdict, colearning, evaluate
 from .fusion import (
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATASETS",
+    "ENCODERS",
     "FUSIONS",
     "METHODS",
     "MMTM",

@@ -207,8 +207,8 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
     Args:
         method: how to train: a name in ``METHODS``, a :class:`Method` or its class.
         method_options: of the method, by name.
-        encoders: modality -> ``"vector"``, ``"sequence"`` or ``"image"``, or a module
-            [B, ...] -> [B, D], of which a copy is trained.
+        encoders: modality -> a name in ``ENCODERS`` with or without options, such as
+            ``"lstm:layers=2"``, or a module [B, ...] -> [B, D], of which a copy is trained.
         fusion: a name in ``FUSIONS``; by default the first that the method can train.
         width: of the default encoders' features.
         epochs, batch_size, optimizer, lr, lr_step, lr_factor, momentum, weight_decay: as
