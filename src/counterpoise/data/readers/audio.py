@@ -75,9 +75,11 @@ def _recording(path: Path, start: float, end: float | None) -> tuple[Array, int]
             first = round(start * rate)
             if first >= file.frames:
                 return np.zeros(0, np.float32), rate
-            file.seek(first)
-            count = -1 if end is None else round(end * rate) - first
-            return file.read(count, dtype="float32", always_2d=True).mean(1), rate
+            early = min(first, round(BEFORE * rate))
+            file.seek(first - early)
+            count = -1 if end is None else round(end * rate) - first + early
+            wave = file.read(count, dtype="float32", always_2d=True)
+            return wave[early:].mean(1), rate
     except soundfile.SoundFileError:
         what = path.suffix[1:].upper()
         raise InputError(f"{path.name} is no {what} file, or damaged") from None
@@ -275,6 +277,7 @@ class Waveform(Reader):
 
     name: ClassVar[str] = "waveform"
     kind: ClassVar[str] = "sequence"
+    suffixes: ClassVar[tuple[str, ...]] = Audio.suffixes
 
     rate: int = 16000
     seconds: float | None = None
