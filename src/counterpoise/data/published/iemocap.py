@@ -80,8 +80,8 @@ def iemocap(raw: Path) -> Table:
                 rows.append(Row(row.id, row.target, row.cells, split))
     found: dict[str, Reader] = {
         "text": Text(),
-        # 10.24 s, log mel power [128, 1024]: the recipe of MLA (CVPR 2024).
-        "audio": Audio(rate=16000, seconds=10.24, n_fft=512, hop=160, mels=128, power=2.0),
+        # Log mel power of 1,024 windows, [128, 1024]: the recipe of MLA (CVPR 2024).
+        "audio": Audio(rate=16000, seconds=10.23, n_fft=512, hop=160, mels=128, power=2.0),
         # The picture in the middle; larger than the encoder's 224, so that it can crop.
         "visual": Video(frames=1, size=256),
     }
