@@ -91,6 +91,9 @@ class Words(Reader):
         return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
 
 
+TEXTS = Text().fitted(["one two", "two three"])
+
+
 def data_of(reader: Reader | None = None) -> ArrayData:
     ids = np.random.default_rng(0).integers(1, 20, size=(60, 5))
     ids[0, 0] = 19
@@ -109,7 +112,7 @@ def data_of(reader: Reader | None = None) -> ArrayData:
     [
         (None, 20),
         (Words(), 20),
-        (Text().fitted(["one two", "two three"]), 25),
+        (TEXTS, TEXTS.vocabulary_size),
     ],
 )
 def test_the_vocabulary_is_the_readers_or_that_of_training(
