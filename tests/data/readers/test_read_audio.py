@@ -186,20 +186,22 @@ def test_what_is_wrong_is_said_in_short(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=message):
             reader.read(tmp_path / name)
-    with pytest.raises(InputError, match="none.wav is not there"):
+    with pytest.raises(InputError, match=r"none\.wav is not there"):
         reader.read(tmp_path / "none.wav")
     soundfile.write(tmp_path / "zero.wav", np.zeros(0), 8000)
-    with pytest.raises(InputError, match="zero.wav holds no samples"):
+    with pytest.raises(InputError, match=r"zero\.wav holds no samples"):
         reader.read(tmp_path / "zero.wav")
-    with pytest.raises(InputError, match="none of 1 can be read; the first: zero.wav holds no sa"):
+    with pytest.raises(
+        InputError, match=r"none of 1 can be read; the first: zero\.wav holds no sa"
+    ):
         Audio().fitted([tmp_path / "zero.wav"])
     soundfile.write(tmp_path / "nan.wav", np.array([0, np.nan]), 8000, subtype="FLOAT")
-    with pytest.raises(InputError, match="nan.wav holds samples that are no numbers"):
+    with pytest.raises(InputError, match=r"nan\.wav holds samples that are no numbers"):
         reader.read(tmp_path / "nan.wav")
     mute = video(tmp_path / "mute.mp4", 0.4, sound=False)
-    with pytest.raises(InputError, match="mute.mp4 holds no sound"):
+    with pytest.raises(InputError, match=r"mute\.mp4 holds no sound"):
         reader.read(mute)
-    with pytest.raises(InputError, match="mute.mp4 holds no sound"):
+    with pytest.raises(InputError, match=r"mute\.mp4 holds no sound"):
         Audio().fitted([mute])
     for path in (wav(tmp_path / "a.wav"), video(tmp_path / "a.mp4", 0.5)):
         with pytest.raises(InputError, match=r"ends before 1.5 s"):
