@@ -29,6 +29,7 @@ def stacked(raw: Path) -> Path:
     for part, count in PARTS.items():
         values = np.linspace(-3, 3, count)
         features = rng.normal(size=(count, 20, 325)).astype("f4")
+        features[..., 300:305] = 7  # the sound
         features[:, :10] = 0  # padding stands in front
         for name, array in (("X", features), ("y", values)):
             with h5py.File(raw / f"{name}_{part}.h5", "w") as file:
@@ -163,6 +164,9 @@ def test_stacked_files_and_modality_dropout(tmp_path: Path) -> None:
     data = prepared("cmu-mosi", stacked(tmp_path / "raw"), tmp_path / "out")
     assert data.shapes == {"text": (300, 20), "audio": (5, 20), "visual": (20, 20)}
     assert data.train.groups is None and len(data.train) == 8
+    for row in cmu_mosi(tmp_path / "raw").rows:
+        sound = [(row.cells[m] == 7).mean() for m in ("text", "audio", "visual")]
+        assert sound == [0, 0.5, 0]
     run, data = train("amd-mosi", tmp_path / "out", tmp_path / "run")
     found = run.evaluate(data).metrics[("text",)]
     assert {"mae", "acc-2", "acc-2-neutral", "acc-7", "f1", "corr"} <= set(found)

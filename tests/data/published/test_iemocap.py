@@ -229,7 +229,9 @@ def stacked(raw: Path, code: float = 2.0) -> Path:
     rng = np.random.default_rng(0)
     np.save(raw / "labels", list(NINE))
     for part, count in (("train", 9), ("val", 4), ("test", 4)):
-        np.save(raw / f"X_{part}", rng.normal(size=(count, 3, 690)))
+        features = rng.normal(size=(count, 3, 690))
+        features[..., 300:380] = 7  # the sound
+        np.save(raw / f"X_{part}", features)
         np.save(raw / f"Y_{part}", np.arange(count, dtype=np.float64))
     np.save(raw / "Y_val", np.array([0, code, 9.0, np.nan]))
     return raw
@@ -239,6 +241,8 @@ def test_stacked_features(tmp_path: Path) -> None:
     data = prepared("iemocap-features", stacked(tmp_path / "raw", 1.5), tmp_path / "out")
     assert data.shapes == {"text": (300, 3), "audio": (80, 3), "visual": (310, 3)}
     assert data.train.target.tolist() == list(range(9))
+    for row in iemocap_features(tmp_path / "raw").rows:
+        assert [(row.cells[m] == 7).mean() for m in ("text", "audio", "visual")] == [0, 1, 0]
     assert data.train.groups is None and len(data.validation) == 1
     bad = bad_rows(tmp_path / "out")
     assert set(bad) == {"validation-1", "validation-2", "validation-3"}
