@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from av_sets import documented
 from scipy.io import loadmat, savemat
 
 import counterpoise as cp
@@ -120,6 +121,12 @@ def test_training_on_what_was_prepared(raw, tmp_path):
     words = ["train", str(out), "--epochs", "1", "--batch-size", "4", "--quiet"]
     assert main([*words, "--out", str(tmp_path / "run")]) == 0
     assert (tmp_path / "run" / "last.safetensors").is_file()
+
+
+@pytest.mark.parametrize("words", documented("utd-mhad", "prepare"))
+def test_commands_of_the_datasheet(words, raw, tmp_path):
+    name, _, _, *options = words
+    assert main(["prepare", name, str(raw), str(tmp_path / "out"), *options, "--quiet"]) == 0
 
 
 @pytest.mark.data

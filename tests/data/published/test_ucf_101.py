@@ -167,7 +167,8 @@ def test_diagnosing_and_relearning(out, tmp_path):
     assert (tmp_path / "run" / "last.safetensors").is_file()
 
 
-def test_the_datasheet(raw):
-    for words in documented("ucf-101", "prepare"):
-        assert words[0] == "ucf-101"
-    assert any("dr-ucf-101" in words for words in documented("ucf-101", "train"))
+@pytest.mark.parametrize("words", documented("ucf-101", "prepare"))
+def test_commands_of_the_datasheet(words, raw, tmp_path):
+    name, _, _, *options = words
+    words = ["prepare", name, str(raw), str(tmp_path / "out"), *options]
+    assert main([*words, *TINY, "--max-bad", "0.3"]) == 0

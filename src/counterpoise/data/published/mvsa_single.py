@@ -79,8 +79,7 @@ def _labels(path: Path, bad: list[Bad]) -> dict[str, str]:
         else:
             labels[name] = image if text == "neutral" else text
     if torn:
-        reason = f"{torn} tweets left out: their text is positive and their picture negative, or so"
-        bad.append(Bad(path.name, "", reason))
+        bad.append(Bad(path.name, "", f"{torn} tweets left out: positive and negative at once"))
     return labels
 
 
