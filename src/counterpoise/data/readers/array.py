@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from counterpoise.errors import InputError
+from counterpoise.errors import InputError, check_number
 
 from .base import Array, Reader, existing, fit_length, need
 
@@ -18,153 +21,200 @@ if TYPE_CHECKING:
 
 LONGEST = 4096  # time steps, where nothing is said
 HDF5 = b"\x89HDF\r\n\x1a\n"
+TABLES = (".csv", ".tsv", ".txt")
 
 
 @dataclass(frozen=True)
 class ArrayFile(Reader):
     """The array of a file, or an array that is the cell itself.
 
-    float32, uint8 (pixels; also booleans) or int64 (tokens). Vectors [F] stay as they are. A time
-    series of any length [T, ...] is cropped or filled up with zeros to ``length``; [T, C] becomes
-    [C, T], which encoders of sequences take.
+    float32, uint8 (pixels; also booleans) or int64 (tokens). Vectors [F] stay as they are, and a
+    table of one line or one column is a vector. A time series of any length [T, ...] is cropped or
+    filled up with zeros to ``length``; [T, C] becomes [C, T], which encoders of sequences take, and
+    [T] becomes [1, T].
 
     Args:
         key: the name of the array, in files of several; None where there is only one.
         length: time steps; None takes the longest of the training cells (4,096 at most) where
-            their lengths differ, and leaves arrays of one shape alone.
+            their lengths differ, and leaves arrays of one shape alone. Where most are vectors of
+            one length they are no time series, and the others cannot be read.
         axis: the axis of time in the file.
-        channels_first: put time last, in arrays of two axes.
+        channels_first: put time last, in arrays of one or two axes.
     """
 
     name = "array"
-    suffixes = (".npy", ".npz", ".mat", ".h5", ".hdf5", ".csv", ".tsv", ".txt")
+    suffixes = (".npy", ".npz", ".mat", ".h5", ".hdf5", *TABLES)
     key: str | None = None
     length: int | None = None
     axis: int = 0
     channels_first: bool = True
 
+    def __post_init__(self) -> None:
+        check_number("axis", self.axis, -8, 8, whole=True)
+        if self.length is not None:
+            check_number("length", self.length, 1, whole=True)
+
     def fitted(self, cells: Sequence[Any]) -> Self:
         if self.length is not None:
             return self
         shapes = [shape for cell in cells if (shape := self._shape(cell)) is not None]
-        lengths = {shape[self.axis] for shape in shapes if len(shape) > max(self.axis, 0)}
+        lengths = {shape[self.axis] for shape in shapes if self._timed(len(shape))}
         if len(lengths) < 2:
+            return self
+        usual, count = Counter(shapes).most_common(1)[0]
+        if len(usual) == 1 and 2 * count > len(shapes):
             return self
         return self.changed(self.name, length=min(max(lengths), LONGEST))
 
     def read(self, cell: Any) -> Array:
-        array = _numbers(self._load(cell))
+        array, is_table = self._load(cell)
+        array = _numbers(array)
         if self.length is not None:
-            if array.ndim <= max(self.axis, 0):
+            if not self._timed(array.ndim):
                 raise InputError(f"has no axis {self.axis}: its shape is {list(array.shape)}")
             if array.shape[self.axis] == 0:
                 raise InputError("holds no time step")
             array = fit_length(array, self.length, self.axis)
+        elif is_table and 1 in array.shape:
+            array = array.ravel()
         if array.size == 0:
             raise InputError(f"is empty: its shape is {list(array.shape)}")
         if self.channels_first and array.ndim == 2 and self.axis in (0, -2):
             array = np.ascontiguousarray(array.T)
+        elif self.channels_first and array.ndim == 1 and self.length is not None:
+            array = array[None]
         return array
+
+    def _timed(self, axes: int) -> bool:
+        return -axes <= self.axis < axes
 
     def _shape(self, cell: Any) -> tuple[int, ...] | None:
         try:
-            return tuple(self._load(cell, peek=True).shape)
+            return tuple(self._load(cell, peek=True)[0].shape)
         except Exception:  # reported when it is read
             return None
 
-    def _load(self, cell: Any, peek: bool = False) -> Array:
+    def _load(self, cell: Any, peek: bool = False) -> tuple[Array, bool]:
+        """The array as it stands in the file, and whether that is a table of text."""
         if isinstance(cell, np.ndarray):
-            return cell
+            return cell, False
         path = existing(cell)
-        kind = path.suffix.lower()
-        if kind == ".npy":
-            return _npy(path, peek)
-        if kind == ".npz":
-            return self._member(_npz(path), path)
-        if kind in (".mat", ".h5", ".hdf5"):
-            with path.open("rb") as file:
-                start = file.read(520)
-            if start.startswith(HDF5) or start[512:].startswith(HDF5):  # MATLAB from v7.3 on
-                return self._hdf5(path, matlab=kind == ".mat")
-            return self._member(_matlab(path), path)
-        return _text(path, "," if kind == ".csv" else None)
-
-    def _member(self, arrays: dict[str, Any], path: Path) -> Array:
-        return np.asarray(arrays[self._chosen(list(arrays), path)])
+        kind = file_kind(path)
+        if kind == "npy":
+            return _npy(path, peek), False
+        if kind == "npz":
+            return self._npz(path), False
+        if kind == "hdf5":
+            return self._hdf5(path), False
+        if kind == "mat":
+            return self._matlab(path), False
+        return read_table(path), True
 
     def _chosen(self, names: list[str], path: Path) -> str:
         if self.key is None and len(names) == 1:
             return names[0]
         if self.key not in names:
-            asked = "names no key" if self.key is None else f"holds no {self.key!r}"
-            raise InputError(f"{path.name} {asked}; it holds {', '.join(sorted(names)) or 'none'}")
+            listing = ", ".join(sorted(names)) or "no array"
+            asked = "needs a key" if self.key is None else f"holds no {self.key!r}"
+            raise InputError(f"{path.name} {asked}; it holds {listing}")
         return str(self.key)
 
-    def _hdf5(self, path: Path, matlab: bool) -> Array:
+    def _npz(self, path: Path) -> Array:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return np.asarray(file[self._chosen(list(file.files), path)])
+        except InputError:
+            raise
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            raise _refused(error, path) from None
+
+    def _matlab(self, path: Path) -> Array:
+        from scipy.io import loadmat, whosmat
+
+        try:
+            names = [name for name, _, kind in whosmat(path) if kind not in ("cell", "struct")]
+            name = self._chosen(names, path)
+            return np.asarray(loadmat(path, variable_names=[name])[name])
+        except InputError:
+            raise
+        except Exception:  # a damaged file can break the library anywhere
+            raise InputError(f"{path.name} is no MATLAB file, or damaged") from None
+
+    def _hdf5(self, path: Path) -> Array:
         h5py = need("h5py", "media")
         try:
             with h5py.File(path, "r") as file:
                 names: list[str] = []
-                file.visititems(
-                    lambda name, item: (
-                        names.append(name) if isinstance(item, h5py.Dataset) else None
-                    )
-                )
+
+                def note(name: str, item: Any) -> None:
+                    if isinstance(item, h5py.Dataset) and item.dtype.kind in "biuf":
+                        names.append(name)
+
+                file.visititems(note)  # which follows no link to another file
                 array = np.asarray(file[self._chosen(names, path)])
-        except OSError as error:
-            raise InputError(f"is no HDF5 file or damaged ({error})") from None
-        return array.T if matlab else array  # MATLAB writes columns first
+        except OSError:
+            raise InputError(f"{path.name} is no HDF5 file, or damaged") from None
+        return array.T if path.suffix.lower() == ".mat" else array  # MATLAB writes columns first
+
+
+def file_kind(path: Path) -> str:
+    """``"npy"``, ``"npz"``, ``"hdf5"`` (MATLAB from v7.3 on too), ``"mat"``, or ``"text"``."""
+    with path.open("rb") as file:
+        start = file.read(520)
+    if start.startswith(b"\x93NUMPY"):
+        return "npy"
+    if start.startswith(b"PK\x03\x04"):
+        return "npz"
+    if start.startswith(HDF5) or start[512:] == HDF5:
+        return "hdf5"
+    if start.startswith(b"MATLAB 5.0") or path.suffix.lower() == ".mat":
+        return "mat"
+    by_suffix = {".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5"}
+    return by_suffix.get(path.suffix.lower(), "text")
 
 
 def _npy(path: Path, peek: bool) -> Array:
     try:
         return np.asarray(np.load(path, mmap_mode="r" if peek else None, allow_pickle=False))
-    except ValueError as error:
-        raise InputError(_refused(error)) from None
-    except (OSError, EOFError) as error:
-        raise InputError(f"is no NumPy file or damaged ({error})") from None
+    except (OSError, EOFError, ValueError) as error:
+        raise _refused(error, path) from None
 
 
-def _npz(path: Path) -> dict[str, Any]:
-    import zipfile
+def _refused(error: Exception, path: Path) -> InputError:
+    if "allow_pickle" in str(error) or "pickle" in str(error):
+        return InputError(
+            f"{path.name} holds Python objects, which are not read since they can run programs"
+        )
+    return InputError(f"{path.name} is no NumPy file, or damaged")
 
+
+def read_table(path: Path) -> Array:
+    """float32 [lines, columns] of a text; a line of headings is left out.
+
+    Columns are parted by commas, semicolons, tabs or blanks.
+    """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except ValueError as error:
-        raise InputError(_refused(error)) from None
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"is no NumPy file or damaged ({error})") from None
-
-
-def _refused(error: ValueError) -> str:
-    if "allow_pickle" in str(error) or "pickled" in str(error):
-        return "holds Python objects, which are not read since they can run programs"
-    return f"is no NumPy file or damaged ({error})"
-
-
-def _matlab(path: Path) -> dict[str, Any]:
-    from scipy.io import loadmat
-
-    try:
-        found = loadmat(path)
-    except Exception as error:  # a damaged file can break the reader anywhere
-        raise InputError(f"is no MATLAB file or damaged ({error})") from None
-    return {name: value for name, value in found.items() if not name.startswith("__")}
-
-
-def _text(path: Path, delimiter: str | None) -> Array:
-    try:
-        lines = path.read_text(encoding="utf-8-sig")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise InputError("is no text of numbers") from None
-    if delimiter is None and "\t" in lines:
-        delimiter = "\t"
+        raise InputError(f"{path.name} is no table of numbers") from None
+    rows = [re.split(r"\s*[,;\t]\s*|\s+", line.strip()) for line in lines if line.strip()]
+    if len(rows) > 1 and not any(_is_number(field) for field in rows[0]):
+        rows = rows[1:]
     try:
-        rows = [line.split(delimiter) for line in lines.splitlines() if line.strip()]
-        return np.array([[float(field) for field in row] for row in rows], dtype=np.float32)
-    except ValueError as error:
-        raise InputError(f"is no table of numbers ({error})") from None
+        table = np.array([[float(field) for field in row] for row in rows], dtype=np.float64)
+    except ValueError:
+        raise InputError(f"{path.name} is no table of numbers") from None
+    if table.size == 0:
+        raise InputError(f"{path.name} holds no numbers")
+    return table
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _numbers(array: Array) -> Array:

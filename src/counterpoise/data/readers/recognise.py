@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,18 @@ import numpy as np
 from counterpoise.errors import InputError
 
 from . import READERS
-from .array import ArrayFile
+from .array import TABLES, ArrayFile, file_kind, read_table
+from .audio import Audio
 from .base import Reader, need
 from .numbers import Numbers, to_numbers
 from .text import Text
+from .video import opened
 
-ORDER = ("image", "video", "array", "audio")  # audio also takes video's suffixes: last
+ORDER = ("image", "video", "array", "audio")
+MOST = 0.9  # of the cells decide; the others are reported as bad rows later
+UNSURE = "a name of no file"
+# What FFmpeg takes any text or picture for.
+NO_FILM = ("tty", "image2", "txt", "srt", "webvtt", "ass")
 
 
 def recognise(cells: Sequence[Any]) -> Reader:
@@ -30,20 +36,27 @@ def recognise(cells: Sequence[Any]) -> Reader:
         cells: strings (paths are absolute where the file is there), numbers or arrays.
 
     Raises:
-        InputError: files of several types.
+        InputError: cells of several types.
     """
     if all(isinstance(cell, np.ndarray) for cell in cells):
         return ArrayFile()
-    if all(_is_number(cell) for cell in cells):
-        return Numbers()
-    found = Counter(_kind(cell) for cell in cells)
-    files = {kind: count for kind, count in found.items() if kind}
-    if sum(files.values()) <= len(cells) / 2:
-        return Text()
-    if len(files) > 1:
-        kinds = " and ".join(sorted(files))
-        raise InputError(f"files of several types ({kinds}); say which with --type")
-    return READERS[next(iter(files))]()
+    found: dict[str, list[Any]] = {}
+    for cell in cells:
+        found.setdefault(_kind(cell), []).append(cell)
+    unsure = found.pop(UNSURE, [])
+    if unsure and not set(found) - {"text", "numbers"}:
+        found.setdefault("text", []).extend(unsure)
+    order = sorted(found, key=lambda kind: -len(found[kind]))
+    first = order[0]
+    if len(found[first]) < MOST * sum(map(len, found.values())):
+        both = sorted(order[:2])
+        shown = " and ".join(f"{found[kind][0]!r:.60}" for kind in both)
+        raise InputError(f"several types ({' and '.join(both)}), as {shown}; say which with --type")
+    if first == "text file":
+        return Text(file=True)
+    if first == "video" and _mute_of_pictures(found[first]):
+        return Audio()
+    return Numbers() if first == "numbers" else READERS[first]()
 
 
 def _is_number(cell: Any) -> bool:
@@ -55,36 +68,68 @@ def _is_number(cell: Any) -> bool:
 
 
 def _kind(cell: Any) -> str:
-    """The type of the file that a cell names, empty where it names none."""
-    if not isinstance(cell, str) or len(cell) > 1000 or "\n" in cell:
-        return ""
+    """The type of the file that a cell names, or ``"numbers"`` or ``"text"``."""
+    if _is_number(cell):
+        return "numbers"
+    if not isinstance(cell, str) or not 0 < len(cell) <= 1000 or "\n" in cell or "\0" in cell:
+        return "text"
     path = Path(cell)
+    suffix = path.suffix.lower()
+    if suffix in TABLES:
+        return _text_or_table(path) if path.is_file() else UNSURE
     for name in ORDER:
-        if path.suffix.lower() in READERS[name].suffixes:
+        if suffix in READERS[name].suffixes:
             return name
     if path.is_dir():
         return "frames"
-    return _opened(path) if path.is_file() else ""
+    if path.is_file():
+        return _opened(path)
+    return UNSURE if "/" in cell and not any(c.isspace() for c in cell) else "text"
+
+
+def _text_or_table(path: Path) -> str:
+    try:
+        read_table(path)
+    except InputError:
+        return "text file"
+    return "array"
 
 
 def _opened(path: Path) -> str:
     """The type of a file with an unknown suffix, by what opens it."""
     import soundfile
 
-    image = need("PIL.Image", "media")
-    av = need("av", "media")
-    try:
-        with image.open(path):
-            return "image"
-    except Exception:  # not a picture
-        pass
-    try:
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if file_kind(path) != "text":
+        return "array"
+    if b"\0" not in start and not _binary(start):
+        return _text_or_table(path)
+    with suppress(Exception), need("PIL.Image", "media").open(path):
+        return "image"
+    with suppress(soundfile.SoundFileError):
         soundfile.info(path)
         return "audio"
-    except Exception:  # not a sound
-        pass
+    with suppress(InputError), opened(path, "film") as film:
+        names = film.format.name.split(",")
+        if not any(name in NO_FILM or name.endswith("_pipe") for name in names):
+            return "video" if film.streams.video else "audio"
+    raise InputError(f"{path.name} is of no known type; say it with --type")
+
+
+def _binary(start: bytes) -> bool:
     try:
-        with av.open(str(path)) as container:
-            return "video" if container.streams.video else "audio"
-    except Exception:
-        raise InputError(f"{path.name} is of no known type; say it with --type") from None
+        start.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start < len(start) - 4  # the last sign may be cut
+    return False
+
+
+def _mute_of_pictures(cells: Sequence[str]) -> bool:
+    """Whether the first file that is there holds sound alone."""
+    for cell in cells:
+        if Path(cell).is_file():
+            with suppress(InputError), opened(Path(cell), "film") as film:
+                return bool(film.streams.audio) and not film.streams.video
+            return False
+    return False
