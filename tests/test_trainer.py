@@ -172,3 +172,18 @@ def test_the_rate_falls_in_steps_and_a_resumed_run_goes_on_with_it(tmp_path: Pat
     assert (record["lr_step"], record["lr_factor"]) == (2, 0.1)
     plain_record = Settings().plain()  # folders of runs without a schedule stay as they were
     assert "lr_step" not in plain_record and "lr_factor" not in plain_record
+
+
+def test_the_best_epoch_may_be_that_of_some_modalities(tmp_path: Path) -> None:
+    data = toy_data(noise=3.0)
+    options = {"epochs": 10, "batch_size": 16, "lr": 0.3}
+    values = {}
+    for name in (None, "a", "b"):
+        run = fit(toy_model(data), data, best_with=name, **options)
+        key = name or "a+b"
+        values[key] = [entry["validation"][key]["accuracy"] for entry in run.history]
+        assert run.best_epoch == values[key].index(max(values[key]))
+    assert len({v.index(max(v)) for v in values.values()}) > 1
+    with pytest.raises(InputError, match="unknown modality in best_with 'c'; known: a, b"):
+        fit(toy_model(data), data, best_with="a+c", **options)
+    assert "best_with" not in Settings().plain() and Settings(best_with="a").plain()["best_with"]

@@ -31,7 +31,7 @@ from .method import Method
 from .methods import METHODS
 from .model import MultimodalModel
 from .registry import build_method
-from .tasks import Classification, MultiLabel, Regression, Task
+from .tasks import Classification, MultiLabel, Regression, Sentiment, Task
 from .trainer import Run, Settings, fit
 from .wrap import wrap
 
@@ -72,6 +72,7 @@ __all__ = [
     "Output",
     "Regression",
     "Run",
+    "Sentiment",
     "Settings",
     "Shared",
     "Sum",

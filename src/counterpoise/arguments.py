@@ -145,6 +145,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--lr", type=float, default=defaults["lr"], help="learning rate, default %(default)s")
     add("--lr-step", type=int, metavar="N", help="multiply it by --lr-factor every N epochs")
     add("--lr-factor", type=float, default=defaults["lr_factor"], help="default %(default)s")
+    add("--best-with", metavar="A+B", help="modalities by which the best epoch is chosen; else all")
     add("--momentum", type=float, default=defaults["momentum"], help="of sgd")
     add("--weight-decay", type=float, default=defaults["weight_decay"])
     add("--max-norm", type=float, help="clip the gradient norm to this")
@@ -223,9 +224,9 @@ def _add_prepare(commands: Any) -> argparse.ArgumentParser:
     add(
         "--fractions",
         type=_fractions,
-        default=FRACTIONS,
         metavar="A,B,C",
-        help="of train, validation, test, where they are drawn; default 0.7,0.15,0.15",
+        help="of train, validation, test, where they are drawn; else the data set's own, or "
+        + ",".join(map(str, FRACTIONS)),
     )
     add("--seed", type=int, default=0, help="draws the splits")
     add(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ class Settings:
         lr: learning rate.
         lr_step: every so many epochs it is multiplied by ``lr_factor``; ``None`` keeps it.
         lr_factor: see ``lr_step``.
+        best_with: the modalities, joined by ``+``, with which the best epoch is best on
+            validation: those that will be there when the model is used. ``None``: all.
         momentum: of SGD.
         weight_decay: of the optimiser.
         max_norm: clip the global gradient norm to it; ``None`` never clips.
@@ -55,6 +57,7 @@ class Settings:
     seed: int = 0
     lr_step: int | None = None
     lr_factor: float = 0.1
+    best_with: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
@@ -70,9 +73,18 @@ class Settings:
             check_number("lr_step", self.lr_step, 1, whole=True)
 
     def plain(self) -> dict[str, Any]:
-        """All that decides the run, by name; no word of a schedule where there is none."""
-        schedule = () if self.lr_step else ("lr_step", "lr_factor")
-        return {name: value for name, value in asdict(self).items() if name not in schedule}
+        """All that decides the run, by name; no word of what is not used."""
+        unused: tuple[str, ...] = () if self.lr_step else ("lr_step", "lr_factor")
+        unused += () if self.best_with else ("best_with",)
+        return {name: value for name, value in asdict(self).items() if name not in unused}
+
+    def best_subset(self, modalities: Sequence[str]) -> str:
+        """``best_with`` as records write it; of all ``modalities`` where it is not said."""
+        chosen = self.best_with.split("+") if self.best_with else modalities
+        for name in chosen:
+            if name not in modalities:
+                raise unknown("modality in best_with", name, modalities)
+        return present_name(chosen)
 
     def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser over these parameters."""
@@ -96,7 +108,8 @@ class Run:
         history: a dict an epoch: ``epoch``, ``loss`` (name -> mean), ``validation``
             (subset -> metric -> value), ``seconds``, and of them ``processor``, which leaves out
             what other programs took.
-        best_epoch: where the primary metric on validation, all modalities, was best.
+        best_epoch: where the primary metric on validation was best, with all modalities or
+            those that ``settings.best_with`` names.
         best_weights: the model's and the method's state dicts of that epoch.
     """
 
@@ -175,6 +188,7 @@ def fit(
             f"{list(model.modalities)} and {list(data.modalities)}"
         )
     method.check(model, data.task)
+    settings.best_subset(data.modalities)
     folder = None if out is None else Path(out)
     identity = describe(model, data, method, settings) | {"notes": dict(notes or {})}
     saved = None if folder is None else _open(folder, identity, resume)
@@ -312,7 +326,7 @@ def _train(
 
 def _record(run: Run, entry: dict[str, Any], data: ArrayData, folder: Path | None) -> None:
     """Append to the history; keep the weights if this epoch is the best so far."""
-    task, whole = data.task, present_name(data.modalities)
+    task, whole = data.task, run.settings.best_subset(data.modalities)
     run.history.append(entry)
     value = entry["validation"][whole][task.primary]
     if run.best_epoch >= 0:

@@ -4,12 +4,13 @@ import sys
 import pytest
 
 from counterpoise import data
-from counterpoise.data import DATASETS, load
+from counterpoise.data import DATASETS, PUBLISHED, load
 from counterpoise.errors import InputError
 
 
 def test_table():
-    assert list(DATASETS) == ["digits", "av-mnist", "utd-mhad"]
+    assert list(DATASETS)[:3] == ["digits", "av-mnist", "utd-mhad"]
+    assert set(DATASETS) == {"digits", "av-mnist", *PUBLISHED}
     for name, entry in DATASETS.items():
         assert entry.name == name
         assert entry.summary and entry.licence

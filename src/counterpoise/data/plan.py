@@ -123,7 +123,7 @@ def sample_bytes(specs: Mapping[str, Spec]) -> int:
 def settle(
     table: Table,
     *,
-    fractions: tuple[float, float, float] = FRACTIONS,
+    fractions: tuple[float, float, float] | None = None,
     seed: int = 0,
     modalities: Sequence[str] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -136,7 +136,8 @@ def settle(
 
     Args:
         table: the rows.
-        fractions: shares of the splits, where they are drawn.
+        fractions: shares of the splits, where they are drawn; by default the table's own, or
+            0.7, 0.15 and 0.15.
         seed: draws them.
         modalities: some of the table's; all by default.
         options: modality -> options of its reader.
@@ -152,7 +153,8 @@ def settle(
         first = f"; the first: {bad[0].id}: {bad[0].reason}" if bad else ""
         raise InputError(f"{table.name} holds no row that can be used{first}")
     groups = _groups(rows)
-    rows, groups, splits = _split(table, task, rows, groups, fractions, seed, bad)
+    shares = fractions or table.fractions or FRACTIONS
+    rows, groups, splits = _split(table, task, rows, groups, shares, seed, bad)
     task, rows, groups, splits, target = _targets(task, rows, groups, splits, bad)
     for part in SPLITS:
         if len(splits[part]) == 0:

@@ -53,6 +53,8 @@ class Table:
         bad: rows that the layout itself rules out.
         units: modality -> a name for each channel; channels of one unit are standardised by one
             deviation. Where nothing is said every channel has its own.
+        fractions: shares of train, validation and test where they are drawn and nobody asks for
+            others.
     """
 
     name: str
@@ -61,3 +63,4 @@ class Table:
     task: Task | None = None
     bad: list[Bad] = field(default_factory=list)
     units: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fractions: tuple[float, float, float] | None = None

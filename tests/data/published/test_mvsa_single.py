@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections import Counter
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from media import jpeg
 import counterpoise as cp
 from counterpoise import InputError
 from counterpoise.cli import main
-from counterpoise.data import PUBLISHED
+from counterpoise.data import PUBLISHED, settle
 from counterpoise.data.published.mvsa_single import CLASSES, mvsa_single
 
 PAIRS = {  # labels of text and picture -> the label of the tweet
@@ -67,13 +66,19 @@ def test_table(raw):
 
 
 def test_drawn_in_proportion(raw):
-    rows = mvsa_single(raw).rows
-    counts = Counter(row.split for row in rows)
-    assert counts == {"train": 31, "validation": 4, "test": 4}
-    for part in counts:
-        assert {row.target for row in rows if row.split == part} == set(CLASSES)
-    splits = [{row.id: row.split for row in mvsa_single(raw, seed).rows} for seed in (0, 0, 1)]
-    assert splits[0] == splits[1] != splits[2]
+    table = mvsa_single(raw)
+    assert all(row.split is None for row in table.rows)
+    text = {"image": {"size": 8}}
+    plans = [settle(table, seed=seed, options=text) for seed in (0, 0, 1)]
+    assert {part: len(rows) for part, rows in plans[0].splits.items()} == {
+        "train": 31, "validation": 4, "test": 4
+    }  # fmt: skip
+    for rows in plans[0].splits.values():
+        assert set(plans[0].target[rows]) == {0, 1, 2}
+    tests = [plan.splits["test"].tolist() for plan in plans]
+    assert tests[0] == tests[1] != tests[2]
+    halves = settle(table, fractions=(0.5, 0.25, 0.25), options=text)
+    assert len(halves.splits["train"]) < 25
 
 
 def test_lists_of_papers(raw, tmp_path):

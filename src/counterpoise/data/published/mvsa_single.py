@@ -6,10 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from counterpoise.data.readers import Image, Text
-from counterpoise.data.splits import draw
 from counterpoise.data.table import Bad, Row, Table
 from counterpoise.errors import InputError, unknown
 from counterpoise.tasks import Classification
@@ -22,7 +19,7 @@ LABELS = "labelResultAll.txt"
 NEEDS = f"data/1.jpg, data/1.txt, ... and {LABELS} (ID, then the labels of text and picture)"
 
 
-def mvsa_single(raw: Path, seed: int = 0) -> Table:
+def mvsa_single(raw: Path) -> Table:
     """The tweets whose text and picture do not contradict each other.
 
     A tweet has the label of both; where one is neutral, that of the other; a positive one with a
@@ -32,7 +29,6 @@ def mvsa_single(raw: Path, seed: int = 0) -> Table:
 
     Args:
         raw: holds what ``NEEDS`` says.
-        seed: draws the splits.
     """
     for path in (raw / LABELS, raw / "data"):
         if not path.exists():
@@ -41,19 +37,20 @@ def mvsa_single(raw: Path, seed: int = 0) -> Table:
     labels = _labels(raw / LABELS, bad)
     if not labels:
         raise InputError(f"{raw / LABELS} holds no label that can be used; RAW must hold {NEEDS}")
-    splits = _lists(raw, labels, bad) or _drawn(labels, seed)
+    splits = _lists(raw, labels, bad)
     rows = [
         Row(
             name,
             label,
             {m: str(raw / "data" / f"{name}.{s}") for m, s in (("image", "jpg"), ("text", "txt"))},
-            splits[name],
+            splits.get(name),
         )
         for name, label in labels.items()
-        if name in splits
+        if name in splits or not splits
     ]
     readers = {"image": Image(size=256), "text": Text(file=True)}
-    return Table("mvsa-single", rows, readers, Classification(3, CLASSES), bad)
+    task = Classification(3, CLASSES)
+    return Table("mvsa-single", rows, readers, task, bad, fractions=FRACTIONS)
 
 
 def _labels(path: Path, bad: list[Bad]) -> dict[str, str]:
@@ -81,13 +78,6 @@ def _labels(path: Path, bad: list[Bad]) -> dict[str, str]:
     if torn:
         bad.append(Bad(path.name, "", f"{torn} tweets left out: positive and negative at once"))
     return labels
-
-
-def _drawn(labels: Mapping[str, str], seed: int) -> dict[str, str]:
-    names = list(labels)
-    classes = np.array([CLASSES.index(label) for label in labels.values()])
-    rows = draw(classes, None, FRACTIONS, seed)
-    return {names[k]: part for part, places in rows.items() for k in places}
 
 
 def _lists(raw: Path, labels: Mapping[str, str], bad: list[Bad]) -> dict[str, str]:
