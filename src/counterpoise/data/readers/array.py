@@ -121,7 +121,7 @@ class ArrayFile(Reader):
 
     def _npz(self, path: Path) -> Array:
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 return np.asarray(file[self._chosen(list(file.files), path)])
         except InputError:
             raise
@@ -181,7 +181,9 @@ def _npy(path: Path, peek: bool) -> Array:
 
 
 def _refused(error: Exception, path: Path) -> InputError:
-    if "allow_pickle" in str(error) or "pickle" in str(error):
+    with path.open("rb") as file:
+        pickled = file.read(1) == b"\x80"
+    if pickled or "Object arrays" in str(error):
         return InputError(
             f"{path.name} holds Python objects, which are not read since they can run programs"
         )

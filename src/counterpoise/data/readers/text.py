@@ -133,7 +133,10 @@ def _found(name: str) -> str:
     if path.suffix == ".json" or Path(name).expanduser().is_dir():
         raise InputError(f"tokenizer {path} is not there")
     hub = need("huggingface_hub", "text")
-    found = hub.try_to_load_from_cache(name, "tokenizer.json")
+    try:
+        found = hub.try_to_load_from_cache(name, "tokenizer.json")
+    except ValueError:  # no name of that library's form
+        found = None
     if not isinstance(found, str):
         raise InputError(
             f"tokenizer {name!r} is neither a folder nor in the local Hugging Face cache; nothing "
