@@ -211,8 +211,7 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
             ``"lstm:layers=2"``, or a module [B, ...] -> [B, D], of which a copy is trained.
         fusion: a name in ``FUSIONS``; by default the first that the method can train.
         width: of the default encoders' features.
-        epochs, batch_size, optimizer, lr, lr_step, lr_factor, momentum, weight_decay: as
-            :class:`Settings`.
+        epochs, batch_size, optimizer, lr, ..., weight_decay: as in :class:`Settings`.
         validation_fraction: share of the samples that :meth:`fit` holds out.
         select: predict with the weights of the ``"best"`` epoch on validation, or the ``"last"``.
         random_state: of the held-out part, the initial weights and the training.

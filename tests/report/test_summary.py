@@ -148,6 +148,20 @@ def test_the_table_for_the_terminal() -> None:
     assert "unfinished" not in text
 
 
+def test_many_subsets_are_named_by_first_letters() -> None:
+    whole = run(0, 0.5)
+    present = ["sound+skin+depth", "sound+skin", "sound+depth", "sound", "skin"]
+    lines = [
+        line | {"present": subset}
+        for subset in present
+        for line in whole
+        if line["split"] == "test"
+    ]
+    text = shown([*lines, whole[-1]])
+    assert "so+sk+de" in text and "so+sk " in text
+    assert "so: sound, sk: skin, de: depth" in text
+
+
 def test_the_table_for_two_data_sets_names_them() -> None:
     one, two = fakes()[0], fakes(data="tide", regression=True, modalities=("sea", "sky"))[0]
     text = shown(one + two)

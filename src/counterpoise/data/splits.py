@@ -86,7 +86,7 @@ def by_group(
     np.add.at(table, (member, kind), 1)
     lack = shares[:, None] * table.sum(0)
     order = generator.permutation(len(labels))
-    order = order[np.argsort(-table[order].sum(1), kind="stable")]
+    order = order[np.argsort(-table.sum(1)[order], kind="stable")]
     choice = np.zeros(len(labels), dtype=np.int64)
     empty = set(range(len(shares)))
     for done, group in enumerate(order):

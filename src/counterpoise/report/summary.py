@@ -136,8 +136,12 @@ def text_table(records: Iterable[Record]) -> Table:
     if len(tables) > 1:
         table.add_column("data")
     table.add_column("method", no_wrap=True)
+    short = _short(columns)
+    if short:
+        table.caption = ", ".join(f"{start}: {whole}" for whole, start in short.items())
     for column in columns:
-        table.add_column(Text(spaced(column)), justify="right")
+        words = [short.get(name, name) for name in column.split("+")]
+        table.add_column(Text(("+" if short else " + ").join(words)), justify="right")
     for found in tables:
         for method, cells in found.rows.items():
             of = dict(zip(found.columns, cells, strict=True))
@@ -150,6 +154,15 @@ def text_table(records: Iterable[Record]) -> Table:
             table.add_row(*start, Text(method), *shown)
         table.add_section()
     return table
+
+
+def _short(columns: Sequence[str]) -> dict[str, str]:
+    """Modality -> its first letters, as few as tell them apart, where columns are many."""
+    names = list(dict.fromkeys(name for column in columns for name in column.split("+")))
+    if len(columns) <= 4:
+        return {}
+    wide = next(n for n in range(1, 99) if len({name[:n] for name in names}) == len(names))
+    return {name: name[:wide] for name in names}
 
 
 def headline(
