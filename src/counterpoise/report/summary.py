@@ -157,9 +157,10 @@ def text_table(records: Iterable[Record]) -> Table:
 
 
 def _short(columns: Sequence[str]) -> dict[str, str]:
-    """Modality -> its first letters, as few as tell them apart, where columns are many."""
+    """Modality -> its first letters, as few as tell them apart, where there are
+    more than two at once, and so many columns."""
     names = list(dict.fromkeys(name for column in columns for name in column.split("+")))
-    if len(columns) <= 4:
+    if all(column.count("+") < 2 for column in columns):
         return {}
     wide = next(n for n in range(1, 99) if len({name[:n] for name in names}) == len(names))
     return {name: name[:wide] for name in names}
