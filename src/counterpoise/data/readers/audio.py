@@ -75,7 +75,7 @@ def _recording(path: Path, start: float, end: float | None) -> tuple[Array, int]
             first = round(start * rate)
             if first >= file.frames:
                 return np.zeros(0, np.float32), rate
-            early = 0
+            early = min(first, round(BEFORE * rate))
             file.seek(first - early)
             count = -1 if end is None else round(end * rate) - first + early
             wave = file.read(count, dtype="float32", always_2d=True)
