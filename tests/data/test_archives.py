@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from counterpoise import InputError
@@ -19,14 +20,15 @@ FILES = {"set/a.txt": b"one", "set/deep/b.bin": bytes(3000), "c": b""}
 
 def zipped(path: Path, files: dict[str, bytes]) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.mkdir("set")
+        archive.writestr("set/", b"")
         for name, content in files.items():
             archive.writestr(name, content)
     return path
 
 
 def tarred(path: Path, files: dict[str, bytes], *members: tarfile.TarInfo) -> Path:
-    with tarfile.open(path, "w:gz" if path.suffix in (".gz", ".tgz") else "w") as archive:
+    modes = {".gz": "w:gz", ".tgz": "w:gz", ".xz": "w:xz", ".bz2": "w:bz2"}
+    with tarfile.open(path, modes.get(path.suffix, "w")) as archive:  # type: ignore[call-overload]
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
@@ -36,7 +38,7 @@ def tarred(path: Path, files: dict[str, bytes], *members: tarfile.TarInfo) -> Pa
     return path
 
 
-@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz", "x.tgz", "X.ZIP"])
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz", "x.tgz", "x.tar.xz", "X.ZIP"])
 def test_unpacks_every_file(tmp_path: Path, name: str) -> None:
     write = zipped if name.lower().endswith("zip") else tarred
     path = write(tmp_path / name, FILES)
@@ -105,3 +107,48 @@ def test_what_is_no_archive_or_damaged_is_said(tmp_path: Path) -> None:
     twice = tarred(tmp_path / "z.tar", {"a": b"1"}, tarfile.TarInfo("a"))
     with pytest.raises(InputError, match="'a' twice"):
         contents(twice)
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar.gz", "x.tar.xz", "x.tar.bz2"])
+def test_a_wrong_bit_anywhere_is_noticed(tmp_path: Path, name: str) -> None:
+    """Tar itself stops before the checksum of what is compressed."""
+    write = zipped if name.endswith("zip") else tarred
+    noise = np.random.default_rng(0).integers(0, 40, 5000, dtype=np.uint8).tobytes()
+    path = write(tmp_path / name, {"a": noise, "b": noise[::-1]})
+    whole = path.read_bytes()
+    for place in range(len(whole) // 4, len(whole) * 3 // 4, len(whole) // 24):
+        damaged = bytearray(whole)
+        damaged[place] ^= 16
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"damaged|twice|more in"):
+            unpack(path, tmp_path / "out")
+        assert os.listdir(tmp_path) == [name]
+
+
+def test_what_goes_on_for_ever_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tarred(tmp_path / "x.tar", FILES)
+    with path.open("ab") as file:
+        file.write(bytes(3_000_000))
+    assert len(contents(path)) == 3
+    monkeypatch.setattr("counterpoise.data.archives.REST", 2_000_000)
+    with pytest.raises(InputError, match="goes on behind its last file"):
+        contents(path)
+
+
+def test_a_password_and_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = zipped(tmp_path / "x.zip", FILES)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"PK\x01\x02", content.index(b"PK\x01\x02") + 1)
+    content[start + 8] |= 1  # of the first file, behind that of the folder
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"x.zip is encrypted; unpack it yourself"):
+        contents(path)
+    path = zipped(tmp_path / "y.zip", FILES)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("counterpoise.data.archives._copy", full)
+    with pytest.raises(InputError, match=r"cannot be unpacked .*No space left"):
+        unpack(path, tmp_path / "out")
+    assert sorted(os.listdir(tmp_path)) == ["x.zip", "y.zip"]

@@ -15,6 +15,7 @@ from counterpoise.errors import InputError
 
 BYTES = 1 << 40  # that an archive may unpack to
 FILES = 5_000_000
+REST = 1 << 28  # bytes behind the last file
 ZIPS = (".zip",)
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 
@@ -38,7 +39,9 @@ def contents(path: Path | str) -> list[tuple[str, int]]:
         raise InputError(f"{path} is not there")
     try:
         found = list(_zipped(path) if path.suffix.lower() in ZIPS else _tarred(path))
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # each compression has errors of its own
         raise InputError(f"{path} is no archive or damaged ({error})") from None
     seen: set[str] = set()
     for name, _ in found:
@@ -81,8 +84,11 @@ def unpack(path: Path | str, folder: Path | str, limit: int = BYTES) -> Path:
         _extract(path, draft, dict(files))
         os.chmod(draft, 0o755)  # mkdtemp's are for one user only
         draft.rename(folder)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
-        raise InputError(f"{path} is damaged ({error})") from None
+    except InputError:
+        raise
+    except Exception as error:
+        what = "cannot be unpacked" if getattr(error, "errno", None) else "is damaged"
+        raise InputError(f"{path} {what} ({error})") from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
@@ -120,6 +126,16 @@ def _tarred(path: Path) -> Iterator[tuple[str, int]]:
             if not entry.isfile():
                 raise InputError(f"{path} holds a link or a device: {name!r}; it is not unpacked")
             yield name, entry.size
+        _drain(archive, path)
+
+
+def _drain(archive: tarfile.TarFile, path: Path) -> None:
+    """Read what follows the last file: there the checksum of all is compared."""
+    rest, file = 0, archive.fileobj
+    while file is not None and (piece := file.read(1 << 20)):
+        rest += len(piece)
+        if rest > REST:
+            raise InputError(f"{path} goes on behind its last file; it is not unpacked")
 
 
 def _extract(path: Path, folder: Path, sizes: dict[str, int]) -> None:
@@ -139,6 +155,7 @@ def _extract(path: Path, folder: Path, sizes: dict[str, int]) -> None:
                 assert content is not None  # it is a file
                 with content:
                     _copy(content, folder / name, sizes[name], path)
+        _drain(tar, path)
 
 
 def _copy(source: object, target: Path, size: int, path: Path) -> None:
