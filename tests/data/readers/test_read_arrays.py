@@ -76,6 +76,21 @@ def test_damaged_files_of_every_format(tmp_path: Path, name: str) -> None:
         ArrayFile().read(path)
 
 
+@pytest.mark.parametrize("name", ["a.npy", "old.mat", "a.h5"])
+def test_damage_breaks_no_library(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, name, STEPS)
+    whole, refused = path.read_bytes(), 0
+    for place in range(0, min(len(whole), 2000), 13):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0b0101_0101
+        path.write_bytes(damaged)
+        try:
+            ArrayFile().read(path)
+        except InputError:
+            refused += 1
+    assert refused > 3
+
+
 def test_types_that_are_kept(tmp_path: Path) -> None:
     for given, kept in (
         ("bool", "uint8"), ("uint8", "uint8"), ("int8", "int64"), ("uint16", "int64"),

@@ -203,6 +203,10 @@ def test_what_is_wrong_is_said_in_short(tmp_path: Path) -> None:
         reader.read(mute)
     with pytest.raises(InputError, match=r"mute\.mp4 holds no sound"):
         Audio().fitted([mute])
+    other = video(tmp_path / "other.mkv", 0.4)
+    other.write_bytes(other.read_bytes().replace(b"A_AAC", b"A_ZZZ"))
+    with pytest.raises(InputError, match=r"other.mkv holds sound of an unknown codec"):
+        reader.read(other)
     for path in (wav(tmp_path / "a.wav"), video(tmp_path / "a.mp4", 0.5)):
         with pytest.raises(InputError, match=r"ends before 1.5 s"):
             reader.read((path, 1.5, 2))

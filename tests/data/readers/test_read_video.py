@@ -156,6 +156,10 @@ def test_what_is_wrong_is_said_in_short(tmp_path: Path) -> None:
             reader.read(path)
     with pytest.raises(InputError, match=r"a.mp4 ends before 7 s"):
         reader.read((tmp_path / "a.mp4", 7, 8))
+    other = video(tmp_path / "b.avi", 0.3)
+    other.write_bytes(other.read_bytes().replace(b"FMP4", b"ZZZZ"))
+    with pytest.raises(InputError, match=r"b.avi holds video of an unknown codec"):
+        reader.read(other)
     cover(tmp_path / "cover.mp3", tmp_path)
     with pytest.raises(InputError, match=r"cover.mp3 holds no video"):
         reader.read(tmp_path / "cover.mp3")

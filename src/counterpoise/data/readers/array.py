@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -125,7 +124,7 @@ class ArrayFile(Reader):
                 return np.asarray(file[self._chosen(list(file.files), path)])
         except InputError:
             raise
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        except Exception as error:  # a damaged file can break the library anywhere
             raise _refused(error, path) from None
 
     def _matlab(self, path: Path) -> Array:
@@ -152,7 +151,9 @@ class ArrayFile(Reader):
 
                 file.visititems(note)  # which follows no link to another file
                 array = np.asarray(file[self._chosen(names, path)])
-        except OSError:
+        except InputError:
+            raise
+        except Exception:  # a damaged file can break the library anywhere
             raise InputError(f"{path.name} is no HDF5 file, or damaged") from None
         return array.T if path.suffix.lower() == ".mat" else array  # MATLAB writes columns first
 
@@ -176,7 +177,7 @@ def file_kind(path: Path) -> str:
 def _npy(path: Path, peek: bool) -> Array:
     try:
         return np.asarray(np.load(path, mmap_mode="r" if peek else None, allow_pickle=False))
-    except (OSError, EOFError, ValueError) as error:
+    except Exception as error:  # a header that is damaged is parsed as Python's
         raise _refused(error, path) from None
 
 

@@ -87,9 +87,7 @@ def _recording(path: Path, start: float, end: float | None) -> tuple[Array, int]
 
 def _film(path: Path, start: float, end: float | None, seek: bool = True) -> tuple[Array, int]:
     with opened(path, "sound or video file") as container:
-        stream = next(iter(container.streams.audio), None)
-        if stream is None:
-            raise InputError(f"{path.name} holds no sound")
+        stream = _track(container, path)
         rate: int = stream.rate
         zero, base = stream.start_time or 0, float(stream.time_base)
         sought = seek and start > BEFORE
@@ -114,6 +112,14 @@ def _film(path: Path, start: float, end: float | None, seek: bool = True) -> tup
     return wave[round((start - begin) * rate) : last], rate
 
 
+def _track(container: Any, path: Path) -> Any:
+    for stream in container.streams.audio:
+        if stream.codec_context is None:
+            raise InputError(f"{path.name} holds sound of an unknown codec")
+        return stream
+    raise InputError(f"{path.name} holds no sound")
+
+
 def _parts(container: Any, stream: Any) -> Any:
     """Pieces of one channel and their time in units of the stream."""
     from av import AudioResampler
@@ -129,9 +135,7 @@ def seconds_of(cell: Any) -> float:
     path, start, end = span(cell)
     if _by_av(path):
         with opened(path, "sound or video file") as container:
-            stream = next(iter(container.streams.audio), None)
-            if stream is None:
-                raise InputError(f"{path.name} holds no sound")
+            stream = _track(container, path)
             if stream.duration:
                 whole = float(stream.duration * stream.time_base)
             else:

@@ -39,6 +39,8 @@ def pictures(container: Any, path: Path) -> Any:
     cover = getattr(need("av.stream", "media"), "Disposition", None)
     for stream in container.streams.video:
         if cover is None or not stream.disposition & cover.attached_pic:
+            if stream.codec_context is None:
+                raise InputError(f"{path.name} holds video of an unknown codec")
             stream.codec_context.thread_count = 1  # files are read side by side already
             return stream
     raise InputError(f"{path.name} holds no video")
