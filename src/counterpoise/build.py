@@ -150,7 +150,7 @@ def standardize(data: ArrayData, name: str, kind: str, padding: bool = False) ->
     assert isinstance(rows, torch.Tensor)  # as _real found
     if not isinstance(inputs, Column):
         rows = rows[data.train.present[name]]
-    return Standardize.fit(rows.float(), kind, padding)
+    return Standardize.fit(rows if rows.is_floating_point() else rows.float(), kind, padding)
 
 
 def feature_width(

@@ -290,3 +290,19 @@ def test_the_command_line_trains_and_evaluates_what_was_prepared(
     assert "it is not there" in capsys.readouterr().err
     assert main(["train", str(tmp_path / "raw")]) == 2
     assert "holds no prepared data" in capsys.readouterr().err
+
+
+def test_padding_does_not_count_in_the_statistics(tmp_path: Path) -> None:
+    table = toy_table(tmp_path / "raw", missing=False)
+    for row in table.rows:
+        path = Path(row.cells["pose"])
+        padded = np.load(path)
+        padded[:, 7:] = 0
+        np.save(path, padded)
+    data = prepare(settle(table, modalities=["pose"]), tmp_path / "out")
+    pose = data.train[torch.arange(len(data.train))].inputs["pose"]
+    assert isinstance(pose, torch.Tensor)
+    steps = pose[:, :, :7].transpose(0, 1).flatten(1).double()
+    mean, std = data.scales["pose"]
+    assert torch.allclose(mean.squeeze().double(), steps.mean(1), atol=1e-6)
+    assert torch.allclose(std.squeeze().double(), steps.std(1, unbiased=False), atol=1e-6)

@@ -255,3 +255,14 @@ class TestCommand:
         assert main(["prepare", *(places.get(word, word) for word in words)]) == 2
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith("counterpoise: error: ") and said in error
+
+
+def test_a_part_of_a_recording(tmp_path: Path) -> None:
+    wav(tmp_path / "long.wav", 2.0, 8000)
+    rows = [
+        {"id": k, "target": "ab"[k % 2], "x": ["long.wav", k / 10, k / 10 + 0.5]} for k in range(12)
+    ]
+    found = read_manifest(table(tmp_path, rows, "t.jsonl"))
+    assert found.readers["x"].name == "audio"
+    assert found.rows[3].cells["x"] == [str(tmp_path / "long.wav"), 0.3, 0.8]
+    assert settle(found, options={"x": {"rate": 8000}}).specs["x"][""][1] == (64, 26)

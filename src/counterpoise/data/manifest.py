@@ -100,7 +100,9 @@ def is_file(reader: Reader) -> bool:
 
 
 def resolve(folder: Path, cell: Any) -> Any:
-    """A path from the table's folder as an absolute one."""
+    """A path from the table's folder as an absolute one; of (path, start, end) the path."""
+    if isinstance(cell, list):
+        return [resolve(folder, part) for part in cell]
     return str((folder / Path(cell).expanduser()).resolve()) if isinstance(cell, str) else cell
 
 
@@ -223,6 +225,8 @@ def _reader(
     cells = []
     for _, record in records:
         if (cell := _cell(record.get(name))) is not None:
+            if isinstance(cell, list) and isinstance(cell[0], str):
+                cell = cell[0]  # a part of a recording: (path, start, end)
             there = resolve(path.parent, cell)
             exists = isinstance(cell, str) and len(cell) < 1024 and Path(there).exists()
             cells.append(there if exists else cell)

@@ -23,7 +23,6 @@ from .table import Bad, Row, Table
 
 FRACTIONS = (0.7, 0.15, 0.15)
 ALIASES = {"val": "validation", "valid": "validation", "dev": "validation", "training": "train"}
-SAMPLED = 1000  # cells of the training split by which readers are settled
 TRIED = 50  # cells that may fail before a modality counts as unreadable
 
 
@@ -168,8 +167,7 @@ def settle(
         cells = [c for row in training if (c := row.cells.get(modality)) is not None]
         if not cells:
             raise InputError(f"modality {modality!r} is missing in every training row")
-        chosen = np.linspace(0, len(cells) - 1, min(len(cells), SAMPLED)).round().astype(int)
-        readers[modality] = reader = reader.fitted([cells[k] for k in chosen])
+        readers[modality] = reader = reader.fitted(cells)
         specs[modality] = _spec(modality, reader, cells)
     return Plan(
         table.name,

@@ -137,8 +137,11 @@ def moments(
         shape, rows = spec[""][1], values[modality][""][present[modality]]
         axes = channel_axes(shape, readers[modality].kind or None)
         wide = rows.astype(np.float64)
+        count = np.prod([wide.shape[axis] for axis in axes])
+        if len(shape) == 2 and 1 not in axes:  # steps of zeros are padding and do not count
+            count = (rows != 0).any(1).sum()
         found[modality] = {
-            "count": float(np.prod([wide.shape[axis] for axis in axes])),
+            "count": float(count),
             "sum": np.ravel(wide.sum(axes)).tolist(),
             "square": np.ravel(np.square(wide).sum(axes)).tolist(),
         }

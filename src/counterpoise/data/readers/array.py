@@ -13,7 +13,7 @@ import numpy as np
 
 from counterpoise.errors import InputError, check_number
 
-from .base import Array, Reader, existing, fit_length, need
+from .base import Array, Reader, existing, fit_length, need, some
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -56,7 +56,7 @@ class ArrayFile(Reader):
     def fitted(self, cells: Sequence[Any]) -> Self:
         if self.length is not None:
             return self
-        shapes = [shape for cell in cells if (shape := self._shape(cell)) is not None]
+        shapes = [shape for cell in some(cells) if (shape := self._shape(cell)) is not None]
         lengths = {shape[self.axis] for shape in shapes if self._timed(len(shape))}
         if len(lengths) < 2:
             return self

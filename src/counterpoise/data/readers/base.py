@@ -40,9 +40,10 @@ class Reader(ABC):
     suffixes: ClassVar[tuple[str, ...]] = ()
 
     def fitted(self, cells: Sequence[Any]) -> Self:
-        """Settle what is left open (a length, a vocabulary) by cells of the training split.
+        """Settle what is left open (a length, a vocabulary) by the cells of the training split.
 
-        A cell that cannot be read must not end it: skip it here, it is reported later.
+        Where reading all takes long, look at some, always the same. A cell that cannot be read
+        must not end it: skip it here, it is reported later.
         """
         return self
 
@@ -79,6 +80,12 @@ def need(module: str, extra: str) -> ModuleType:
             f"{module} is needed for this and cannot be imported ({error}); "
             f"pip install 'counterpoise[{extra}]'"
         ) from None
+
+
+def some(cells: Sequence[Any], most: int = 1000) -> list[Any]:
+    """At most so many cells, evenly chosen."""
+    places = np.linspace(0, len(cells) - 1, min(len(cells), most)).round().astype(int)
+    return [cells[place] for place in places]
 
 
 def existing(cell: Any) -> Path:

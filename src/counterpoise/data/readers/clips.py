@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from counterpoise.errors import InputError, check_choice, check_number
 
-from .base import existing
+from .base import existing, some
 
 MOST = 1000  # cells that are looked at to settle a reader
 PICKS = ("even", "first")
@@ -57,7 +55,6 @@ def look(cells: Sequence[Any], at: Callable[[Any], Found]) -> list[Found]:
     Raises:
         InputError: none of them can.
     """
-    chosen = np.linspace(0, len(cells) - 1, min(len(cells), MOST)).round().astype(int)
     found: list[Found] = []
     reasons: list[str] = []
 
@@ -67,8 +64,8 @@ def look(cells: Sequence[Any], at: Callable[[Any], Found]) -> list[Found]:
         except Exception as error:  # a damaged file can break its library anywhere
             reasons.append(str(error))
 
-    for i in chosen:
-        attempt(cells[i])
+    for cell in some(cells, MOST):
+        attempt(cell)
     if found:
         return found
     what = f"none of {len(reasons)} can be read; the first: {reasons[0]}" if reasons else "has none"
