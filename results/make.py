@@ -36,6 +36,13 @@ CONTROLS = ["multi-loss:encoder_lr=1.5", "multi-loss:encoder_lr=3.0"]
 # Methods that scale gradients, which Adam undoes as far as the scale is constant.
 SCALING = ["joint", "multi-loss", "ogm", "ogm-ge", "agm", "arl", "cggm", "mmpareto"]
 ADAMW = ("--optimizer", "adamw", "--lr", "0.001")
+# Three modalities, seven subsets: the founding methods and most others.
+THREE = [
+    *("joint", "unimodal", "multi-loss", "modality-dropout", "mla", "umt", "mmpareto"),
+    *("linear-probe", "ogm-ge", "opm", "diagnose-relearn:least=4", "mbsd", "dgl", "inforeg"),
+    *("mmcosine", "qmf", "ume", "ogm", "agm", "g-blending", "pmr", "cml", "amco", "arl", "cggm"),
+    "lfm",
+]
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,9 @@ PLANS = {
             ),
             (3, (*OTHERS, *CONTROLS)),
         ),
+    ),
+    "utd-mhad-depth": Plan(
+        "utd-mhad", 60, ("--modalities", "skeleton,inertial,depth"), ((3, tuple(THREE)),)
     ),
     "utd-mhad-adamw": Plan("utd-mhad", 60, ADAMW, ((3, tuple(SCALING)),)),
     "av-mnist-adamw": Plan("av-mnist", 20, ADAMW, ((3, tuple(SCALING)),)),
@@ -231,8 +241,9 @@ def measure_costs(folder: str) -> None:
     device = torch.device("cpu")
     torch.set_num_threads(1)
     setting = race.Setting("", {}, race.small_encoder, 128, 32, 0, 0, 0, 0, device)
-    data = cp.load(plan.data)
     words = dict(zip(plan.words[::2], plan.words[1::2], strict=True))
+    names = words.get("--modalities")
+    data = cp.load(plan.data, modalities=names.split(",") if names else None)
     optimizer, lr = words.get("--optimizer", "sgd"), float(words.get("--lr", 0.01))
     for label in (label for _, labels in plan.groups for label in labels):
         if label in known:

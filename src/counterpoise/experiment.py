@@ -9,9 +9,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from .labels import parse_options as parse_options
 from .method import Method
 from .registry import build_method, split_chain
 from .trainer import Run, Settings, difference, fit, load_run
+from .workers import pool
 
 Tick = Callable[[str, int], None]
 
@@ -379,8 +378,7 @@ def _parallel(
     tick: Tick | None,
     keep: Callable[[tuple[list[dict[str, Any]], list[dict[str, Any]]]], None],
 ) -> None:
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
+    queue = multiprocessing.get_context("spawn").Queue()
     threads = max(1, (os.cpu_count() or 1) // jobs)
 
     def report() -> None:
@@ -389,26 +387,11 @@ def _parallel(
             if tick:
                 tick(label, seed)
 
-    pool = ProcessPoolExecutor(
-        min(jobs, len(todo)), context, _start_worker, (recipe, data, out, queue, threads)
-    )
-    try:
-        waiting = {pool.submit(_work, label, seed) for label, seed in todo}
+    settled = (recipe, data, out, queue, threads)
+    with pool(min(jobs, len(todo)), _start_worker, settled) as workers:
+        waiting = {workers.submit(_work, label, seed) for label, seed in todo}
         while waiting:
             finished, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
             report()
             for future in finished:
                 keep(future.result())
-        pool.shutdown()
-    except BrokenProcessPool:
-        raise InputError(
-            "a worker process died (out of memory?); run the same command again to go on, "
-            "perhaps with fewer --jobs"
-        ) from None
-    except BaseException:
-        # What is finished is on disk, and what is not has its checkpoint.
-        for process in list((pool._processes or {}).values()):
-            with suppress(ProcessLookupError):
-                process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise

@@ -7,11 +7,9 @@ import csv
 import hashlib
 import io
 import json
-import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from torch import Tensor
 from counterpoise import storage
 from counterpoise.errors import InputError, check_number
 from counterpoise.tasks import build_task
+from counterpoise.workers import pool
 
 from .arrays import ArrayData, Split
 from .columns import Shards, Spec, Stored
@@ -181,29 +180,15 @@ def _work(todo: list[Job], plan: Plan, jobs: int) -> Iterator[tuple[Job, dict[st
         for job in todo:
             yield job, write_shard(job, plan.readers, plan.specs)
         return
-    context = multiprocessing.get_context("spawn")
     settled = (plan.readers, plan.specs)
-    pool = ProcessPoolExecutor(min(jobs, len(todo)), context, _start_worker, settled)
-    waiting: dict[Future[dict[str, Any]], Job] = {}
-    try:
+    with pool(min(jobs, len(todo)), _start_worker, settled) as workers:
+        waiting: dict[Future[dict[str, Any]], Job] = {}
         for job in todo:  # a few ahead: rows may hold whole arrays
-            waiting[pool.submit(_write_there, job)] = job
+            waiting[workers.submit(_write_there, job)] = job
             if len(waiting) >= 2 * jobs:
                 yield from _done(waiting)
         while waiting:
             yield from _done(waiting)
-        pool.shutdown()
-    except BrokenProcessPool:
-        raise InputError(
-            "a worker process died (out of memory?); run the same command again to go on, "
-            "perhaps with fewer --jobs"
-        ) from None
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
 
 
 def _done(waiting: dict[Future[dict[str, Any]], Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
