@@ -2,7 +2,7 @@
 # make test   set up .venv and run the tests
 # make bench  speed and memory against a bare PyTorch loop, and of every method against joint
 # make cards  the pages of docs/methods, from the methods' docstrings
-# make results  every run of results/ (two hours on two cores; resumes)
+# make results  every run of results/ (three hours on two cores; resumes)
 
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
