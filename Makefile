@@ -1,6 +1,6 @@
 # make demo   set up .venv and compare five methods on the embedded digits
 # make test   set up .venv and run the tests
-# make bench  speed and memory against a bare PyTorch loop, and of every method against joint
+# make bench  speed and memory against a bare PyTorch loop, of every method, and of reading data
 # make cards  the pages of docs/methods, from the methods' docstrings
 # make results  every run of results/ (three hours on two cores; resumes)
 
@@ -36,6 +36,7 @@ test: setup
 bench: setup
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/methods.py
+	$(BIN)/python benchmarks/data.py
 
 cards: setup
 	$(BIN)/python -m counterpoise.cards docs/methods

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from data.media import video, wav
 
 from counterpoise import METHODS, cards
 from counterpoise.cli import main
@@ -27,14 +28,28 @@ def name(page: Path) -> str:
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=name)
 def test_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page from top to bottom, in an empty folder."""
+    """A page from top to bottom, in a folder with a user's recordings and nothing else."""
     monkeypatch.chdir(tmp_path)
+    if any("RAW" in block for _, block in blocks(page)):
+        recordings(tmp_path)
     scope: dict[str, object] = {"__name__": "example"}
     for number, (language, block) in enumerate(blocks(page)):
         if language == "python":
             exec(compile(block, f"{name(page)}, example {number}", "exec"), scope)
         else:
             run(block)
+
+
+def recordings(folder: Path) -> None:
+    """What ``table.csv`` and ``RAW``, a small CREMA-D, stand for."""
+    lines = ["id,target,group,sound,note"]
+    for actor in range(1001, 1007):
+        for emotion in ("ANG", "HAP"):
+            clip = f"{actor}_DFA_{emotion}_XX"
+            wav(folder / "RAW" / "AudioWAV" / f"{clip}.wav", 0.3)
+            video(folder / "RAW" / "VideoFlash" / f"{clip}.flv", 0.6, fps=5, size=(32, 24))
+            lines.append(f"{clip},{emotion},{actor},RAW/AudioWAV/{clip}.wav,don't forget {actor}")
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
 
 
 def run(block: str) -> None:
