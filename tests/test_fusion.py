@@ -145,9 +145,7 @@ def test_features_of_the_output_are_zero_where_absent(kind):
         assert bool((out.features[name][mask] != 0).any())
 
 
-@pytest.mark.parametrize(
-    ("kind", "policy"), [(kind, p) for kind in VECTORS for p in kind.policies]
-)
+@pytest.mark.parametrize(("kind", "policy"), [(kind, p) for kind in VECTORS for p in kind.policies])
 def test_a_sample_is_fused_alike_in_any_company(kind, policy):
     z, present = features(missing=True)
     fusion = build(kind, unimodal=policy)
