@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import pickle
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -306,3 +310,37 @@ def test_padding_does_not_count_in_the_statistics(tmp_path: Path) -> None:
     mean, std = data.scales["pose"]
     assert torch.allclose(mean.squeeze().double(), steps.mean(1), atol=1e-6)
     assert torch.allclose(std.squeeze().double(), steps.std(1, unbiased=False), atol=1e-6)
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from data.tables import Saved, toy_table
+from counterpoise.data import cache, prepare, settle
+
+read = Saved.read
+Saved.read = lambda self, cell: (time.sleep(0.05), read(self, cell))[1]
+cache.SHARD_ROWS = 2
+prepare(settle(toy_table(Path(sys.argv[1]) / "raw")), Path(sys.argv[1]) / "out")
+"""
+
+
+def test_killed_outright_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGKILL leaves no time to tidy up: what is there is whole, and nothing is done twice."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    out = tmp_path / "out"
+    work = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)], env=environment)
+    deadline = time.monotonic() + 120
+    while len(list(out.glob("*.json"))) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    work.kill()
+    work.wait()
+    done = {path: path.stat().st_mtime_ns for path in out.glob("train-*.json")}
+    assert done and not is_cache(out)
+    monkeypatch.setattr("counterpoise.data.cache.SHARD_ROWS", 2)
+    plan = settle(toy_table(tmp_path / "raw"))
+    cached, whole = prepare(plan, out), prepare(plan, tmp_path / "whole")
+    rows = torch.arange(len(whole.train))
+    same(cached.train[rows], whole.train[rows])
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert verify(out) == verify(tmp_path / "whole")
