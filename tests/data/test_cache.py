@@ -23,7 +23,9 @@ from counterpoise.batch import Batch
 from counterpoise.cli import main
 from counterpoise.data import ArrayData, open_cache, prepare, settle, shards, verify
 from counterpoise.data.cache import is_cache
+from counterpoise.data.columns import Column
 from counterpoise.encoders import MLP, Standardize
+from counterpoise.loader import AHEAD
 
 
 @pytest.fixture
@@ -91,6 +93,11 @@ def test_trains_evaluates_and_selects_as_arrays_do(tmp_path: Path) -> None:
     assert isinstance(pose, torch.Tensor)
     taken = only.train[rows].inputs["pose"]
     assert isinstance(taken, torch.Tensor) and taken.equal(pose[kept[rows]])
+    column = only.train.inputs["pose"]
+    assert isinstance(column, Column)
+    end = len(kept) - 1
+    again = column.part(torch.tensor([1, end])).rows(torch.tensor([1]))  # a part of a part
+    assert isinstance(again, torch.Tensor) and again[0].equal(pose[kept[end]])
     assert only.fingerprint() != cached.fingerprint()
     assert open_cache(tmp_path / "out").fingerprint() == cached.fingerprint()
 
@@ -243,14 +250,27 @@ def test_order_and_shares_cover_every_sample_once(
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_reading_ahead_gives_the_same_and_ends_with_its_reader(tmp_path: Path) -> None:
+def test_reading_ahead_gives_the_same_and_ends_with_its_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cached = prepare(settle(toy_table(tmp_path / "raw")), tmp_path / "out")
     loader = Loader(cached.train, 4, seed=3, shuffle=True)
     for batch, rows in zip(loader.epoch(1), loader.shares(1), strict=True):
         same(batch, cached.train[rows])
+    asked = []
+    read = cached.train.__class__.__getitem__
+
+    def counted(split: Any, rows: torch.Tensor) -> Batch:
+        asked.append(len(rows))
+        return read(split, rows)
+
+    monkeypatch.setattr(cached.train.__class__, "__getitem__", counted)
     batches = loader.epoch(0)
     next(batches)
+    time.sleep(0.2)
+    assert len(asked) <= AHEAD + 1 < len(loader)  # not the whole epoch: memory is finite
     batches.close()  # as a method does that needs a few batches only
+    monkeypatch.undo()
     again = pickle.loads(pickle.dumps(cached))  # a process of its own opens the files itself
     same(again.train[torch.arange(5)], cached.train[torch.arange(5)])
 
