@@ -1,9 +1,11 @@
 """CREMA-D: a small copy of its layout, with broken files; lists as repositories ship them."""
 
+import zipfile
 from pathlib import Path
 
 import pytest
 from av_sets import (
+    TINY,
     apart,
     bad_rows,
     check_run,
@@ -19,6 +21,7 @@ from av_sets import (
 from media import wav
 
 from counterpoise import InputError, load
+from counterpoise.cli import main
 from counterpoise.data.published.crema_d import EMOTIONS, crema_d
 
 ACTORS = range(1001, 1009)
@@ -195,3 +198,26 @@ def test_an_epoch_by_the_papers_configurations(config: str, out: Path, tmp_path:
 def test_commands_of_the_datasheet(words: list[str], raw: Path, tmp_path: Path) -> None:
     name, _, _, *options = words
     prepared(name, raw, tmp_path / "out", *options)
+
+
+def test_from_the_owners_archive(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unpacked beside OUT, once, after its size was shown; one folder at the top is looked into."""
+    archive = tmp_path / "CREMA-D-master.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(raw.rglob("*")):
+            file.write(path, Path("CREMA-D-master") / path.relative_to(raw))
+    words = ["prepare", "crema-d", str(archive), str(tmp_path / "out"), *TINY[:-1]]
+    assert main(words) == 0
+    shown = capsys.readouterr().err
+    assert "unpacking" in shown and "files" in shown
+    assert (tmp_path / "out-raw" / "CREMA-D-master" / "AudioWAV").is_dir()
+    there = prepared("crema-d", raw, tmp_path / "there")
+    assert load(tmp_path / "out").train.target.equal(there.train.target)
+    assert main(words) == 0  # goes on, or verifies: not unpacked again
+    assert "unpacking" not in capsys.readouterr().err
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("../evil.txt", "x")
+    assert main(["prepare", "crema-d", str(archive), str(tmp_path / "other")]) == 2
+    assert "outside of its folder" in capsys.readouterr().err
