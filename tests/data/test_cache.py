@@ -218,6 +218,33 @@ def test_bad_cells_are_listed_and_left_out(tmp_path: Path) -> None:
             split[torch.arange(len(split))]
 
 
+@pytest.mark.usefixtures("small_shards")
+def test_what_was_mended_is_taken_up_by_the_same_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, out = toy_table(tmp_path / "raw", missing=False), tmp_path / "out"
+    broken = [tmp_path / "raw" / f"{k}.npy" for k in (3, 11)]
+    content = [path.read_bytes() for path in broken]
+    for path in broken:
+        path.write_bytes(b"not an array")
+    plan = settle(table)
+    assert sum(map(len, prepare(plan, out).splits.values())) == 38
+    broken[0].write_bytes(content[0])
+    write, again = shards.write_shard, []
+
+    def counted(*arguments: Any) -> Any:
+        again.append(arguments[0].path.name)
+        return write(*arguments)
+
+    monkeypatch.setattr("counterpoise.data.cache.write_shard", counted)
+    cached = prepare(plan, out)
+    assert len(again) == 1  # the shard of the mended row, not that of the other
+    assert sum(map(len, cached.splits.values())) == 39
+    assert "row-11" in (out / "bad.csv").read_text()
+    assert "row-3," not in (out / "bad.csv").read_text()
+    assert verify(out)
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     plan, out = settle(toy_table(tmp_path / "raw")), tmp_path / "out"
     out.mkdir()

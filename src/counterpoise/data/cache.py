@@ -28,7 +28,7 @@ from .columns import Shards, Spec, Stored
 from .plan import Plan, sample_bytes
 from .readers import READERS, build_reader
 from .readers.base import Reader, need
-from .shards import Job, channel_axes, column_name, write_shard
+from .shards import Job, channel_axes, column_name, try_cell, write_shard
 from .table import Bad
 
 FORMAT = 1
@@ -51,7 +51,7 @@ def prepare(
 
     Shards that are there and whole (by their checksum) are kept, so the same call goes on where
     it was stopped, and verifies what is complete. A row with a cell that cannot be read is left
-    out and listed in ``bad.csv`` with the reason.
+    out and listed in ``bad.csv`` with the reason; the same call takes it up once it is mended.
 
     Args:
         plan: what to decode.
@@ -72,7 +72,8 @@ def prepare(
     bad, tick = list(plan.bad), tick or (lambda _: None)
     _limit(bad, plan.total, max_bad, out)
     for job in _jobs(plan, out):
-        if (entry := _finished(job.path)) is not None:
+        entry = _finished(job.path)
+        if entry is not None and not _mended(job, entry, plan):
             entries[job.path] = entry
             bad += [Bad(**b) for b in entry["bad"]]
             tick(len(job.rows))
@@ -161,6 +162,22 @@ def _finished(path: Path) -> dict[str, Any] | None:
         if entry["rows"] == 0 or sha256(path) == entry["sha256"]:
             return entry
     return None
+
+
+def _mended(job: Job, entry: Mapping[str, Any], plan: Plan) -> bool:
+    """Whether a cell that could not be read can be by now, so that its shard is made again."""
+    rows = {row.id: row for row in job.rows}
+    return any(
+        not isinstance(
+            try_cell(
+                plan.readers[b["modality"]],
+                rows[b["id"]].cells[b["modality"]],
+                plan.specs[b["modality"]],
+            ),
+            str,
+        )
+        for b in entry["bad"]
+    )
 
 
 _settled: dict[str, Any] = {}

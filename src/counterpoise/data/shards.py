@@ -40,7 +40,7 @@ def write_shard(
     for place, row in enumerate(job.rows):
         for modality, reader in readers.items():
             cell = row.cells.get(modality)
-            sample = None if cell is None else _sample(reader, cell, specs[modality])
+            sample = None if cell is None else try_cell(reader, cell, specs[modality])
             if isinstance(sample, str):
                 bad.append(Bad(row.id, modality, sample))
                 good[place] = False
@@ -67,7 +67,8 @@ def write_shard(
     return entry
 
 
-def _sample(reader: Reader, cell: Any, spec: Spec) -> dict[str, NDArray[Any]] | str:
+def try_cell(reader: Reader, cell: Any, spec: Spec) -> dict[str, NDArray[Any]] | str:
+    """One sample by tensor, or why it cannot be had."""
     try:
         return read_cell(reader, cell, spec)
     except InputError as error:
