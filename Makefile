@@ -39,7 +39,7 @@ bench: setup
 	$(BIN)/python benchmarks/data.py
 
 cards: setup
-	$(BIN)/python -m counterpoise.cards docs/methods
+	$(BIN)/python -m counterpoise.methods.cards docs/methods
 
 results: setup
 	$(BIN)/python results/make.py
@@ -47,6 +47,7 @@ results: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: setup
 	$(BIN)/mypy

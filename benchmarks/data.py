@@ -23,7 +23,7 @@ from rich.table import Table as Sheet
 
 import counterpoise as cp
 from counterpoise.data import ArrayData, Row, Split, Table, open_cache, prepare, settle
-from counterpoise.data.published import PUBLISHED
+from counterpoise.data.catalogue import PUBLISHED
 from counterpoise.data.readers.base import Reader, Value
 
 BATCH = 16

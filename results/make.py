@@ -20,10 +20,10 @@ import torch
 from matplotlib.figure import Figure
 
 import counterpoise as cp
-from counterpoise import records, storage
-from counterpoise.cli import main as counterpoise
-from counterpoise.experiment import parse_method
-from counterpoise.report import differences, summarise
+from counterpoise.cli.main import main as counterpoise
+from counterpoise.compare.experiment import parse_method
+from counterpoise.core import storage
+from counterpoise.report import differences, records, summarise
 
 HERE = Path(__file__).parent
 # The founding methods, five seeds; and all others and the controls, three.

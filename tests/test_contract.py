@@ -23,7 +23,7 @@ from toy import same, toy_data, weights
 
 from counterpoise import ArrayData, Batch, Method, MultimodalModel, Run, build_model, fit
 from counterpoise.methods import METHODS, MLA, Joint
-from counterpoise.registry import split_chain
+from counterpoise.methods.registry import split_chain
 
 # Samples that no batch size divides: the last batch is smaller, and odd for two ranks.
 SAMPLES, BATCH, EPOCHS = 125, 16, 3

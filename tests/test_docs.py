@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from data.media import video, wav
 
-from counterpoise import METHODS, cards
-from counterpoise.cli import main
+from counterpoise import METHODS
+from counterpoise.cli.main import main
+from counterpoise.methods import cards
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -21,7 +21,7 @@ from counterpoise import (
     build_model,
     fit,
 )
-from counterpoise.cards import index, why_not
+from counterpoise.methods.cards import index, why_not
 
 # Small fusions, and what lets a method act within one short epoch.
 SMALL = {

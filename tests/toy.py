@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise import ArrayData, Batch, Context, MultimodalModel, Settings, build_model
-from counterpoise.loader import Loader
+from counterpoise.core.loader import Loader
 
 NAMES = ("a", "b", "c", "d")
 

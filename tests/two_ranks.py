@@ -17,8 +17,8 @@ import torch.distributed as dist
 from settings import build
 from test_contract import data_of, train
 
-from counterpoise import ranks
-from counterpoise.context import Context
+from counterpoise.core import ranks
+from counterpoise.engine.context import Context
 
 
 def no_sync_grads() -> Any:

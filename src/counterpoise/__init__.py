@@ -2,12 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .batch import Batch, Output
-from .build import build_model
-from .chain import Chain
-from .context import Context
+from .core.batch import Batch, Output
+from .core.loader import Loader
+from .core.tasks import Classification, MultiLabel, Regression, Sentiment, Task
+from .core.version import __version__
 from .data import DATASETS, ArrayData, load
 from .encoders import ENCODERS
+from .engine.chain import Chain
+from .engine.context import Context
+from .engine.method import Method
 from .errors import InputError
 from .evaluation import Evaluation, Verdict, colearning, evaluate
 from .fusion import (
@@ -26,16 +29,12 @@ from .fusion import (
     Shared,
     Sum,
 )
-from .loader import Loader
-from .method import Method
 from .methods import METHODS
-from .model import MultimodalModel
-from .registry import build_method
-from .tasks import Classification, MultiLabel, Regression, Sentiment, Task
-from .trainer import Run, Settings, fit
-from .wrap import wrap
-
-__version__ = "0.1.0"
+from .methods.registry import build_method
+from .models.multimodal import MultimodalModel
+from .models.wrap import wrap
+from .training.build import build_model
+from .training.fit import Run, Settings, fit
 
 if TYPE_CHECKING:
     from .estimator import MultimodalClassifier, MultimodalRegressor
@@ -78,6 +77,7 @@ __all__ = [
     "Sum",
     "Task",
     "Verdict",
+    "__version__",
     "build_method",
     "build_model",
     "colearning",

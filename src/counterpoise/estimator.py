@@ -18,17 +18,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from .build import build_model
-from .data.arrays import ArrayData, Split, check_name
+from .core.loader import Loader
+from .core.tasks import Classification, MultiLabel, Regression, Task
 from .data.convert import to_tensor
+from .data.dataset import ArrayData, Split, check_name
 from .data.splits import by_class, by_group, to_groups
+from .engine.method import Method
 from .errors import InputError, check_choice, unknown
 from .evaluation import evaluate, present_name
-from .loader import Loader
-from .method import Method
-from .registry import build_method
-from .tasks import Classification, MultiLabel, Regression, Task
-from .trainer import fit as train
+from .methods.registry import build_method
+from .training.build import build_model
+from .training.fit import fit as train
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from counterpoise.data.preparation.table import Row, Table
 from counterpoise.data.readers.base import Reader, Value, existing
-from counterpoise.data.table import Row, Table
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from counterpoise.core.tasks import Classification, MultiLabel, Regression
 from counterpoise.data import ArrayData, Split
 from counterpoise.data.splits import SPLITS, draw
 from counterpoise.errors import InputError
-from counterpoise.tasks import Classification, MultiLabel, Regression
 
 N = 60
 

@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from counterpoise import ArrayData, InputError, MultimodalClassifier, build_model, storage
-from counterpoise.cli import main
+from counterpoise import ArrayData, InputError, MultimodalClassifier, build_model
+from counterpoise.cli.main import main
+from counterpoise.compare.experiment import Recipe, open_run
+from counterpoise.core import storage
 from counterpoise.encoders import (
     ENCODERS,
     MLP,
@@ -26,8 +28,7 @@ from counterpoise.encoders import (
     unstarted,
     usual_encoder,
 )
-from counterpoise.experiment import Recipe, open_run
-from counterpoise.trainer import Settings
+from counterpoise.training.fit import Settings
 
 FAST = ["--epochs", "1", "--quiet", "--modalities", "image,audio"]
 SAMPLES = {

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from toy import gradients, linear_encoders, same, toy_batch, toy_context, toy_data, toy_model
 
 from counterpoise import Concat, InputError, MultiLabel, MultimodalModel, build_method, fit
-from counterpoise.measures import shapley
 from counterpoise.methods.agm import LARGEST_LOSS, ahead, subset_logits
+from counterpoise.methods.measures import shapley
 
 FUSIONS = ["concat", "sum", "late", "shared", "film", "gated"]
 

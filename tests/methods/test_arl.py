@@ -7,8 +7,8 @@ import torch
 from toy import gradients, same, toy_batch, toy_context, toy_data, toy_model, weights
 
 from counterpoise import InputError, build_method, fit
-from counterpoise.gradients import scale_gradient
 from counterpoise.methods.arl import asymmetric_weights
+from counterpoise.methods.gradients import scale_gradient
 
 SETTINGS = {"epochs": 2, "batch_size": 16, "lr": 0.05}
 

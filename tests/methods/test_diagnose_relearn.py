@@ -8,8 +8,8 @@ from torch import nn
 from toy import linear_encoders, same, toy_context, toy_data, weights
 
 from counterpoise import Concat, InputError, MultimodalModel, build_method, fit
-from counterpoise.data.arrays import Split
-from counterpoise.measures import cluster_purity
+from counterpoise.data.dataset import Split
+from counterpoise.methods.measures import cluster_purity
 
 PURITY = "counterpoise.methods.diagnose_relearn.cluster_purity"
 GAPS = {"a": (0.9, 0.7), "b": (0.5, 0.6)}  # train, validation

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from toy import Calls, same, toy_batch, toy_context, toy_data, toy_model, weights
 
 from counterpoise import InputError, build_method, fit
-from counterpoise.measures import ogr_weights
 from counterpoise.methods import MultiLoss
 from counterpoise.methods.g_blending import OneLoss
+from counterpoise.methods.measures import ogr_weights
 
 
 def ogr(gain, overfit, eps=1e-3):

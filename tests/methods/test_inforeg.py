@@ -16,7 +16,7 @@ from toy import (
 )
 
 from counterpoise import Concat, InputError, MultimodalModel, build_method, fit
-from counterpoise.loop import train_epoch
+from counterpoise.engine.loop import train_epoch
 from counterpoise.methods.inforeg import fisher_trace, lead
 
 SETTINGS = {"epochs": 2, "batch_size": 16, "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-3}

@@ -8,7 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from counterpoise import records
+from counterpoise.report import records
 
 Lines = list[dict[str, Any]]
 

@@ -12,8 +12,8 @@ import pytest
 from report_fakes import fakes
 from rich.console import Console
 
-from counterpoise.records import RECORD
 from counterpoise.report import summarise, text_table, write_summary
+from counterpoise.report.records import RECORD
 from counterpoise.report.summary import Cell, headline, metric_of, ordered, places
 
 

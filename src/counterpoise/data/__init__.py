@@ -8,16 +8,16 @@ from pathlib import Path
 
 from counterpoise.errors import InputError, unknown
 
-from .arrays import ArrayData, Split
-from .av_mnist import av_mnist
-from .cache import open_cache, prepare, verify
-from .digits import digits
-from .find import NEEDS, find
-from .manifest import read_manifest
-from .plan import Plan, settle
-from .published import PUBLISHED, Published
-from .table import Row, Table
-from .utd_mhad import utd_mhad
+from .catalogue import PUBLISHED, Published
+from .catalogue.av_mnist import av_mnist
+from .catalogue.digits import digits
+from .catalogue.find import NEEDS, find
+from .catalogue.utd_mhad import utd_mhad
+from .dataset import ArrayData, Split
+from .preparation.cache import open_cache, prepare, verify
+from .preparation.manifest import read_manifest
+from .preparation.plan import Plan, settle
+from .preparation.table import Row, Table
 
 __all__ = [
     "DATASETS",

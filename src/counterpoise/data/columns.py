@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from counterpoise.batch import Input
+from counterpoise.core.batch import Input
 from counterpoise.errors import InputError
 
 from .readers.base import Reader, Value, need

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from counterpoise.batch import Input
+from counterpoise.core.batch import Input
+from counterpoise.core.tasks import Classification, MultiLabel, Regression, Task
 from counterpoise.errors import InputError
-from counterpoise.tasks import Classification, MultiLabel, Regression, Task
 
 Mask = NDArray[np.bool_]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from counterpoise.data.arrays import KINDS
+from counterpoise.core.labels import parse_label
+from counterpoise.data.kinds import KINDS, kind_of
 from counterpoise.errors import unknown
-from counterpoise.labels import parse_label
 
 from .adapter import Adapter
 from .base import Encoder, Shapes
 from .hugging_face import HuggingFace
 from .resnet import ResNet18
 from .sequence import LSTM, Steps, Transformer
-from .small import MLP, CNN1d, CNN2d, Standardize, default_encoder, kind_of
+from .small import MLP, CNN1d, CNN2d, Standardize, default_encoder
 from .text import IDS, Tokens
 
 ENCODERS: dict[str, type[Encoder]] = {

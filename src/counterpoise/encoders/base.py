@@ -13,7 +13,7 @@ from counterpoise.errors import InputError, check_number, unknown
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from counterpoise.data.arrays import ArrayData
+    from counterpoise.data.dataset import ArrayData
 
 Shape = tuple[int, ...]
 Shapes = Shape | Mapping[str, Shape]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from counterpoise.batch import Input
+from counterpoise.core.batch import Input
 from counterpoise.data.readers.base import need
 from counterpoise.errors import InputError, check_choice
 

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from counterpoise.core.storage import read_weights
 from counterpoise.errors import InputError
-from counterpoise.storage import read_weights
 
 from .base import Encoder, Shapes, shape_of
 from .pictures import Pictures

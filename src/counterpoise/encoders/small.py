@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from counterpoise.data.arrays import KINDS
-from counterpoise.errors import InputError, check_choice
+from counterpoise.data.kinds import KINDS
+from counterpoise.errors import check_choice
 
 from .base import Encoder, Shapes, shape_of
 
@@ -125,27 +125,6 @@ class Standardize(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         scaled = (inputs - self.mean) * self.scale
         return scaled * (inputs != 0).any(1, keepdim=True) if self.padding else scaled
-
-
-def kind_of(shape: Sequence[int], name: str = "input") -> str:
-    """Guess what a sample of this shape is: a vector, a sequence [C, T] or an image.
-
-    [F] is a vector and [C, H, W] an image. [A, B] is an image [H, W] if both sides are at least 8
-    and neither is more than twice the other; otherwise it is a sequence [C, T].
-
-    Raises:
-        InputError: a shape with no small encoder.
-    """
-    if len(shape) == 1:
-        return "vector"
-    if len(shape) == 3:
-        return "image"
-    if len(shape) == 2:
-        return "image" if min(shape) >= 8 and max(shape) <= 2 * min(shape) else "sequence"
-    raise InputError(
-        f"no default encoder for {name!r} with samples of shape {list(shape)}; pass one in "
-        "`encoders` (the default ones take [F], [C, T], [H, W], [C, H, W] and frames [T, 3, H, W])"
-    )
 
 
 def default_encoder(shape: Sequence[int], kind: str, width: int = 128) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from counterpoise.batch import Input
+from counterpoise.core.batch import Input
 from counterpoise.data.columns import Column
 from counterpoise.data.readers import Text
 from counterpoise.errors import InputError, check_choice, check_number
@@ -18,7 +18,7 @@ from .base import Encoder, Shapes
 from .pooling import POOLS, blank, pool, some_step
 
 if TYPE_CHECKING:
-    from counterpoise.data.arrays import ArrayData
+    from counterpoise.data.dataset import ArrayData
 
 IDS, MASK = "input_ids", "attention_mask"
 PART = 4096  # samples that are looked at together for the largest token

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from counterpoise.tasks import Task
+from counterpoise.core.tasks import Task
 
 from .subsets import Evaluation
 

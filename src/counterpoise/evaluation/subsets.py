@@ -9,13 +9,13 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from counterpoise.data.arrays import ArrayData
+from counterpoise.core.loader import Loader
+from counterpoise.core.tasks import Task
+from counterpoise.data.dataset import ArrayData
+from counterpoise.engine.method import Method
 from counterpoise.errors import InputError, check_choice, unknown
-from counterpoise.loader import Loader
-from counterpoise.method import Method
-from counterpoise.model import MultimodalModel
-from counterpoise.registry import build_method
-from counterpoise.tasks import Task
+from counterpoise.methods.registry import build_method
+from counterpoise.models.multimodal import MultimodalModel
 
 Subset = tuple[str, ...]
 

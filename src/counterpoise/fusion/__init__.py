@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from counterpoise.core.labels import parse_label
 from counterpoise.errors import unknown
-from counterpoise.labels import parse_label
 
 from .base import UNIMODAL, Fusion, weights
 from .boosted import Boosted

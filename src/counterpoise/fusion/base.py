@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from counterpoise.batch import Lazy, Output
+from counterpoise.core.batch import Lazy, Output
 from counterpoise.errors import InputError, check_choice
 
 UNIMODAL = ("slice", "ablate", "aux")

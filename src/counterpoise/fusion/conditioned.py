@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from counterpoise.batch import Lazy
+from counterpoise.core.batch import Lazy
 from counterpoise.errors import InputError, unknown
 
 from .base import Fusion, weights

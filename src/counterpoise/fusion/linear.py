@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from counterpoise.batch import Lazy, Output
+from counterpoise.core.batch import Lazy, Output
 
 from .base import Fusion, weights
 

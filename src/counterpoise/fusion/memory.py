@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from counterpoise.batch import Lazy
+from counterpoise.core.batch import Lazy
 from counterpoise.errors import check_number, unknown
 
 from .base import Fusion, weights

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from counterpoise.batch import Lazy
+from counterpoise.core.batch import Lazy
 from counterpoise.errors import check_number
 
 from .linear import Additive

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from counterpoise.batch import Lazy
+from counterpoise.core.batch import Lazy
 from counterpoise.errors import InputError, check_number
 
 from .base import Fusion

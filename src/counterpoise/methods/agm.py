@@ -9,14 +9,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.tasks import Classification, MultiLabel
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import check_number
-from counterpoise.gradients import scale_gradient, scale_grads
-from counterpoise.measures import shapley
-from counterpoise.method import Method
-from counterpoise.model import MultimodalModel
-from counterpoise.tasks import Classification, MultiLabel
+from counterpoise.models.multimodal import MultimodalModel
+
+from .gradients import scale_gradient, scale_grads
+from .measures import shapley
 
 LARGEST_LOSS = -math.log(1e-8)
 

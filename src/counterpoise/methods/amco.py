@@ -7,13 +7,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.tasks import Classification
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import InputError, check_number
 from counterpoise.fusion import Concat, Sum
-from counterpoise.method import Method
-from counterpoise.model import MultimodalModel
-from counterpoise.tasks import Classification
+from counterpoise.models.multimodal import MultimodalModel
 
 
 class AMCo(Method):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.tasks import Classification, MultiLabel
+from counterpoise.engine.context import Context
 from counterpoise.errors import check_number
-from counterpoise.gradients import scale_grads
-from counterpoise.tasks import Classification, MultiLabel
 
+from .gradients import scale_grads
 from .multi_loss import MultiLoss
 
 

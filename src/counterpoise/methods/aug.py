@@ -7,13 +7,13 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from counterpoise import ranks
-from counterpoise.batch import Batch
-from counterpoise.context import Context
+from counterpoise.core import ranks
+from counterpoise.core.batch import Batch
+from counterpoise.core.tasks import Classification
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import InputError, check_choice, check_number
 from counterpoise.fusion import Boosted
-from counterpoise.method import Method
-from counterpoise.tasks import Classification
 
 
 class AUG(Method):

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.tasks import Task
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import check_choice, check_number
 from counterpoise.fusion import Concat
-from counterpoise.gradients import scale_grads
-from counterpoise.method import Method
-from counterpoise.tasks import Task
+
+from .gradients import scale_grads
 
 
 class CGGM(Method):

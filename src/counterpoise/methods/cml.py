@@ -7,11 +7,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.tasks import Classification
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import check_number
-from counterpoise.method import Method
-from counterpoise.tasks import Classification
 
 
 class CML(Method):

@@ -8,12 +8,12 @@ from dataclasses import replace
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.tasks import Classification, MultiLabel
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import check_number
 from counterpoise.fusion import Fusion
-from counterpoise.method import Method
-from counterpoise.tasks import Classification, MultiLabel
 
 
 class DGL(Method):

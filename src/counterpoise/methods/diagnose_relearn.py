@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from counterpoise import ranks
-from counterpoise.context import Context
+from counterpoise.core import ranks
+from counterpoise.core.tasks import Classification
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import check_choice, check_number
-from counterpoise.measures import cluster_purity
-from counterpoise.method import Method
-from counterpoise.tasks import Classification
+
+from .measures import cluster_purity
 
 
 class DiagnoseRelearn(Method):

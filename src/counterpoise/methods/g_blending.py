@@ -7,15 +7,16 @@ import copy
 import torch
 from torch import Tensor
 
-from counterpoise import ranks
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core import ranks
+from counterpoise.core.batch import Batch, Output
+from counterpoise.engine.context import Context
+from counterpoise.engine.loop import train_beside
+from counterpoise.engine.method import Method
 from counterpoise.errors import check_choice, check_number
-from counterpoise.loop import train_beside
-from counterpoise.measures import ogr_weights
-from counterpoise.method import Method
-from counterpoise.methods.multi_loss import MultiLoss
-from counterpoise.model import MultimodalModel
+from counterpoise.models.multimodal import MultimodalModel
+
+from .measures import ogr_weights
+from .multi_loss import MultiLoss
 
 
 class GBlending(MultiLoss):

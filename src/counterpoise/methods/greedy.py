@@ -8,11 +8,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import check_choice, check_number
 from counterpoise.fusion import MMTM
-from counterpoise.method import Method
 
 
 class Greedy(Method):

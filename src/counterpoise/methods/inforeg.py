@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.tasks import Task
+from counterpoise.engine.context import Context
 from counterpoise.errors import check_number, unknown
-from counterpoise.model import MultimodalModel
-from counterpoise.tasks import Task
+from counterpoise.models.multimodal import MultimodalModel
 
 from .multi_loss import MultiLoss
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from counterpoise.method import Method
+from counterpoise.engine.method import Method
 
 
 class Joint(Method):

@@ -10,15 +10,16 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from counterpoise import ranks
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core import ranks
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.tasks import MultiLabel, Regression, Task
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import InputError, check_choice, check_number
 from counterpoise.fusion import Late
-from counterpoise.measures import info_nce, jensen_shannon
-from counterpoise.method import Method
-from counterpoise.model import MultimodalModel
-from counterpoise.tasks import MultiLabel, Regression, Task
+from counterpoise.models.multimodal import MultimodalModel
+
+from .measures import info_nce, jensen_shannon
 
 Parts = Callable[[Output, Batch, Context], tuple[Tensor, Tensor | None]]
 

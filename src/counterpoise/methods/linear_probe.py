@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from counterpoise.context import Context
-from counterpoise.methods.multi_loss import MultiLoss
+from counterpoise.engine.context import Context
+
+from .multi_loss import MultiLoss
 
 
 class LinearProbe(MultiLoss):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.tasks import Classification
+from counterpoise.engine.context import Context
 from counterpoise.errors import check_number
-from counterpoise.tasks import Classification
 
 from .multi_loss import MultiLoss
 

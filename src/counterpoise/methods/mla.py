@@ -7,15 +7,16 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.loader import mix
+from counterpoise.core.tasks import Classification, Task, entropy
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import InputError, check_choice
 from counterpoise.fusion import Shared
-from counterpoise.loader import mix
-from counterpoise.measures import entropy, entropy_weights, rls_update
-from counterpoise.method import Method
-from counterpoise.model import MultimodalModel
-from counterpoise.tasks import Classification, Task
+from counterpoise.models.multimodal import MultimodalModel
+
+from .measures import entropy_weights, rls_update
 
 
 class MLA(Method):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
-from counterpoise.context import Context
+from counterpoise.core.tasks import Classification, MultiLabel
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import check_number
 from counterpoise.fusion import Cosine
-from counterpoise.method import Method
-from counterpoise.tasks import Classification, MultiLabel
 
 
 class MMCosine(Method):

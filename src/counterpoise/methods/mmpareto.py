@@ -7,10 +7,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from counterpoise.context import Context
+from counterpoise.engine.context import Context
 from counterpoise.errors import check_choice, check_number
-from counterpoise.gradients import flat, min_norm
-from counterpoise.methods.multi_loss import MultiLoss
+
+from .gradients import flat, min_norm
+from .multi_loss import MultiLoss
 
 
 class MMPareto(MultiLoss):

@@ -9,12 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from counterpoise.batch import Batch, map_tensors
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, map_tensors
+from counterpoise.core.tasks import Task
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import check_choice, check_number, unknown
-from counterpoise.method import Method
-from counterpoise.model import MultimodalModel
-from counterpoise.tasks import Task
+from counterpoise.models.multimodal import MultimodalModel
 
 
 class ModalityDropout(Method):

@@ -9,13 +9,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from counterpoise import ranks
-from counterpoise.batch import Batch
-from counterpoise.context import Context
+from counterpoise.core import ranks
+from counterpoise.core.batch import Batch
+from counterpoise.core.tasks import Classification, MultiLabel
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import check_choice, check_number
-from counterpoise.measures import shapley
-from counterpoise.method import Method
-from counterpoise.tasks import Classification, MultiLabel
+
+from .measures import shapley
 
 
 class ModalityValuation(Method):

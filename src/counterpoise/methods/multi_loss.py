@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import check_number
-from counterpoise.method import Method
-from counterpoise.model import MultimodalModel
+from counterpoise.models.multimodal import MultimodalModel
 
 
 class MultiLoss(Method):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.tasks import Classification, MultiLabel, Task
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import InputError, check_choice, check_number
-from counterpoise.gradients import scale_grads
-from counterpoise.measures import dominance
-from counterpoise.method import Method
-from counterpoise.model import MultimodalModel
-from counterpoise.tasks import Classification, MultiLabel, Task
+from counterpoise.models.multimodal import MultimodalModel
+
+from .gradients import scale_grads
+from .measures import dominance
 
 LEAST_DIMENSIONS = {"all": 0, "matrices": 2, "conv4d": 4}
 

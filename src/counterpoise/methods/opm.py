@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.tasks import Classification, MultiLabel
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import check_choice, check_number
 from counterpoise.fusion import Concat
-from counterpoise.measures import dominance
-from counterpoise.method import Method
-from counterpoise.tasks import Classification, MultiLabel
+
+from .measures import dominance
 
 
 class OPM(Method):

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.tasks import Classification, entropy
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import check_choice, check_number
-from counterpoise.measures import entropy
-from counterpoise.method import Method
-from counterpoise.tasks import Classification
 
 
 class PMR(Method):

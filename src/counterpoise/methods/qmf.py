@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.tasks import Classification
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import check_choice, check_number
 from counterpoise.fusion import Late
-from counterpoise.method import Method
-from counterpoise.model import MultimodalModel
-from counterpoise.tasks import Classification
+from counterpoise.models.multimodal import MultimodalModel
 
 
 class QMF(Method):

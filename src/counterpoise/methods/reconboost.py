@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.loader import mix
+from counterpoise.core.tasks import Classification
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import check_choice, check_number
 from counterpoise.fusion import Sum
-from counterpoise.loader import mix
-from counterpoise.method import Method
-from counterpoise.model import MultimodalModel
-from counterpoise.tasks import Classification
+from counterpoise.models.multimodal import MultimodalModel
 
 
 class ReconBoost(Method):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from counterpoise.methods.unimodal import Unimodal
+from .unimodal import Unimodal
 
 
 class UME(Unimodal):

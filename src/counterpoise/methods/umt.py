@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.tasks import Task
+from counterpoise.engine.context import Context
+from counterpoise.engine.loop import train_beside
+from counterpoise.engine.method import Method
 from counterpoise.errors import InputError, check_number
 from counterpoise.fusion import Fusion, Late, Shared
-from counterpoise.loop import train_beside
-from counterpoise.method import Method
-from counterpoise.methods.unimodal import Unimodal
-from counterpoise.model import MultimodalModel
-from counterpoise.tasks import Task
+from counterpoise.models.multimodal import MultimodalModel
+
+from .unimodal import Unimodal
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from counterpoise.batch import Batch, Output
-from counterpoise.context import Context
+from counterpoise.core.batch import Batch, Output
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.fusion import Late, Sum
-from counterpoise.method import Method
 
 
 class Unimodal(Method):

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from counterpoise.core.tasks import Classification, Regression
 from counterpoise.errors import InputError
 from counterpoise.evaluation.colearning import Verdict, judge
-from counterpoise.records import Record
-from counterpoise.tasks import Classification, Regression
+
+from .records import Record
 
 Outcomes = dict[int, list[float | None]]  # seed -> the outcome of each test sample
 

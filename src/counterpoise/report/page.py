@@ -8,13 +8,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from counterpoise import records as records_
-from counterpoise import storage
+from counterpoise.core import storage
 from counterpoise.errors import InputError
-from counterpoise.records import Record
 
 from . import figures
+from . import records as records_
 from .findings import Finding, differences, verdicts
+from .records import Record
 from .summary import (
     Cell,
     Metric,

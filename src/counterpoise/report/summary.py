@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counterpoise import records as records_
-from counterpoise import storage
-from counterpoise.records import Record
-from counterpoise.tasks import Classification, Regression
+from counterpoise.core import storage
+from counterpoise.core.tasks import Classification, Regression
+
+from . import records as records_
+from .records import Record
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from counterpoise.data.sound import mel_filters
 from counterpoise.errors import InputError, check_number
 
 from .base import Array, Reader, fit_length
 from .clips import look, span
+from .sound import mel_filters
 from .video import Video, opened
 
 if TYPE_CHECKING:

@@ -1,0 +1,143 @@
+"""The command ``counterpoise prepare``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table as Sheet
+
+from counterpoise.compare.experiment import parse_options
+from counterpoise.data import PUBLISHED, ArrayData, Plan, Table, prepare, read_manifest, settle
+from counterpoise.data.preparation.archives import contents, is_archive, unpack
+from counterpoise.errors import InputError, unknown
+
+
+def prepare_command(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, list[str]]:
+    """Prepare what the command line asks for; a table of what was made, and what to do next."""
+    source, out = _paths(options.paths)
+    console = Console(stderr=True, quiet=options.quiet)
+    table = _table(source, out, options, console)
+    settings = _options(options.set)
+    types = {m: reader.name for m, reader in table.readers.items()}
+    console.print(
+        f"{table.name}: {len(table.rows)} rows; "
+        + ", ".join(f"{m} ({kind})" for m, kind in types.items())
+    )
+    plan = settle(
+        table,
+        fractions=options.fractions,
+        seed=options.seed,
+        modalities=options.modalities,
+        options=settings,
+    )
+    console.print(f"{out} takes {_size(plan.bytes())}")
+    bar = progress.add_task("decoding", total=len(plan.rows))
+    data = prepare(
+        plan,
+        out,
+        jobs=options.jobs,
+        max_bad=options.max_bad,
+        tick=lambda count: progress.advance(bar, count),
+    )
+    return _sheet(data, plan), _words(plan, data, out)
+
+
+def _paths(paths: list[str]) -> tuple[tuple[str, ...], Path]:
+    """The manifest, or name and raw folder; and where to write."""
+    if len(paths) == 3 and paths[0] not in PUBLISHED:
+        raise unknown("data set to prepare", paths[0], PUBLISHED)
+    if len(paths) == 2 and paths[0] in PUBLISHED:
+        entry = PUBLISHED[paths[0]]
+        raise InputError(
+            f"prepare {paths[0]} needs RAW and OUT; RAW holds {entry.needs} ({entry.source})"
+        )
+    if len(paths) not in (2, 3):
+        raise InputError(
+            f"prepare needs MANIFEST OUT, or NAME RAW OUT, found {len(paths)} arguments"
+        )
+    return tuple(paths[:-1]), Path(paths[-1])
+
+
+def _table(
+    source: tuple[str, ...], out: Path, options: argparse.Namespace, console: Console
+) -> Table:
+    if len(source) == 1:
+        return read_manifest(
+            source[0],
+            target=options.target,
+            id=options.id,
+            split=options.split,
+            group=options.group,
+            modalities=options.modalities,
+            types=dict(_pairs("type", options.type)),
+            task=options.task,
+        )
+    name, raw = source[0], Path(source[1]).expanduser()
+    if options.type or options.task:
+        raise InputError(f"--type and --task are for manifests; {name} has its own")
+    if is_archive(raw) and raw.is_file():
+        raw = _unpacked(raw, out.with_name(f"{out.name}-raw"), console)
+    if not raw.is_dir():
+        raise InputError(f"RAW must be a folder or an archive of {name}, found no {raw}")
+    return PUBLISHED[name].table(raw.resolve())
+
+
+def _unpacked(archive: Path, folder: Path, console: Console) -> Path:
+    """What is in an archive, as a folder beside OUT; unpacked once."""
+    if not folder.exists():
+        files = contents(archive)
+        size = sum(count for _, count in files)
+        console.print(f"unpacking {len(files)} files, {_size(size)}, to {folder}")
+        unpack(archive, folder)
+    inside = list(folder.iterdir())
+    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _pairs(argument: str, words: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key or not value:
+            raise InputError(f"--{argument} must read COLUMN=VALUE, found {word!r}")
+        yield key, value
+
+
+def _options(words: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """``COLUMN.KEY=VALUE`` words by column."""
+    found: dict[str, dict[str, Any]] = {}
+    for word in words:
+        column, dot, rest = word.partition(".")
+        if not dot or "=" not in rest:
+            raise InputError(f"--set must read COLUMN.KEY=VALUE, found {word!r}")
+        found.setdefault(column, {}).update(parse_options([rest]))
+    return found
+
+
+def _sheet(data: ArrayData, plan: Plan) -> Sheet:
+    sheet = Sheet(title=f"{data.name}: {data.task.state()['task']}", title_justify="left", box=None)
+    sheet.add_column("modality")
+    sheet.add_column("type")
+    sheet.add_column("sample")
+    for part in data.splits:
+        sheet.add_column(part, justify="right")
+    for modality, shape in data.shapes.items():
+        counts = [str(int(split.present[modality].sum())) for split in data.splits.values()]
+        name, spec = plan.readers[modality].name, plan.specs[modality]
+        kind = next(iter(spec.values()))[0]
+        sheet.add_row(modality, name, f"{kind} {list(shape)}", *counts)
+    sheet.add_row("all", "", "", *(str(len(split)) for split in data.splits.values()))
+    return sheet
+
+
+def _words(plan: Plan, data: ArrayData, out: Path) -> list[str]:
+    left = plan.total - sum(len(split) for split in data.splits.values())
+    lines = [f"{left} of {plan.total} rows left out: {out / 'bad.csv'}"] if left else []
+    return [*lines, f"train: counterpoise train {out}"]

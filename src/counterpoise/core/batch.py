@@ -1,0 +1,122 @@
+"""What travels through a model: a batch of samples, each with some of its modalities present."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from counterpoise.errors import unknown
+
+Input = Tensor | dict[str, Tensor]
+
+
+def map_tensors(value: Input, function: Callable[[Tensor], Tensor]) -> Input:
+    """Apply ``function`` to a tensor, or to each tensor of a dict such as text tokens."""
+    if isinstance(value, Tensor):
+        return function(value)
+    return {key: function(tensor) for key, tensor in value.items()}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``B`` samples. Which of its modalities a sample has is said by ``present``, nowhere else.
+
+    Attributes:
+        inputs: modality -> tensor [B, ...], or a dict of such tensors (text tokens). Rows of
+            absent samples hold anything; they are never read.
+        present: modality -> bool [B]. Masks and ``index`` stay on the host: which rows to encode
+            is a question the host asks, and asking a GPU would stall every step.
+        target: [B] or [B, ...].
+        index: int64 [B], the row of each sample in its split.
+        features: modality -> [B, D] or [B, T, D], where the encoders have already run (evaluating
+            many subsets encodes once); the model then reads these instead of ``inputs``.
+    """
+
+    inputs: dict[str, Input]
+    present: dict[str, Tensor]
+    target: Tensor
+    index: Tensor
+    features: dict[str, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.present)
+
+    def only(self, *names: str) -> Batch:
+        """The same samples with only the modalities ``names`` left, where they were present."""
+        for name in names:
+            if name not in self.present:
+                raise unknown("modality", name, self.present)
+        nothing = torch.zeros(len(self), dtype=torch.bool)
+        present = {m: mask if m in names else nothing for m, mask in self.present.items()}
+        return replace(self, present=present)
+
+    def among(self, names: tuple[str, ...]) -> Batch:
+        """The same samples with just the modalities ``names``; unknown ones are absent."""
+        if self.modalities == names:
+            return self
+        nothing = torch.zeros(len(self), dtype=torch.bool)
+        return replace(self, present={name: self.present.get(name, nothing) for name in names})
+
+    def counts(self) -> Tensor:
+        """int64 [B]: how many modalities each sample has."""
+        return torch.stack(list(self.present.values())).sum(0)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Move inputs and targets (masks and index stay on the host)."""
+
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """The same in page-locked memory, from which a GPU copies while it computes."""
+        return self._mapped(Tensor.pin_memory)
+
+    def _mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        return replace(
+            self,
+            inputs={m: map_tensors(x, function) for m, x in self.inputs.items()},
+            target=function(self.target),
+        )
+
+
+class Lazy(Mapping[str, Tensor]):
+    """A dict of tensors, each computed when it is first asked for."""
+
+    def __init__(self, names: tuple[str, ...], compute: Callable[[str], Tensor]) -> None:
+        self._names, self._compute = names, compute
+        self._values: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._values:
+            self._values[name] = self._compute(name)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a model says of a batch.
+
+    Attributes:
+        logits: [B, K], from all modalities that are present.
+        unimodal: modality -> [B, K], what each says alone (by the fusion's policy, computed when
+            asked for; rows of samples that lack the modality are meaningless).
+        features: modality -> [B, D], zero rows where absent; of sequences the mean of the steps.
+    """
+
+    logits: Tensor
+    unimodal: Mapping[str, Tensor]
+    features: Mapping[str, Tensor]

@@ -1,0 +1,41 @@
+"""Labels: a name with options, ``name:option=value:option=value``, as the command line takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import yaml
+
+from counterpoise.errors import InputError
+
+
+def parse_label(label: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options of ``name:option=value:option=value``."""
+    name, *words = label.split(":")
+    return name, parse_options(words)
+
+
+def parse_options(parts: Iterable[str]) -> dict[str, Any]:
+    """``option=value`` words to a dict; values are YAML; ``option.key=value`` fills a mapping."""
+    options: dict[str, Any] = {}
+    for part in parts:
+        key, equals, text = part.partition("=")
+        if not equals or not key:
+            raise InputError(f"an option must read key=value, found {part!r}")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"the value of option {key!r} cannot be read: {text!r}") from None
+        # YAML 1.1 reads the words on and off as booleans; options use them as words.
+        value = text if text in ("on", "off", "yes", "no") else value
+        if isinstance(value, str):
+            with suppress(ValueError):  # nor does it take 1e-3, without a point, for a number
+                value = float(value)
+        option, dot, entry = key.partition(".")
+        if dot:
+            options.setdefault(option, {})[entry] = value
+        else:
+            options[option] = value
+    return options

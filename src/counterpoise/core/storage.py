@@ -1,0 +1,102 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from counterpoise.errors import InputError
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path`` in one step: a kill or a full disk leaves the old file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def is_draft(path: Path) -> bool:
+    """Whether a file is what a kill in the middle of :func:`write` left."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    write(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; :class:`InputError` if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path} is not there") from None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error})") from None
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write nested tensors and plain values, atomically."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    write(path, buffer.getvalue())
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read what :func:`write_state` wrote, without running anything in it (``weights_only``)."""
+    try:
+        return cast("dict[str, Any]", torch.load(path, map_location="cpu", weights_only=True))
+    except FileNotFoundError:
+        raise InputError(f"{path} is not there") from None
+    except PermissionError:
+        raise
+    except Exception as error:  # a damaged file makes torch raise almost anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path} is damaged ({reason}); delete it to start the run again"
+        ) from None
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a state dict as safetensors, atomically."""
+    # Copies, since tied weights are refused: each name is then read back by itself.
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
+    write(path, safetensors.torch.save(tensors, dict(metadata)))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; :class:`InputError` if it is missing or damaged."""
+    try:
+        return safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise InputError(f"{path} is not there") from None
+    except SafetensorError as error:
+        raise InputError(f"{path} is damaged ({error})") from None
+
+
+def difference(found: Any, wanted: Any, path: str = "") -> str | None:
+    """The first place where two nested values differ, as a line; ``None`` if they are equal."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in sorted({*found, *wanted}):
+            line = difference(found.get(key), wanted.get(key), f"{path}.{key}" if path else key)
+            if line:
+                return line
+        return None
+    return None if found == wanted else f"{path} is {found!r} there and {wanted!r} here"

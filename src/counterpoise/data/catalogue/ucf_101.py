@@ -1,0 +1,111 @@
+"""UCF-101 as its owners publish it, with the optical flow of the two-stream networks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from counterpoise.core.tasks import Classification
+from counterpoise.data.preparation.table import Bad, Row, Table
+from counterpoise.data.readers import Flow, Frames, Video
+from counterpoise.data.readers.base import Reader
+from counterpoise.errors import InputError, unknown
+
+from .base import Published
+
+NEEDS = (
+    "ucfTrainTestlist/ (classInd.txt, trainlist01.txt, testlist01.txt) and UCF-101/<Class>/"
+    "v_<Class>_g01_c01.avi or its frames jpegs_256/v_<Class>_g01_c01/frame000001.jpg; for the "
+    "modality flow also tvl1_flow/u/v_<Class>_g01_c01/frame000001.jpg and tvl1_flow/v/..."
+)
+CLIP = re.compile(r"(\w+)/(v_\w+_(g\d+)_c\d+)\.avi(?:\s+(\d+))?")
+FRAMES = 2  # of a clip: Diagnosing & Re-learning takes one of each half
+
+
+def ucf_101(raw: Path, split: int = 1) -> Table:
+    """The clips of one of the three official splits; a clip may lack its flow.
+
+    Args:
+        raw: holds what ``NEEDS`` says.
+        split: 1, 2 or 3.
+    """
+    if split not in (1, 2, 3):
+        raise InputError(f"split must be 1, 2 or 3, found {split!r}")
+    lists = raw / "ucfTrainTestlist"
+    paths = {part: lists / f"{part}list{split:02d}.txt" for part in ("train", "test")}
+    videos, frames, flow = raw / "UCF-101", raw / "jpegs_256", raw / "tvl1_flow"
+    pictured = videos.is_dir() or frames.is_dir()
+    for path in (lists / "classInd.txt", *paths.values()):
+        if not path.is_file():
+            raise InputError(f"found no {path}; RAW must hold {NEEDS}")
+    if not pictured and not flow.is_dir():
+        raise InputError(f"found neither {videos} nor {frames}; RAW must hold {NEEDS}")
+    bad: list[Bad] = []
+    classes = _classes(lists / "classInd.txt", bad)
+    clips = _by_name(videos.glob("*/*.avi") if videos.is_dir() else frames.glob("*"))
+    u, v = (_by_name((flow / axis).glob("*")) for axis in ("u", "v"))
+    rows = []
+    for part, path in paths.items():
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            if not line.strip():
+                continue
+            match = CLIP.fullmatch(line.strip())
+            if not match:
+                reason = "is not a line like ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1"
+                bad.append(Bad(f"{path.name} line {number}", "", reason))
+                continue
+            label, name, group, code = match.groups()
+            if label not in classes or (code and classes[label] != int(code)):
+                word = label if label not in classes else f"{label} {code}"
+                bad.append(Bad(name, "", str(unknown("label", word, classes))))
+                continue
+            key = name.lower()
+            cells: dict[str, str | tuple[str, ...]] = {}
+            if pictured:
+                listed = videos / label / f"{name}.avi" if videos.is_dir() else frames / name
+                cells["rgb"] = clips.get(key, str(listed))
+            if key in u or key in v:
+                cells["flow"] = tuple(
+                    found.get(key, str(flow / axis / name)) for axis, found in (("u", u), ("v", v))
+                )
+            rows.append(Row(name, label, cells, part, f"{label} {group}"))
+    readers: dict[str, Reader] = {}
+    if pictured:
+        # Larger than the encoders' 224, so that they can crop.
+        kind = Video if videos.is_dir() else Frames
+        readers["rgb"] = kind(frames=FRAMES, size=256)
+    if flow.is_dir():
+        readers["flow"] = Flow(size=256)
+    return Table("ucf-101", rows, readers, Classification(len(classes), tuple(classes)), bad)
+
+
+def _classes(path: Path, bad: list[Bad]) -> dict[str, int]:
+    """Class -> its number from 1, in the owners' order."""
+    classes: dict[str, int] = {}
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        match = re.fullmatch(r"(\d+)\s+(\w+)", line.strip())
+        if match:
+            classes[match[2]] = int(match[1])
+        elif line.strip():
+            bad.append(Bad(f"{path.name} line {number}", "", "is not a line like 1 ApplyEyeMakeup"))
+    if len(classes) < 2:
+        raise InputError(f"{path} must name the classes (1 ApplyEyeMakeup, ...), found {classes}")
+    return classes
+
+
+def _by_name(paths: Iterable[Path]) -> dict[str, str]:
+    """Name in small letters -> path: HandStandPushups is written in two ways."""
+    return {path.stem.lower(): str(path) for path in paths}
+
+
+UCF_101 = Published(
+    name="ucf-101",
+    summary="13,320 clips of 101 actions: RGB and optical flow",
+    modalities=("rgb", "flow"),
+    licence="none stated; clips of YouTube, for research (Soomro, Zamir and Shah, 2012)",
+    source="https://www.crcv.ucf.edu/data/UCF101.php",
+    size="clips 6.9 GB; flow of the two-stream networks some 27 GB",
+    needs=NEEDS,
+    table=ucf_101,
+)

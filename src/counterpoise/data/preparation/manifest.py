@@ -1,0 +1,240 @@
+"""Anyone's own data: a table of files, texts and numbers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from counterpoise.core.tasks import Classification, MultiLabel, Regression, Task
+from counterpoise.data.readers import Frames, Text, build_reader
+from counterpoise.data.readers.base import Reader, need
+from counterpoise.errors import InputError, check_choice, unknown
+
+from .plan import ALIASES, class_order
+from .recognise import recognise
+from .table import Bad, Row, Table
+
+TASKS = ("classification", "regression", "multilabel")
+FORMATS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+SEEN = 200  # cells by which the type of a column is recognised
+
+
+def read_manifest(
+    path: Path | str,
+    *,
+    target: str = "target",
+    id: str = "id",
+    split: str = "split",
+    group: str = "group",
+    modalities: Sequence[str] | None = None,
+    types: Mapping[str, str] | None = None,
+    task: str | None = None,
+) -> Table:
+    """The rows of a CSV, TSV, Parquet or JSON-lines table.
+
+    A cell of a modality holds a path (from the table's folder, or absolute), a text, or numbers.
+    An empty one means that the sample lacks the modality.
+
+    Args:
+        path: the table; its suffix says the format.
+        target: the column of the class, of a number (or a list of numbers) to be predicted, or of
+            several labels joined by ``;`` or ``|``.
+        id: the column of ids; without one rows are numbered.
+        split: the column of ``train``, ``validation`` (or ``val``, ``valid``, ``dev``) and
+            ``test``, if there is one.
+        group: the column of what must stay together (a subject, a speaker), if there is one.
+        modalities: columns; by default all others.
+        types: modality -> its type in ``READERS``, where recognising it is not wanted.
+        task: ``"classification"``, ``"regression"`` or ``"multilabel"``; by default regression
+            where a target is no whole number, else classification.
+
+    Raises:
+        InputError: a table that cannot be read, a column that is not there.
+    """
+    path = Path(path)
+    if task is not None:
+        check_choice("task", task, TASKS)
+    bad: list[Bad] = []
+    records = list(_records(path, bad))
+    if not records:
+        raise InputError(f"{path} holds no row")
+    columns = list(dict.fromkeys(key for _, record in records for key in record))
+    if target not in columns:
+        raise unknown(f"target column of {path.name}", target, columns)
+    others = [c for c in columns if c not in (target, id, split, group)]
+    chosen = others if modalities is None else list(modalities)
+    for name in (*chosen, *(types or {})):
+        if name not in others:
+            raise unknown(f"modality column of {path.name}", name, others)
+    if not chosen:
+        raise InputError(f"{path} holds no column for a modality, only {', '.join(columns)}")
+    readers = {name: _reader(name, path, records, types) for name in chosen}
+    rows = []
+    for number, record in records:
+        cells = {
+            m: resolve(path.parent, cell) if is_file(reader) else cell
+            for m, reader in readers.items()
+            if (cell := _cell(record.get(m))) is not None
+        }
+        name = _cell(record.get(id))
+        rows.append(
+            Row(
+                str(number if name is None else name),
+                _target(record.get(target), task),
+                cells,
+                _word(record.get(split)),
+                _word(record.get(group)),
+            )
+        )
+    return Table(path.stem, rows, readers, _task(task, rows), bad)
+
+
+def is_file(reader: Reader) -> bool:
+    """Whether cells of this type name files or folders."""
+    named = bool(reader.suffixes) or isinstance(reader, Frames)
+    return named or (isinstance(reader, Text) and reader.file)
+
+
+def resolve(folder: Path, cell: Any) -> Any:
+    """A path from the table's folder as an absolute one; of (path, start, end) the path."""
+    if isinstance(cell, list):
+        return [resolve(folder, part) for part in cell]
+    return str((folder / Path(cell).expanduser()).resolve()) if isinstance(cell, str) else cell
+
+
+def _records(path: Path, bad: list[Bad]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The number of each row, from 1, and its cells by column."""
+    if not path.is_file():
+        raise InputError(f"manifest {path} is not there")
+    check_choice("format of the manifest", path.suffix.lower(), FORMATS)
+    if path.suffix.lower() == ".parquet":
+        arrow = need("pyarrow", "stream")
+        parquet = need("pyarrow.parquet", "stream")
+        try:
+            rows = parquet.read_table(path).to_pylist()
+        except (arrow.ArrowException, OSError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from None
+        yield from enumerate(rows, 1)
+        return
+    try:
+        # The signature that spreadsheets put before UTF-8 is none of the first column's name.
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} must be UTF-8: {error}; save it as such") from None
+    if path.suffix.lower() in (".csv", ".tsv"):
+        yield from _csv(text, "\t" if path.suffix.lower() == ".tsv" else ",", path, bad)
+    else:
+        yield from _json_lines(text, bad)
+
+
+def _csv(
+    text: str, delimiter: str, path: Path, bad: list[Bad]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    csv.field_size_limit(1 << 27)  # texts may be long
+    lines = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+    try:
+        head = [name.strip() for name in next(lines, [])]
+        if len(set(head)) < len(head) or "" in head:
+            raise InputError(f"{path} must name each column once in its first line, found {head}")
+        for number, fields in enumerate(lines, 1):
+            if len(fields) == len(head):
+                yield number, dict(zip(head, fields, strict=True))
+            elif fields:
+                reason = f"has {len(fields)} fields where the first line has {len(head)}"
+                bad.append(Bad(f"row {number}", "", reason))
+    except csv.Error as error:
+        raise InputError(f"{path}, line {lines.line_num}: {error}") from None
+
+
+def _json_lines(text: str, bad: list[Bad]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            record = _parsed(line)
+            if isinstance(record, dict):
+                yield number, record
+            else:
+                bad.append(Bad(f"row {number}", "", "is no JSON object"))
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _cell(value: Any) -> Any:
+    """What a cell holds, None where it is empty."""
+    if isinstance(value, str):
+        return value if value.strip() else None
+    if isinstance(value, float) and value != value:
+        return None
+    return None if value is None or value == [] else value
+
+
+def _word(value: Any) -> str | None:
+    value = _cell(value)
+    return None if value is None else str(value).strip()
+
+
+def _target(value: Any, task: str | None) -> Any:
+    value = _cell(value)
+    if isinstance(value, str):
+        value = value.strip()
+        if task == "multilabel":
+            return [word.strip() for word in re.split(r"[;|]", value) if word.strip()]
+        if task == "regression" and re.search(r"[;,\s\[]", value):
+            return re.split(r"[;,\s]+", value.strip("[] "))
+    elif task == "multilabel" and value is not None and not isinstance(value, list):
+        return [value]
+    return value
+
+
+def _task(task: str | None, rows: Sequence[Row]) -> Task | None:
+    """The task that is asked for; its classes are those of the training rows, if these are said."""
+    known = [row for row in rows if row.target not in (None, "", [])]
+    if task is None or not known:
+        return None
+    if task == "regression":
+        first = known[0].target
+        return Regression(len(first) if isinstance(first, list) else 1)
+    splits = [ALIASES.get(row.split or "", row.split) for row in known]
+    if any(splits):
+        known = [row for row, split in zip(known, splits, strict=True) if split == "train"]
+    labels = {
+        str(label)
+        for row in known
+        for label in (row.target if isinstance(row.target, list) else [row.target])
+    }
+    names = tuple(sorted(labels, key=class_order))
+    return (MultiLabel if task == "multilabel" else Classification)(len(names), names)
+
+
+def _reader(
+    name: str,
+    path: Path,
+    records: Sequence[tuple[int, dict[str, Any]]],
+    types: Mapping[str, str] | None,
+) -> Reader:
+    if types and name in types:
+        return build_reader({"type": types[name]})
+    cells = []
+    for _, record in records:
+        if (cell := _cell(record.get(name))) is not None:
+            if isinstance(cell, list) and isinstance(cell[0], str):
+                cell = cell[0]  # a part of a recording: (path, start, end)
+            there = resolve(path.parent, cell)
+            exists = isinstance(cell, str) and len(cell) < 1024 and Path(there).exists()
+            cells.append(there if exists else cell)
+        if len(cells) == SEEN:
+            break
+    if not cells:
+        raise InputError(f"column {name!r} of {path} is empty; leave it out with modalities")
+    try:
+        return recognise(cells)
+    except InputError as error:
+        raise InputError(f"column {name!r} of {path}: {error}") from None

@@ -1,0 +1,65 @@
+"""A data set before anything is decoded: rows of cells, and how cells are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from counterpoise.core.tasks import Task
+from counterpoise.data.readers.base import Reader
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sample.
+
+    Attributes:
+        id: unique in its table.
+        target: a class name; a list of label names (multi-label); a number or a list of numbers.
+        cells: modality -> what its reader reads: a path, a text, numbers. None or no entry: the
+            sample lacks the modality.
+        split: ``"train"``, ``"validation"``, ``"test"``, or None where it is not said.
+        group: samples of one group (a subject, a source video) never lie in two splits.
+    """
+
+    id: str
+    target: Any
+    cells: Mapping[str, Any]
+    split: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A row, or a cell of it, that cannot be used, and why."""
+
+    id: str
+    modality: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a data set and the readers of its modalities, in the model's order.
+
+    Attributes:
+        name: what records call the data set.
+        rows: one per sample.
+        readers: modality -> how its cells are read.
+        task: what is learnt; None tells it from the targets. The names of a classification say
+            which labels there are; a row with another one is bad.
+        bad: rows that the layout itself rules out.
+        units: modality -> a name for each channel; channels of one unit are standardised by one
+            deviation. Where nothing is said every channel has its own.
+        fractions: shares of train, validation and test where they are drawn and nobody asks for
+            others.
+    """
+
+    name: str
+    rows: list[Row]
+    readers: Mapping[str, Reader]
+    task: Task | None = None
+    bad: list[Bad] = field(default_factory=list)
+    units: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fractions: tuple[float, float, float] | None = None

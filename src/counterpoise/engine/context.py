@@ -1,0 +1,239 @@
+"""All that a method may touch while it trains."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from zlib import crc32
+
+import torch
+from torch import Tensor, nn
+
+from counterpoise.core import ranks
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.loader import Loader, mix, uniform
+from counterpoise.core.tasks import Task
+from counterpoise.models.multimodal import MultimodalModel
+
+
+class Context:
+    """The surroundings of a step: model, optimiser, training and validation data, and where we are.
+
+    There is no test data in it, by construction.
+
+    Args:
+        model: the model that is trained.
+        optimizer: over its parameters and the method's.
+        task: what is learnt.
+        loaders: ``"train"`` and ``"validation"``.
+        epochs: how many epochs the run has.
+        seed: of every draw that a method makes.
+        max_norm: if given, the global gradient norm is clipped to it before each update.
+        note: told in a few words what else than a step is going on, for a progress bar.
+
+    Attributes:
+        epoch: number of the current epoch, from 0.
+        batch: number of the current batch in it, from 0.
+    """
+
+    def __init__(
+        self,
+        model: MultimodalModel,
+        optimizer: torch.optim.Optimizer,
+        task: Task,
+        loaders: Mapping[str, Loader],
+        *,
+        epochs: int = 1,
+        seed: int = 0,
+        max_norm: float | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        self.model, self.optimizer, self.task, self.loaders = model, optimizer, task, dict(loaders)
+        self.epochs, self.seed, self.max_norm = epochs, seed, max_norm
+        self.note: Callable[[str], None] = note or (lambda _: None)
+        self.epoch, self.batch = 0, 0
+
+    @property
+    def batches(self) -> int:
+        """Number of batches in a training epoch."""
+        return len(self.loaders["train"])
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All parameters that the optimiser moves."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def mean(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Mean of ``values`` [B, ...] over the samples of the global batch that ``mask`` keeps.
+
+        The same number on every rank. Its gradient is such that averaging over the ranks gives
+        the gradient of the global mean, also through what is computed from it. With no sample
+        left, 0 (and zero gradients).
+        """
+        count = len(values) if mask is None else int(mask.sum())
+        if count < len(values) and mask is not None:
+            rows = mask.to(values.device, non_blocking=True).view(-1, *[1] * (values.dim() - 1))
+            values = torch.where(rows, values, torch.zeros_like(values))
+        share = values.sum(0)
+        if (world := ranks.world()) == 1:
+            return share / max(count, 1)
+        number = share.detach().new_full((1,), count)
+        sums = ranks.all_sum(torch.cat([share.detach().reshape(-1), number]))
+        total = sums[-1].clamp(min=1)
+        return sums[:-1].view(share.shape) / total + (share - share.detach()) * (world / total)
+
+    def any(self, mask: Tensor) -> bool:
+        """Whether the host mask [B] keeps any sample of the global batch; the same on every rank.
+
+        A loss over no sample must be left out: its gradients are zero, not ``None``.
+        """
+        if ranks.world() == 1:
+            return bool(mask.any())
+        return bool(ranks.all_sum(mask.any().to(self.model.device, torch.float32)) > 0)
+
+    def loss(self, logits: Tensor, batch: Batch, mask: Tensor | None = None) -> Tensor:
+        """The task's loss []: mean over the samples of the global batch that ``mask`` keeps.
+
+        Args:
+            logits: [B, K].
+            batch: where the targets come from.
+            mask: bool [B] on the host; all samples by default.
+        """
+        return self.mean(self.task.loss(logits, batch.target), mask)
+
+    def stat(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Detached mean of ``values`` [B, ...] over the global batch, the same on every rank."""
+        return self.mean(values.detach(), mask)
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The rows of the global batch [G, ...] from this rank's [B, ...], in their order.
+
+        For what compares samples with each other. This rank's own rows keep their gradient, such
+        that averaging over the ranks gives that of the whole.
+        """
+        if (world := ranks.world()) == 1:
+            return values
+        everything = ranks.gather(values)
+        everything[ranks.rank() :: world] = 0
+        own = torch.zeros_like(everything)
+        own[ranks.rank() :: world] = values.detach() + (values - values.detach()) * world
+        return everything + own
+
+    def scores(self, out: Output, batch: Batch, least: int = 8) -> Tensor:
+        """[M, M], detached: how sure each modality alone is of the truth, in the global batch.
+
+        Entry (m, k) is the mean of the task's score (for classes: the probability of the true
+        one) of ``m``'s unimodal logits over the samples that have both ``m`` and ``k``, so that
+        (m, k) and (k, m) compare the same samples; where fewer than ``least`` have both, over all
+        that have ``m``, as on the diagonal. NaN where no sample has ``m``.
+        """
+        names = self.model.modalities
+        with torch.no_grad():
+            score = torch.stack([self.task.score(out.unimodal[m], batch.target) for m in names])
+            here = torch.stack([batch.present[m] for m in names])
+            here = here.to(score.device, score.dtype, non_blocking=True)
+            score = torch.where(here > 0, score, torch.zeros_like(score))
+            sums, counts = ranks.all_sum(torch.stack([score @ here.T, here @ here.T]))
+            own = (sums.diagonal() / counts.diagonal())[:, None].expand_as(sums)
+            return torch.where(counts >= least, sums / counts, own)
+
+    def sync_grads(self) -> None:
+        """Average every ``.grad`` over the ranks: after backward, before gradients are read."""
+        ranks.average_gradients(self.parameters())
+
+    def gradients(self, loss: Tensor, retain_graph: bool = False) -> list[Tensor | None]:
+        """The gradient of ``loss`` for each of :meth:`parameters`, averaged over the ranks.
+
+        For methods that compare the gradients of several losses; ``.grad`` is left alone.
+        """
+        parameters = self.parameters()
+        asked = [p for p in parameters if p.requires_grad]
+        found = iter(torch.autograd.grad(loss, asked, retain_graph=retain_graph, allow_unused=True))
+        every = [next(found) if p.requires_grad else None for p in parameters]
+        return ranks.average(every, parameters)
+
+    def update(self) -> None:
+        """Clip, step, clear: the one place where weights move.
+
+        Gradients are cleared to ``None``: a zero gradient would still let momentum and weight
+        decay move the weights of a modality that took no part.
+        """
+        if self.max_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters(), self.max_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def adopt(self, module: nn.Module) -> None:
+        """Train a method's own ``module``, made in ``setup``, with the model's optimiser."""
+        module.to(self.model.device)
+        self.optimizer.add_param_group({"params": list(module.parameters())})
+
+    def scale_lr(self, parameters: Iterable[nn.Parameter], factor: float) -> None:
+        """Give some parameters ``factor`` times the learning rate; for ``setup``."""
+        chosen = list(parameters)
+        ids = {id(p) for p in chosen}
+        for group in list(self.optimizer.param_groups):
+            moved = [p for p in group["params"] if id(p) in ids]
+            if moved:
+                group["params"] = [p for p in group["params"] if id(p) not in ids]
+                options = {k: v for k, v in group.items() if k != "params"}
+                options["lr"] = options["lr"] * factor
+                self.optimizer.add_param_group({**options, "params": moved})
+
+    def branch(self, model: MultimodalModel) -> Context:
+        """A context to train another ``model`` on the same data, with a fresh optimiser.
+
+        The optimiser is of the same kind and settings; data, task, seed and epochs are shared.
+        """
+        kind = type(self.optimizer)
+        known = inspect.signature(kind).parameters
+        options = {k: v for k, v in self.optimizer.defaults.items() if k in known}
+        made = copy.copy(self)
+        made.model = model
+        made.optimizer = kind(model.parameters(), **options)
+        return made
+
+    def features(self, split: str, share: float = 1.0) -> dict[str, tuple[Tensor, Tensor]]:
+        """Modality -> (features [N_m, D], targets [N_m]) of a split's samples that have it.
+
+        In evaluation mode, the same on every rank; of sequences the mean of their steps.
+
+        Args:
+            split: ``"train"`` or ``"validation"``.
+            share: of the split's batches, at least one. The whole comes in the data set's order;
+                a smaller share from the epoch's shuffled order, other samples in each epoch.
+        """
+        found: dict[str, list[tuple[Tensor, Tensor]]] = {m: [] for m in self.model.modalities}
+        loader, training = self.loaders[split], self.model.training
+        wanted = max(1, math.ceil(share * len(loader)))
+        batches = loader.whole(shuffled=None if share >= 1 else self.epoch)
+        self.model.eval()
+        with torch.no_grad():
+            for batch in islice(batches, wanted):
+                encoded = self.model.fusion.pooled(self.model.encode(batch))
+                for name, features in encoded.items():
+                    rows = batch.present[name].to(features.device)
+                    found[name].append((features[rows], batch.target[rows]))
+        self.model.train(training)
+        return {
+            m: (torch.cat([z for z, _ in parts]), torch.cat([y for _, y in parts]))
+            for m, parts in found.items()
+        }
+
+    def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
+        """A generator for the current batch: the same on every rank, and after a resume."""
+        return torch.Generator(device).manual_seed(mix(self.seed, self.epoch, self.batch))
+
+    def uniform(self, index: Tensor, salt: str) -> Tensor:
+        """float64 [B] in [0, 1), keyed by (seed, epoch, entry of ``index``, ``salt``).
+
+        The same for a sample whatever batch, rank or order it comes in.
+
+        Args:
+            index: int64 [B], ``batch.index`` for draws per sample, the batch's number for draws
+                per batch.
+            salt: a word that keeps different draws apart.
+        """
+        return uniform(index, self.seed, self.epoch, crc32(salt.encode()))

@@ -1,0 +1,149 @@
+"""What a training method is: the hooks of a step, and its state."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from counterpoise.core.batch import Batch, Output
+from counterpoise.core.tasks import Classification, MultiLabel, Regression, Task
+from counterpoise.errors import InputError
+from counterpoise.fusion import UNIMODAL, Fusion
+from counterpoise.models.multimodal import MultimodalModel
+
+from .context import Context
+
+
+class Method(nn.Module):
+    """A training method: override the narrowest hook.
+
+    Its buffers and parameters are its state: they follow the model to its device and into the
+    checkpoint. Each option is an argument of ``__init__``, kept under the same name.
+
+    Attributes:
+        name: in ``METHODS`` and in records.
+        summary: one line for tables.
+        paper: where it comes from.
+        fusions: the fusions whose heads it can train; the first is the default.
+        unimodal: the policy of unimodal logits that a default model gets (:class:`Fusion`).
+        policies: the policies that it can train and predict with.
+        tasks: what it has a meaning for.
+        passes: forward and backward passes through the encoder of each present modality that a
+            training step takes, at most. What runs outside of steps is said in words (``Cost:``).
+
+    The docstring of a class is its card, the page in ``docs/methods``
+    (:mod:`counterpoise.methods.cards`).
+    """
+
+    name: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    fusions: ClassVar[tuple[type[Fusion], ...]] = (Fusion,)
+    unimodal: ClassVar[str] = "slice"
+    policies: ClassVar[tuple[str, ...]] = UNIMODAL
+    tasks: ClassVar[tuple[type[Task], ...]] = (Classification, MultiLabel, Regression)
+    passes: ClassVar[tuple[int, int]] = (1, 1)
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Option -> default."""
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        return {p.name: p.default for p in parameters if p.kind in kinds and p.name != "self"}
+
+    @classmethod
+    def card(cls) -> dict[str, Any]:
+        """What tables and pages say of the method, in plain values."""
+        return {
+            "name": cls.name,
+            "summary": cls.summary,
+            "paper": cls.paper,
+            "options": cls.options(),
+            "fusions": [fusion.__name__.lower() for fusion in cls.fusions],
+            "tasks": [task.__name__.lower() for task in cls.tasks],
+        }
+
+    def overrides(self, hook: str) -> bool:
+        """Whether it has its own version of a hook (:class:`counterpoise.Chain` asks)."""
+        return getattr(type(self), hook) is not getattr(Method, hook)
+
+    def label(self) -> str:
+        """What messages and records call it."""
+        return self.name or type(self).__name__
+
+    def settings(self) -> dict[str, Any]:
+        """Option -> value."""
+        return {name: getattr(self, name) for name in self.options()}
+
+    def check(self, model: MultimodalModel, task: Task) -> None:
+        """Raise :class:`InputError` before training if model or task does not fit."""
+        label = self.label()
+        if not isinstance(model.fusion, self.fusions):
+            known = " or ".join(fusion.__name__ for fusion in self.fusions)
+            raise InputError(
+                f"method {label!r} trains a {known} fusion, found {type(model.fusion).__name__}; "
+                "build_model(data, method, encoders=...) makes one on the encoders you have"
+            )
+        if model.fusion.policy not in self.policies:
+            raise InputError(
+                f"method {label!r} needs a fusion with unimodal={' or '.join(self.policies)}, "
+                f"found {model.fusion.policy}"
+            )
+        if model.fusion.outputs != task.outputs:
+            raise InputError(
+                f"the model must give {task.outputs} logits for this "
+                f"{type(task).__name__.lower()}, found a head of {model.fusion.outputs}"
+            )
+        if not isinstance(task, self.tasks):
+            known = " or ".join(kind.__name__.lower() for kind in self.tasks)
+            raise InputError(
+                f"method {label!r} has a meaning for {known} only, "
+                f"found {type(task).__name__.lower()}"
+            )
+
+    def setup(self, ctx: Context) -> None:
+        """Register buffers; runs before training and before a checkpoint is loaded."""
+
+    def epoch_start(self, ctx: Context) -> None:
+        """Runs before the first batch of an epoch."""
+
+    def batches(self, ctx: Context) -> Iterator[Batch]:
+        """The batches of an epoch, this rank's share of each."""
+        return ctx.loaders["train"].epoch(ctx.epoch)
+
+    def transform(self, batch: Batch, ctx: Context) -> Batch:
+        """The batch that is trained on."""
+        return batch
+
+    def losses(self, out: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Name -> loss []; their sum is descended."""
+        return {"fused": ctx.loss(out.logits, batch)}
+
+    def backward(self, losses: dict[str, Tensor], ctx: Context) -> None:
+        """Fill ``.grad``, averaged over the ranks."""
+        sum(losses.values()).backward()  # type: ignore[union-attr]  # never empty
+        ctx.sync_grads()
+
+    def modulate(self, out: Output, batch: Batch, ctx: Context) -> None:
+        """Read and change ``.grad`` in place."""
+
+    def step(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Train on one batch; returns the losses, detached, as the progress bar shows them."""
+        batch = self.transform(batch, ctx)
+        out = ctx.model(batch)
+        losses = self.losses(out, batch, ctx)
+        self.backward(losses, ctx)
+        self.modulate(out, batch, ctx)
+        ctx.update()
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def epoch_end(self, ctx: Context) -> None:
+        """Runs after the last batch of an epoch, before validation."""
+
+    def predict(self, model: MultimodalModel, batch: Batch) -> Tensor:
+        """Logits [B, K] for samples with any of their modalities."""
+        out: Output = model(batch)
+        return out.logits

@@ -1,0 +1,175 @@
+"""Cards of methods: what a class says of itself, as Markdown.
+
+``python -m counterpoise.methods.cards DIR`` writes a page for each method of the library and an
+index.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from counterpoise.engine.method import Method
+from counterpoise.errors import InputError
+from counterpoise.fusion import FUSIONS, Fusion
+
+from . import METHODS
+
+SECTIONS = {
+    "Problem": "Problem",
+    "Formula": "Formula",
+    "Args": "Options",
+    "Cost": "Cost",
+    "State": "State",
+    "Missing": "Missing modalities",
+    "Differs": "Paper and code",
+}
+REASONS = {
+    "shares": "the method needs each modality's exact share in the logits, and there is none",
+    "head": "the method is about a head of another kind",
+}
+HOOKS = (
+    *("setup", "epoch_start", "batches", "transform", "step", "losses", "backward"),
+    *("modulate", "epoch_end", "predict"),
+)
+
+
+def sections(method: type[Method]) -> dict[str, str]:
+    """The parts of a class's docstring: ``""`` for what comes first, then by heading."""
+    if not method.__doc__:
+        raise InputError(f"{method.__name__} has no docstring, which is its card")
+    found: dict[str, list[str]] = {"": []}
+    heading = ""
+    for line in inspect.cleandoc(method.__doc__).splitlines():
+        start = re.match(rf"({'|'.join(SECTIONS)}):(.*)", line)
+        if start:
+            heading, line = start[1], start[2].strip()
+            found[heading] = []
+        found[heading].append(line)
+    bodies = {name: _body(lines) if name else "\n".join(lines) for name, lines in found.items()}
+    return {name: body.strip().replace("``", "`") for name, body in bodies.items()}
+
+
+def _body(lines: list[str]) -> str:
+    first, *rest = lines
+    return "\n".join([first, inspect.cleandoc("\n" + "\n".join(rest))] if rest else [first])
+
+
+def options(method: type[Method]) -> dict[str, str]:
+    """Option -> what its docstring says of it, in one line."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in sections(method).get("Args", "").splitlines():
+        start = re.match(r"(\w+): (.*)", line)
+        if start:
+            name = start[1]
+            found[name] = [start[2]]
+        elif line.strip():
+            found[name].append(line.strip())
+    return {name: " ".join(words) for name, words in found.items()}
+
+
+def hooks(method: type[Method]) -> list[str]:
+    """The hooks that a method has its own version of, in the order of a run."""
+    return [hook for hook in HOOKS if getattr(method, hook) is not getattr(Method, hook)]
+
+
+def why_not(method: type[Method], fusion: type[Fusion]) -> str:
+    """One word for what keeps a method from training a fusion, a key of ``REASONS``; else empty."""
+    if not set(fusion.policies) & set(method.policies):
+        return "shares"
+    return "" if issubclass(fusion, method.fusions) else "head"
+
+
+def fusions(method: type[Method]) -> list[str]:
+    """The names of the library's fusions that a method can train, its default first."""
+    fit = [name for name, kind in FUSIONS.items() if not why_not(method, kind)]
+    first = next((n for n in fit if FUSIONS[n] is method.fusions[0]), None)
+    return fit if first is None else [first, *(n for n in fit if n != first)]
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _default(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _table(rows: list[list[str]]) -> str:
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    escaped.insert(1, ["---"] * len(rows[0]))
+    return "\n".join("| " + " | ".join(row) + " |" for row in escaped)
+
+
+def page(method: type[Method]) -> str:
+    """The card of a method."""
+    said, about = sections(method), options(method)
+    parts = [f"# {method.name}", said[""]]
+    for key, title in SECTIONS.items():
+        if key == "Args":
+            rows = [[f"`{o}`", f"`{_default(v)}`", about[o]] for o, v in method.options().items()]
+            parts.append(_table([["option", "default", ""], *rows]) if rows else "No options.")
+        elif key == "Cost":
+            encode, back = method.passes
+            step = f"At most {encode} forward and {back} backward through each encoder in a step."
+            parts.append(f"**Cost.** {step} {_upper(said.get('Cost', ''))}".strip())
+        elif said.get(key):
+            gap = "\n\n" if key == "Formula" else " "
+            parts.append(f"**{title}.**{gap}{_upper(said[key])}")
+    any_fusion = method.fusions == (Fusion,)
+    works = ", ".join(f"`{n}`" for n in fusions(method))
+    acts = ", ".join(f"`{hook}`" for hook in hooks(method)) or "none: the plain step"
+    tasks = ", ".join(task.__name__ for task in method.tasks)
+    parts += [
+        f"**Hooks.** {acts}.",
+        f"**Fusions.** {'Any: ' if any_fusion else ''}{works}. **Unimodal logits.** "
+        + ", ".join(f"`{p}`" for p in dict.fromkeys((method.unimodal, *method.policies)))
+        + f". **Tasks.** {tasks}.",
+        f"{_upper(method.paper)}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def index(methods: Mapping[str, type[Method]]) -> str:
+    """One line a method, and which fusions it trains."""
+    rows = [["method", "what it does", "hooks", "passes", "tasks"]]
+    for name, method in methods.items():
+        tasks = "".join(task.__name__[0] for task in method.tasks)
+        passes = "{} + {}".format(*method.passes)
+        rows.append(
+            [f"[{name}]({name}.md)", method.summary, " ".join(hooks(method)), passes, tasks]
+        )
+    grid = [["method", *FUSIONS]]
+    for name, method in methods.items():
+        marks = {f: why_not(method, kind) or "yes" for f, kind in FUSIONS.items()}
+        grid.append([name, *(marks | {fusions(method)[0]: "**yes**"}).values()])
+    sequences = ", ".join(f"`{name}`" for name, kind in FUSIONS.items() if kind.steps)
+    words = [
+        "# Methods",
+        "Every page here is made from its class's docstring by `make cards`. *Passes*: forward and "
+        "backward\npasses through each present modality's encoder in a training step, at most. "
+        "*Tasks*: **C**lassification,\n**M**ultiLabel, **R**egression.",
+        _table(rows),
+        "## Which method trains which fusion",
+        "In bold the fusion of a model that is built for the method; every *yes* is trained in "
+        f"`tests/test_methods_and_fusions.py`.\n{sequences} fuse sequences, so their encoders must "
+        "keep the steps.\n" + " ".join(f"*{word}*: {text}." for word, text in REASONS.items()),
+        _table(grid),
+    ]
+    return "\n\n".join(words) + "\n"
+
+
+def pages() -> dict[str, str]:
+    """File name -> text of every page."""
+    return {f"{name}.md": page(method) for name, method in METHODS.items()} | {
+        "README.md": index(METHODS)
+    }
+
+
+if __name__ == "__main__":
+    for file, text in pages().items():
+        (Path(sys.argv[1]) / file).write_text(text)

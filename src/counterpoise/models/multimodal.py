@@ -1,0 +1,143 @@
+"""Encoders, one per modality, and a fusion with its head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from counterpoise.core.batch import Batch, Output, map_tensors
+from counterpoise.errors import InputError
+from counterpoise.fusion import Fusion
+
+
+class MultimodalModel(nn.Module):
+    """Encoders and a fusion; any sample may lack any modality.
+
+    An encoder runs on the rows that have its modality: absent samples cost nothing and never
+    enter batch statistics. A single row in training is encoded with BatchNorm's running
+    statistics, since a batch of one has none of its own.
+
+    Args:
+        encoders: modality -> module, [B, ...] -> [B, D], or [B, T, D] for a fusion of sequences
+            (``fusion.steps``). Their order is the model's order.
+        fusion: built for the same modalities; ``fusion.widths`` says each ``D``.
+        precision: ``"fp32"``, or ``"bf16"`` to run the encoders under autocast; heads, losses and
+            weights stay in float32.
+
+    Raises:
+        InputError: encoders and fusion differ in their modalities.
+    """
+
+    def __init__(
+        self, encoders: Mapping[str, nn.Module], fusion: Fusion, precision: str = "fp32"
+    ) -> None:
+        super().__init__()
+        if tuple(encoders) != tuple(fusion.widths):
+            raise InputError(
+                "encoders and fusion must name the same modalities in the same order, found "
+                f"{list(encoders)} and {list(fusion.widths)}"
+            )
+        self.encoders = nn.ModuleDict(dict(encoders))
+        self.fusion = fusion
+        self.precision = precision
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.encoders)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def forward(self, batch: Batch) -> Output:
+        """Encode the present modalities and fuse them; those the batch does not know are absent."""
+        batch = batch.among(self.modalities)
+        return self.fuse(self.encode(batch), batch.present)
+
+    def fuse(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Output:
+        """Features as the encoders give them, and host masks [B], by modality -> Output."""
+        return cast(Output, self.fusion(features, present))
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Modality -> features [B, D] or [B, T, D] in float32, zero rows where it is absent."""
+        batch = batch.among(self.modalities)
+        return {name: self._encode(name, batch) for name in self.encoders}
+
+    def encoder_parameters(self, name: str) -> list[nn.Parameter]:
+        """The parameters of one modality's encoder.
+
+        Raises:
+            InputError: the encoder shares a parameter with another modality's.
+        """
+        own = list(self.encoders[name].parameters())
+        ids = {id(p) for p in own}
+        for other, encoder in self.encoders.items():
+            if other != name and any(id(p) in ids for p in encoder.parameters()):
+                raise InputError(f"encoders {name!r} and {other!r} share parameters")
+        return own
+
+    def own_parameters(self, name: str) -> list[nn.Parameter]:
+        """The parameters that serve one modality alone: its encoder, its own parts of the fusion.
+
+        Raises:
+            InputError: the encoder shares a parameter with another modality's.
+        """
+        part = self.fusion.own(name)
+        own = self.encoder_parameters(name)
+        return own + (list(part.parameters()) if part is not None else [])
+
+    def _encode(self, name: str, batch: Batch) -> Tensor:
+        mask = batch.present[name]
+        size, count = len(mask), int(mask.sum())
+        if batch.features is not None:
+            known = batch.features[name]
+            if count == size:
+                return known
+            rows = mask.to(known.device).view(-1, *[1] * (known.dim() - 1))
+            return torch.where(rows, known, torch.zeros_like(known))
+        if count == 0:
+            steps = (1,) if self.fusion.steps else ()
+            return torch.zeros(size, *steps, self.fusion.widths[name], device=self.device)
+        inputs = batch.inputs[name]
+        if count == size:
+            return self._run(name, inputs, count)
+        chosen = mask.nonzero().squeeze(1).to(self.device, non_blocking=True)
+        features = self._run(name, map_tensors(inputs, lambda x: x[chosen]), count)
+        blank = features.new_zeros(size, *features.shape[1:])
+        return blank.index_copy(0, chosen, features)
+
+    def _run(self, name: str, inputs: Tensor | dict[str, Tensor], count: int) -> Tensor:
+        encoder = self.encoders[name]
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+            _running_statistics(encoder, self.training and count == 1),
+        ):
+            features = encoder(inputs)
+        width, dims = self.fusion.widths[name], 3 if self.fusion.steps else 2
+        shape = list(features.shape) if isinstance(features, Tensor) else []
+        if len(shape) != dims or shape[-1] != width:
+            wanted = f"[B, T, {width}]" if self.fusion.steps else f"[B, {width}]"
+            raise InputError(
+                f"encoder {name!r} must give features {wanted}, found "
+                f"{shape or type(features).__name__}; what makes them so belongs into the encoder"
+            )
+        return cast(Tensor, features.float())
+
+
+@contextmanager
+def _running_statistics(encoder: nn.Module, active: bool) -> Iterator[None]:
+    """Let BatchNorm normalise by its running statistics, and leave these as they are."""
+    layers = [m for m in encoder.modules() if isinstance(m, _BatchNorm)] if active else []
+    layers = [layer for layer in layers if layer.training]
+    for layer in layers:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.train()

@@ -1,0 +1,189 @@
+"""A model for a data set: an encoder per modality, by its shape, and the method's fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from counterpoise.data.columns import Column
+from counterpoise.data.dataset import ArrayData
+from counterpoise.encoders import Standardize, find_encoder, usual_encoder
+from counterpoise.encoders.base import Encoder, Shapes
+from counterpoise.engine.method import Method
+from counterpoise.errors import InputError, unknown
+from counterpoise.fusion import FUSIONS, Fusion, find_fusion
+from counterpoise.methods.registry import build_method
+from counterpoise.models.multimodal import MultimodalModel
+
+FEW = 2048  # samples outside of memory from which statistics are taken
+
+
+def build_model(
+    data: ArrayData,
+    method: str | Method = "joint",
+    *,
+    encoders: Mapping[str, nn.Module | str] | None = None,
+    fusion: str | None = None,
+    unimodal: str | None = None,
+    width: int = 128,
+    precision: str = "fp32",
+    seed: int = 0,
+) -> MultimodalModel:
+    """A model that fits a data set and a method.
+
+    Args:
+        data: says modalities, shapes and task. Encoders of vectors, sequences and small pictures
+            begin by standardising with the statistics of ``data.train``, unless ``data.scaled``.
+        method: decides the fusion, if ``fusion`` does not.
+        encoders: modality -> module [B, ...] -> [B, D], or a name in ``ENCODERS``, also with
+            options, ``name:option=value:option=value``; others are chosen by shape.
+        fusion: a name in ``FUSIONS``, or with options ``name:option=value:option=value``; by
+            default the first that the method can train.
+        unimodal: policy of unimodal logits; by default the method's, where the fusion knows it.
+        width: of the encoders' features, where neither module nor label says it.
+        precision: ``"fp32"`` or ``"bf16"`` (:class:`MultimodalModel`).
+        seed: of the initial weights. The global random state is left as it was.
+
+    Raises:
+        InputError: an unknown modality or fusion, or a shape that has no default encoder.
+    """
+    method = build_method(method)
+    given = dict(encoders or {})
+    for name in given:
+        if name not in data.modalities:
+            raise unknown("modality in encoders", name, data.modalities)
+    if precision not in ("fp32", "bf16"):
+        raise unknown("precision", precision, ("fp32", "bf16"))
+    first = method.fusions[0] if method.fusions[0] is not Fusion else FUSIONS["concat"]
+    kind, options = find_fusion(fusion) if fusion is not None else (first, {})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        modules = {
+            m: chosen
+            if isinstance(chosen := given.get(m), nn.Module)
+            else _encoder(data, m, chosen, width)
+            for m in data.modalities
+        }
+        widths = {m: feature_width(module, data, m, kind) for m, module in modules.items()}
+        head = kind(widths, data.task.outputs, unimodal or _policy(kind, method), **options)
+    return MultimodalModel(modules, head, precision)
+
+
+def _policy(kind: type[Fusion], method: Method) -> str:
+    """The policy that the method asks for, or the first that both know."""
+    both = [p for p in kind.policies if p in method.policies]
+    return method.unimodal if method.unimodal in both or not both else both[0]
+
+
+def _encoder(data: ArrayData, name: str, label: str | None, width: int) -> nn.Module:
+    """The encoder of a label, or the usual one for the modality's shape."""
+    if label is None and not _real(data, name) and not _several(data, name):
+        raise InputError(
+            f"modality {name!r} holds no real numbers; pass its encoder in `encoders`, such as "
+            '"tokens", or floats'
+        )
+    shape = _shapes(data, name)
+    kind, options = find_encoder(label or data.kinds.get(name) or usual_encoder(shape, name))
+    if kind.sized:
+        options = {"width": width, **options}
+    try:
+        encoder = kind.build(shape, **kind.settle(options, data, name))
+    except InputError as error:
+        raise InputError(f"the encoder of {name!r}: {error}") from None
+    first = _standardize(data, name, encoder)
+    return encoder if first is None else nn.Sequential(first, encoder)
+
+
+def _standardize(data: ArrayData, name: str, encoder: Encoder) -> Standardize | None:
+    if not encoder.kind:
+        return None
+    if not _real(data, name):
+        raise InputError(f"{encoder.name} takes real numbers, and modality {name!r} holds tokens")
+    return None if data.scaled else standardize(data, name, encoder.kind, encoder.padding)
+
+
+def _several(data: ArrayData, name: str) -> bool:
+    """Whether a modality has several tensors, such as text."""
+    inputs = data.train.inputs[name]
+    return set(inputs.spec) != {""} if isinstance(inputs, Column) else isinstance(inputs, dict)
+
+
+def _shapes(data: ArrayData, name: str) -> Shapes:
+    """The shape of a sample, or of each of its tensors."""
+    inputs = data.train.inputs[name]
+    if not _several(data, name):
+        return data.shapes[name]
+    if isinstance(inputs, Column):
+        return {key: shape for key, (_, shape) in inputs.spec.items()}
+    return {key: tuple(x.shape[1:]) for key, x in dict(inputs).items()}
+
+
+def _real(data: ArrayData, name: str) -> bool:
+    """Whether the samples are one array of numbers or pixels, not tokens."""
+    inputs = data.train.inputs[name]
+    if isinstance(inputs, Column):
+        return set(inputs.spec) == {""} and not inputs.spec[""][0].startswith("int")
+    return isinstance(inputs, torch.Tensor) and inputs.dtype != torch.int64
+
+
+def standardize(data: ArrayData, name: str, kind: str, padding: bool = False) -> Standardize | None:
+    """What brings a modality to mean 0 and deviation 1 over the training split.
+
+    By the statistics that came with prepared data; else from the samples, of which a modality
+    outside of memory gives the first of a few thousand.
+
+    Args:
+        data: the data set.
+        name: of the modality.
+        kind: how its samples are standardised (``KINDS``).
+        padding: steps of zeros are padding: they do not count, and stay zeros.
+    """
+    if name in data.scales:
+        return Standardize(*data.scales[name], padding)
+    present = data.train.present[name].nonzero().squeeze(1)
+    if not len(present):
+        return None
+    inputs = data.train.inputs[name]
+    rows = inputs.rows(present[:FEW]) if isinstance(inputs, Column) else inputs
+    assert isinstance(rows, torch.Tensor)  # as _real found
+    if not isinstance(inputs, Column):
+        rows = rows[data.train.present[name]]
+    return Standardize.fit(rows if rows.is_floating_point() else rows.float(), kind, padding)
+
+
+def feature_width(
+    encoder: nn.Module, data: ArrayData, name: str, fusion: type[Fusion] = Fusion
+) -> int:
+    """The width ``D`` of an encoder's features, by trying it on one sample.
+
+    Args:
+        encoder: gives [B, D], or [B, T, D] where the fusion has ``steps``.
+        data: the data set.
+        name: of the modality.
+        fusion: what the features are for.
+    """
+    training = encoder.training
+    encoder.eval()
+    row = data.train.present[name].int().argmax()  # the first that has it
+    sample = data.train[row[None]].inputs[name]
+    try:
+        with torch.no_grad():
+            features = encoder(sample)
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        raise InputError(
+            f"the encoder of {name!r} does not take samples of shape "
+            f"{list(data.shapes[name])}: {str(error).splitlines()[0]}"
+        ) from None
+    finally:
+        encoder.train(training)
+    steps = fusion.steps
+    if isinstance(features, torch.Tensor) and features.dim() == (3 if steps else 2):
+        return features.shape[-1]
+    found = list(features.shape) if isinstance(features, torch.Tensor) else type(features)
+    hint = "an encoder of one vector a sample, or a fusion of sequences such as fusion=bottleneck"
+    raise InputError(
+        f"the encoder of {name!r} must give features {'[B, T, D]' if steps else '[B, D]'}, found "
+        f"{found}; use {'lstm:steps=true or fusion=concat' if steps else hint}"
+    )

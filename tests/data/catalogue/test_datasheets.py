@@ -1,0 +1,61 @@
+"""Each data set of the field has a page that says everything, and stands in the index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from counterpoise import DATASETS
+from counterpoise.cli.arguments import ready_configs
+from counterpoise.cli.main import main
+from counterpoise.data import PUBLISHED
+
+PAGES = Path(__file__).parents[3] / "docs" / "datasets"
+SECTIONS = (
+    *("Source", "Licence", "Size", "What to download and where to put it", "Splits"),
+    *("Preprocessing", "Command lines", "Known problems"),
+)
+
+
+def page_of(name: str) -> Path:
+    """The variants of a data set (its targets, its features) share a page."""
+    whole = PAGES / f"{name}.md"
+    return whole if whole.exists() else PAGES / f"{name.rsplit('-', 1)[0]}.md"
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_page_says_everything(name: str) -> None:
+    text = page_of(name).read_text()
+    parts = dict.fromkeys(SECTIONS, "")
+    for part in text.split("\n## ")[1:]:
+        title, _, words = part.partition("\n")
+        parts[title] = words.strip()
+    assert all(parts[title] for title in SECTIONS), [t for t in SECTIONS if not parts[t]]
+    assert text.count("```") % 2 == 0
+    assert f"counterpoise prepare {name} RAW" in text
+    for modality in PUBLISHED[name].modalities:
+        assert f"`{modality}`" in text
+    entry = PUBLISHED[name]
+    assert entry.name == name and entry.summary and entry.licence and entry.source and entry.size
+    assert name in DATASETS and page_of(name).name in (PAGES / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_what_is_missing_is_said_in_one_line(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "raw").mkdir()
+    assert main(["prepare", name, str(tmp_path / "raw"), str(tmp_path / "out")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and ("RAW" in lines[0] or str(tmp_path) in lines[0])
+    assert not (tmp_path / "out").exists()
+    assert main(["prepare", name, str(tmp_path / "nowhere"), str(tmp_path / "out")]) == 2
+    assert "found no" in capsys.readouterr().err
+    assert main(["data", name]) == 0
+    assert "prepare" in capsys.readouterr().out
+
+
+def test_the_index_names_every_configuration() -> None:
+    text = (PAGES / "README.md").read_text()
+    assert ready_configs() and all(f"`{path.stem}`" in text for path in ready_configs())
