@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 import counterpoise as cp
 from counterpoise.cli.main import main as counterpoise
-from counterpoise.compare.experiment import parse_method
+from counterpoise.compare.recipe import parse_method
 from counterpoise.core import storage
 from counterpoise.report import differences, records, summarise
 

@@ -34,7 +34,9 @@ from .methods.registry import build_method
 from .models.multimodal import MultimodalModel
 from .models.wrap import wrap
 from .training.build import build_model
-from .training.fit import Run, Settings, fit
+from .training.fit import fit
+from .training.run import Run
+from .training.settings import Settings
 
 if TYPE_CHECKING:
     from .estimator import MultimodalClassifier, MultimodalRegressor

@@ -11,7 +11,7 @@ from toy import same, toy_data, toy_model, weights
 
 from counterpoise import Chain, Classification, Concat, InputError, Late, Method, build_method, fit
 from counterpoise.cli.main import main
-from counterpoise.compare.experiment import open_run, parse_method
+from counterpoise.compare.recipe import open_run, parse_method
 from counterpoise.methods import MLA, DiagnoseRelearn, Joint, ModalityDropout, MultiLoss, Unimodal
 
 SETTINGS = {"epochs": 2, "batch_size": 16, "lr": 0.05}

@@ -18,7 +18,7 @@ from counterpoise import (
     build_method,
     build_model,
 )
-from counterpoise.compare.experiment import Recipe, open_run
+from counterpoise.compare.recipe import Recipe, open_run
 from counterpoise.fusion import find_fusion, fusion_name
 
 

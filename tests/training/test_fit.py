@@ -11,7 +11,7 @@ from toy import same, toy_data, toy_model, weights
 
 from counterpoise import InputError, Settings, build_method, fit
 from counterpoise.core import storage
-from counterpoise.training.fit import load_run
+from counterpoise.training.run import load_run
 
 FAST: dict[str, Any] = {"epochs": 2, "batch_size": 16, "lr": 0.05}
 

@@ -174,8 +174,8 @@ def _print_json(value: object) -> None:
 
 
 def _recipe(options: argparse.Namespace) -> Any:
-    from counterpoise.compare.experiment import Recipe, check_device
-    from counterpoise.training.fit import Settings
+    from counterpoise.compare.recipe import Recipe, check_device
+    from counterpoise.training.settings import Settings
 
     if options.data is None:
         raise InputError("DATA is needed, such as digits (see counterpoise data)")
@@ -204,7 +204,7 @@ def _progress(quiet: bool) -> Iterator[Progress]:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from counterpoise.compare.experiment import parse_method
+    from counterpoise.compare.recipe import parse_method
     from counterpoise.methods.registry import split_chain
 
     recipe = _recipe(options)
@@ -274,7 +274,7 @@ def _labels(labels: Sequence[str], words: Sequence[str]) -> list[str]:
 def _compare(options: argparse.Namespace) -> None:
     import shlex
 
-    from counterpoise.compare.experiment import compare
+    from counterpoise.compare.compare import compare
     from counterpoise.report import records, text_table
 
     recipe = _recipe(options)
@@ -303,7 +303,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from counterpoise.compare.experiment import open_run
+    from counterpoise.compare.recipe import open_run
     from counterpoise.evaluation import colearning, present_name
 
     run, data = open_run(options.folder, options.data_dir)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table as Sheet
 
-from counterpoise.compare.experiment import parse_options
+from counterpoise.core.labels import parse_options
 from counterpoise.data import PUBLISHED, ArrayData, Plan, Table, prepare, read_manifest, settle
 from counterpoise.data.preparation.archives import contents, is_archive, unpack
 from counterpoise.errors import InputError, unknown

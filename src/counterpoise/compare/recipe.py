@@ -1,0 +1,169 @@
+"""Everything but the method and the seed that makes a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from counterpoise.core import storage
+from counterpoise.core.labels import parse_options as parse_options
+from counterpoise.data import DATASETS, load
+from counterpoise.data.dataset import ArrayData
+from counterpoise.data.preparation.cache import is_cache
+from counterpoise.encoders import unstarted
+from counterpoise.engine.chain import Chain
+from counterpoise.engine.method import Method
+from counterpoise.errors import InputError
+from counterpoise.methods.registry import build_method, split_chain
+from counterpoise.training.build import build_model
+from counterpoise.training.fit import fit
+from counterpoise.training.run import Run, load_run
+from counterpoise.training.settings import Settings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything but the method and the seed that makes a run.
+
+    Attributes:
+        data: a name in ``DATASETS``, or a folder of prepared data.
+        modalities: which of its modalities; ``None`` takes its default ones.
+        data_dir: where it lies; not a part of what the run is.
+        settings: how to train; ``settings.seed`` is replaced by each run's.
+        fusion, width, precision: of :func:`build_model`.
+        device: where to train.
+        encoders: modality -> label (:func:`counterpoise.encoders.find_encoder`), of those that are
+            not chosen by shape.
+    """
+
+    data: str
+    modalities: tuple[str, ...] | None = None
+    data_dir: str | None = None
+    settings: Settings = field(default_factory=Settings)
+    fusion: str | None = None
+    width: int = 128
+    precision: str = "fp32"
+    device: str = "cpu"
+    encoders: Mapping[str, str] = field(default_factory=dict)
+
+    def load(self) -> ArrayData:
+        """The data set."""
+        return load(self.data, data_dir=self.data_dir, modalities=self.modalities)
+
+    def identity(self) -> dict[str, Any]:
+        """What two comparisons must share to stand in one folder."""
+        settings = {k: v for k, v in self.settings.plain().items() if k != "seed"}
+        modalities = list(self.modalities) if self.modalities else None
+        name = Path(self.data).name  # a folder of prepared data may be moved
+        return {"data": name, "modalities": modalities, "settings": settings} | {
+            "fusion": self.fusion,
+            "width": self.width,
+            "precision": self.precision,
+            **self.chosen(),
+        }
+
+    def chosen(self) -> dict[str, dict[str, str]]:
+        """The encoders that were asked for, if any."""
+        return {"encoders": dict(sorted(self.encoders.items()))} if self.encoders else {}
+
+    def source(self) -> dict[str, str]:
+        """Where the data were prepared, if they have no name."""
+        return {} if self.data in DATASETS else {"source": str(Path(self.data).resolve())}
+
+    def train(self, data: ArrayData, method: Method, seed: int, **others: Any) -> Run:
+        """Build the model and train it; ``others`` go to :func:`fit`."""
+        model = build_model(
+            data,
+            method,
+            encoders=self.encoders,
+            fusion=self.fusion,
+            width=self.width,
+            precision=self.precision,
+            seed=seed,
+        )
+        return fit(
+            model,
+            data,
+            method,
+            settings=replace(self.settings, seed=seed),
+            device=check_device(self.device),
+            notes={"width": self.width, "fusion": self.fusion} | self.chosen() | self.source(),
+            **others,
+        )
+
+
+def check_device(name: str) -> torch.device:
+    """The device of this name; :class:`InputError` if this machine has none such."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {name!r} cannot be used here ({reason}); try cpu") from None
+    return device
+
+
+def parse_method(label: str) -> Method:
+    """A method from a label: ``name``, or ``name:option=value:option=value``.
+
+    Values are read as YAML; an option that is a mapping is set entry by entry with a dot:
+    ``modality-dropout:rates.inertial=0.8``. A plus joins the labels of a chain:
+    ``modality-dropout:rates=0.5+ogm-ge``.
+    """
+    members = [part.split(":") for part in split_chain(label)]
+    if len(members) == 1:
+        name, *words = members[0]
+        return build_method(name, **parse_options(words))
+    return Chain(*(build_method(name, **parse_options(words)) for name, *words in members))
+
+
+def _load_again(about: Mapping[str, Any], source: str | None, data_dir: str | None) -> ArrayData:
+    """The data of a run: by name, or from the folder that they were prepared in."""
+    name = about["name"] if source is None else source
+    if source is not None and data_dir is not None and is_cache(data_dir):
+        name = data_dir  # it has been moved
+    elif source is not None and not is_cache(source):
+        raise InputError(
+            f"the prepared data of this run are not at {source}; say where with --data-dir"
+        )
+    return load(name, data_dir=data_dir, modalities=tuple(about["modalities"]))
+
+
+def open_run(folder: Path | str, data_dir: str | None = None) -> tuple[Run, ArrayData]:
+    """A run that the command line trained, and its data set.
+
+    Args:
+        folder: of the run.
+        data_dir: where data sets lie; or the folder of prepared data that has been moved.
+
+    Raises:
+        InputError: no run, a damaged one, one whose data changed or whose model was built in
+            Python (load that with :func:`load_run`).
+    """
+    folder = Path(folder)
+    record = storage.read_json(folder / "run.json")
+    try:
+        about, notes = record["data"], record["notes"]
+        data = _load_again(about, notes.get("source"), data_dir)
+        method = build_method(record["method"]["name"], **record["method"]["options"])
+        model = build_model(
+            data,
+            method,
+            encoders={m: unstarted(label) for m, label in notes.get("encoders", {}).items()},
+            # The label, with its options; where the method chose, and in old runs, the name.
+            fusion=notes.get("fusion") or record["model"]["fusion"],
+            unimodal=record["model"]["unimodal"],
+            width=notes["width"],
+            precision=record["model"]["precision"],
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder} holds no run of the command line ({error} is missing in run.json)"
+        ) from None
+    if data.fingerprint() != about["fingerprint"]:
+        raise InputError(f"{folder} was trained on another version of {data.name}")
+    return load_run(folder, model, data, method), data
