@@ -15,8 +15,9 @@ from counterpoise import METHODS, Method
 
 ROOT = Path(counterpoise.__file__).parent
 SHARED = (
-    *("batch.py", "chain.py", "context.py", "loader.py", "loop.py", "method.py", "model.py"),
-    *("trainer.py", "evaluation/subsets.py"),
+    *("core/batch.py", "core/loader.py", "models/multimodal.py", "evaluation/subsets.py"),
+    *("engine/chain.py", "engine/context.py", "engine/loop.py", "engine/method.py"),
+    *("training/fit.py", "training/run.py"),
 )
 
 

@@ -19,6 +19,7 @@ from toy import Calls, same, toy_batch, toy_data, weights
 
 import counterpoise as cp
 from counterpoise import METHODS, ArrayData, Concat, InputError, Loader, Run, fit, wrap
+from counterpoise.core import storage
 from counterpoise.methods.dgl import unimodal_logits
 from counterpoise.models.replay import Replayed
 from counterpoise.training.run import load_run
@@ -306,7 +307,7 @@ def test_resumes_and_loads(kind: type[nn.Module], tmp_path: Path) -> None:
         tmp_path / "r", wrapped(other, unimodal="aux"), data, cp.build_method("multi-loss")
     )
     assert same(weights(other), weights(whole)) and same(weights(loaded.model), weights(run.model))
-    kept = cp.storage.read_weights(tmp_path / "r" / "last.safetensors")
+    kept = storage.read_weights(tmp_path / "r" / "last.safetensors")
     assert same(kept, weights(run.model))
 
 

@@ -140,7 +140,8 @@ def test_a_full_disk_is_repaired_by_the_next_append(path: Path) -> None:
     records.append(path, [record(0.25)])
     before = path.stat().st_size
     script = (
-        "import resource, signal, sys; from pathlib import Path; from counterpoise import records\n"
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from counterpoise.report import records\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({before + 30}, {before + 30}))\n"
         f"line = {record(0.75, seed=1)!r}\n"

@@ -364,7 +364,8 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from data.tables import Saved, toy_table
-from counterpoise.data import cache, prepare, settle
+from counterpoise.data import prepare, settle
+from counterpoise.data.preparation import cache
 
 read = Saved.read
 Saved.read = lambda self, cell: (time.sleep(0.05), read(self, cell))[1]
