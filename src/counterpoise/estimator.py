@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from .core.loader import Loader
 from .core.tasks import Classification, MultiLabel, Regression, Task
 from .data.convert import to_tensor
-from .data.dataset import ArrayData, Split, check_name
+from .data.dataset import Dataset, Split, check_name
 from .data.splits import by_class, by_group, to_groups
 from .engine.method import Method
 from .errors import InputError, check_choice, unknown
@@ -118,7 +118,7 @@ class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         # Copies, so that nothing given is trained in place and a second fit starts where this did.
         method = build_method(deepcopy(self.method), **(self.method_options or {}))
         encoders = deepcopy(dict(self.encoders or {}))
-        data = ArrayData.of(task, splits)
+        data = Dataset(task, splits)
         options = {"width": self.width, "precision": self.precision, "seed": seed}
         model = build_model(data, method, encoders=encoders, fusion=self.fusion, **options)  # type: ignore[arg-type]
         settings = {name: getattr(self, name) for name in SETTINGS} | {"seed": seed}
@@ -149,7 +149,7 @@ class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         # Under the name of the one split that every data set has.
         rows = {"train": self._split(*_read(X, self._like), y, self.task_)}
         found = evaluate(
-            self.model_, ArrayData.of(self.task_, rows), self.method_, split="train"
+            self.model_, Dataset(self.task_, rows), self.method_, split="train"
         ).metrics
         return {present_name(s): metrics for s, metrics in found.items() if set(s) <= set(X)}
 

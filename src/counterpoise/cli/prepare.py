@@ -12,9 +12,10 @@ from rich.progress import Progress
 from rich.table import Table as Sheet
 
 from counterpoise.core.labels import parse_options
-from counterpoise.data import PUBLISHED, ArrayData, Plan, Table, prepare, read_manifest, settle
+from counterpoise.data import DATASETS, Dataset, Plan, Table, make_plan, prepare, read_manifest
+from counterpoise.data.loading import is_name
 from counterpoise.data.preparation.archives import contents, is_archive, unpack
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError
 
 
 def prepare_command(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, list[str]]:
@@ -28,7 +29,7 @@ def prepare_command(options: argparse.Namespace, progress: Progress) -> tuple[Sh
         f"{table.name}: {len(table.rows)} rows; "
         + ", ".join(f"{m} ({kind})" for m, kind in types.items())
     )
-    plan = settle(
+    plan = make_plan(
         table,
         fractions=options.fractions,
         seed=options.seed,
@@ -49,13 +50,14 @@ def prepare_command(options: argparse.Namespace, progress: Progress) -> tuple[Sh
 
 def _paths(paths: list[str]) -> tuple[tuple[str, ...], Path]:
     """The manifest, or name and raw folder; and where to write."""
-    if len(paths) == 3 and paths[0] not in PUBLISHED:
-        raise unknown("data set to prepare", paths[0], PUBLISHED)
-    if len(paths) == 2 and paths[0] in PUBLISHED:
-        entry = PUBLISHED[paths[0]]
-        raise InputError(
-            f"prepare {paths[0]} needs RAW and OUT; RAW holds {entry.needs} ({entry.source})"
-        )
+    if len(paths) in (2, 3) and (len(paths) == 3 or is_name(paths[0])):
+        entry, _ = DATASETS.resolve(paths[0])
+        if not entry.can_prepare():
+            raise InputError(f"{paths[0]} needs no preparation: counterpoise train {paths[0]}")
+        if len(paths) == 2:
+            raise InputError(
+                f"prepare {paths[0]} needs RAW and OUT; RAW holds {entry.raw} ({entry.source})"
+            )
     if len(paths) not in (2, 3):
         raise InputError(
             f"prepare needs MANIFEST OUT, or NAME RAW OUT, found {len(paths)} arguments"
@@ -84,7 +86,7 @@ def _table(
         raw = _unpacked(raw, out.with_name(f"{out.name}-raw"), console)
     if not raw.is_dir():
         raise InputError(f"RAW must be a folder or an archive of {name}, found no {raw}")
-    return PUBLISHED[name].table(raw.resolve())
+    return DATASETS.build(name).table(raw.resolve())
 
 
 def _unpacked(archive: Path, folder: Path, console: Console) -> Path:
@@ -121,7 +123,7 @@ def _options(words: Iterable[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _sheet(data: ArrayData, plan: Plan) -> Sheet:
+def _sheet(data: Dataset, plan: Plan) -> Sheet:
     sheet = Sheet(title=f"{data.name}: {data.task.state()['task']}", title_justify="left", box=None)
     sheet.add_column("modality")
     sheet.add_column("type")
@@ -137,7 +139,7 @@ def _sheet(data: ArrayData, plan: Plan) -> Sheet:
     return sheet
 
 
-def _words(plan: Plan, data: ArrayData, out: Path) -> list[str]:
+def _words(plan: Plan, data: Dataset, out: Path) -> list[str]:
     left = plan.total - sum(len(split) for split in data.splits.values())
     lines = [f"{left} of {plan.total} rows left out: {out / 'bad.csv'}"] if left else []
     return [*lines, f"train: counterpoise train {out}"]
