@@ -66,14 +66,14 @@ def _fail(message: str) -> int:
 
 
 def _methods(options: argparse.Namespace) -> None:
-    from counterpoise.methods.registry import find_method, names
+    from counterpoise.methods import METHODS
 
     if options.name is not None:
         from rich.markdown import Markdown
 
         from counterpoise.methods.cards import page
 
-        method = find_method(options.name)
+        method = METHODS.find(options.name)
         if options.json:
             _print_json(method.card())
         elif Console().is_terminal:
@@ -82,9 +82,9 @@ def _methods(options: argparse.Namespace) -> None:
             print(page(method), end="")
         return
     methods = {}
-    for name in names():
+    for name in METHODS:
         with _warned():  # a package that is broken must not hide the others
-            methods[name] = find_method(name)
+            methods[name] = METHODS[name]
     if options.json:
         _print_json([method.card() for method in methods.values()])
         return
@@ -204,15 +204,14 @@ def _progress(quiet: bool) -> Iterator[Progress]:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from counterpoise.compare.recipe import parse_method
-    from counterpoise.methods.registry import split_chain
+    from counterpoise.methods.registry import build_method, split_chain
 
     recipe = _recipe(options)
     label = options.method.replace(",", "+").replace(" ", "")
     if len(split_chain(label)) == 1:
-        method = parse_method(":".join([label, *options.set]))
+        method = build_method(":".join([label, *options.set]))
     else:
-        method = parse_method(_labels([label], options.set)[0])
+        method = build_method(_labels([label], options.set)[0])
     data = recipe.load()
     out = options.out or Path("runs") / f"{data.name}-{method.name}-seed{options.seed}"
     epochs, batches = options.epochs, -(-len(data.train) // options.batch_size)

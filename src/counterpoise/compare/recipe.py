@@ -15,10 +15,9 @@ from counterpoise.data import DATASETS, load
 from counterpoise.data.dataset import ArrayData
 from counterpoise.data.preparation.cache import is_cache
 from counterpoise.encoders import unstarted
-from counterpoise.engine.chain import Chain
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
-from counterpoise.methods.registry import build_method, split_chain
+from counterpoise.methods.registry import build_method
 from counterpoise.training.build import build_model
 from counterpoise.training.fit import fit
 from counterpoise.training.run import Run, load_run
@@ -36,7 +35,7 @@ class Recipe:
         settings: how to train; ``settings.seed`` is replaced by each run's.
         fusion, width, precision: of :func:`build_model`.
         device: where to train.
-        encoders: modality -> label (:func:`counterpoise.encoders.find_encoder`), of those that are
+        encoders: modality -> label in :data:`counterpoise.encoders.ENCODERS`, of those that are
             not chosen by shape.
     """
 
@@ -105,20 +104,6 @@ def check_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise InputError(f"device {name!r} cannot be used here ({reason}); try cpu") from None
     return device
-
-
-def parse_method(label: str) -> Method:
-    """A method from a label: ``name``, or ``name:option=value:option=value``.
-
-    Values are read as YAML; an option that is a mapping is set entry by entry with a dot:
-    ``modality-dropout:rates.inertial=0.8``. A plus joins the labels of a chain:
-    ``modality-dropout:rates=0.5+ogm-ge``.
-    """
-    members = [part.split(":") for part in split_chain(label)]
-    if len(members) == 1:
-        name, *words = members[0]
-        return build_method(name, **parse_options(words))
-    return Chain(*(build_method(name, **parse_options(words)) for name, *words in members))
 
 
 def _load_again(about: Mapping[str, Any], source: str | None, data_dir: str | None) -> ArrayData:

@@ -80,6 +80,7 @@ class AGM(Method):
 
     def __init__(
         self,
+        *,
         alpha: float = 1.0,
         cap: float | None = 10.0,
         clip: float | None = 1.0,

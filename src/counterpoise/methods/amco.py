@@ -74,7 +74,7 @@ class AMCo(Method):
     linear: nn.Linear
     masked: Tensor
 
-    def __init__(self, threshold: float | None = None, end: float = 0.3) -> None:
+    def __init__(self, *, threshold: float | None = None, end: float = 0.3) -> None:
         super().__init__()
         if threshold is not None:
             check_number("threshold", threshold, 0, 1)

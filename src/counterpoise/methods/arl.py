@@ -62,7 +62,7 @@ class ARL(MultiLoss):
     unimodal = "ablate"
     tasks = (Classification, MultiLabel)
 
-    def __init__(self, gamma: float = 4.0, T: float = 8.0, start: int = 5) -> None:
+    def __init__(self, *, gamma: float = 4.0, T: float = 8.0, start: int = 5) -> None:
         super().__init__()
         check_number("gamma", gamma, 0)
         check_number("T", T, 0)

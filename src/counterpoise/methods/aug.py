@@ -80,6 +80,7 @@ class AUG(Method):
 
     def __init__(
         self,
+        *,
         threshold: float = 0.99,
         residual: float = 0.5,
         every: int | None = None,

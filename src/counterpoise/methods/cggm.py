@@ -79,6 +79,7 @@ class CGGM(Method):
 
     def __init__(
         self,
+        *,
         rho: float = 1.3,
         direction: float = 0.2,
         improvement: str = "absolute",

@@ -62,7 +62,7 @@ class CML(Method):
     policies = ("slice", "ablate")
     tasks = (Classification,)
 
-    def __init__(self, weight: float = 0.1, margin: float = 0.0) -> None:
+    def __init__(self, *, weight: float = 0.1, margin: float = 0.0) -> None:
         super().__init__()
         check_number("weight", weight, 0)
         check_number("margin", margin, 0, 1)

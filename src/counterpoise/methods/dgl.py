@@ -62,7 +62,7 @@ class DGL(Method):
     policies = ("ablate",)
     tasks = (Classification, MultiLabel)
 
-    def __init__(self, alpha: float = 4.0) -> None:
+    def __init__(self, *, alpha: float = 4.0) -> None:
         super().__init__()
         check_number("alpha", alpha, 0)
         self.alpha = alpha

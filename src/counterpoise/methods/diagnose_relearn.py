@@ -74,6 +74,7 @@ class DiagnoseRelearn(Method):
 
     def __init__(
         self,
+        *,
         strength: float = 3.0,
         every: int | None = None,
         times: int = 3,

@@ -71,7 +71,7 @@ class GBlending(MultiLoss):
 
     loss_weights: Tensor
 
-    def __init__(self, when: str = "offline", super_epoch: int = 10, eps: float = 1e-3) -> None:
+    def __init__(self, *, when: str = "offline", super_epoch: int = 10, eps: float = 1e-3) -> None:
         super().__init__()
         check_choice("when", when, ("offline", "online"))
         check_number("super_epoch", super_epoch, 1, whole=True)

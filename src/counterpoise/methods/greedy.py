@@ -73,7 +73,7 @@ class Greedy(Method):
     curation: Tensor
 
     def __init__(
-        self, margin: float = 0.01, steps: int = 5, warm_up: int = 1, choice: str = "guided"
+        self, *, margin: float = 0.01, steps: int = 5, warm_up: int = 1, choice: str = "guided"
     ) -> None:
         super().__init__()
         check_number("margin", margin, 0)

@@ -80,7 +80,7 @@ class InfoReg(MultiLoss):
     trace: Tensor
 
     def __init__(
-        self, strength: float | Mapping[str, float] = 0.95, threshold: float = 0.05
+        self, *, strength: float | Mapping[str, float] = 0.95, threshold: float = 0.05
     ) -> None:
         super().__init__()
         for value in strength.values() if isinstance(strength, Mapping) else (strength,):

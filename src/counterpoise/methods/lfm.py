@@ -91,6 +91,7 @@ class LFM(Method):
 
     def __init__(
         self,
+        *,
         alpha: float = 0.95,
         schedule: str = "learned",
         alpha_lr: float | None = None,

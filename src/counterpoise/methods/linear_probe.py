@@ -46,8 +46,8 @@ class LinearProbe(MultiLoss):
     paper = "Control: for DGL (Wei et al., ICCV 2025) and others that detach the fused loss"
     policies = ("aux",)
 
-    def __init__(self, weight: float = 1.0) -> None:
-        super().__init__(weight)
+    def __init__(self, *, weight: float = 1.0) -> None:
+        super().__init__(weight=weight)
 
     def backward(self, losses: dict[str, Tensor], ctx: Context) -> None:
         head = [p for p in ctx.model.fusion.parameters() if p.requires_grad]

@@ -60,7 +60,9 @@ class MBSD(MultiLoss):
     unimodal = "slice"
     tasks = (Classification,)
 
-    def __init__(self, distil: float = 1.0, match: float = 1.0, temperature: float = 1.0) -> None:
+    def __init__(
+        self, *, distil: float = 1.0, match: float = 1.0, temperature: float = 1.0
+    ) -> None:
         super().__init__()
         check_number("distil", distil, 0)
         check_number("match", match, 0)

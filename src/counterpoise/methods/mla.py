@@ -87,6 +87,7 @@ class MLA(Method):
 
     def __init__(
         self,
+        *,
         projector: str = "on",
         update_order: str = "after",
         order: str = "fixed",

@@ -49,7 +49,7 @@ class MMCosine(Method):
     policies = ("slice", "ablate")
     tasks = (Classification, MultiLabel)
 
-    def __init__(self, scale: float = 10.0) -> None:
+    def __init__(self, *, scale: float = 10.0) -> None:
         super().__init__()
         check_number("scale", scale, 1e-6)
         self.scale = scale

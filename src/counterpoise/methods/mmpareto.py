@@ -63,7 +63,7 @@ class MMPareto(MultiLoss):
     paper = "Wei, Hu: MMPareto, ICML 2024, arXiv 2405.17730"
     passes = (1, 2)
 
-    def __init__(self, gamma: float = 1.5, mode: str = "paper") -> None:
+    def __init__(self, *, gamma: float = 1.5, mode: str = "paper") -> None:
         super().__init__()
         check_number("gamma", gamma, 0)
         check_choice("mode", mode, ("paper", "released"))

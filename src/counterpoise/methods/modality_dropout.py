@@ -65,6 +65,7 @@ class ModalityDropout(Method):
 
     def __init__(
         self,
+        *,
         rates: float | Mapping[str, float] = 0.8,
         granularity: str = "batch",
         coupling: str = "independent",

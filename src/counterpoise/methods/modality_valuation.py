@@ -77,6 +77,7 @@ class ModalityValuation(Method):
 
     def __init__(
         self,
+        *,
         level: str = "sample",
         warm_up: int = 5,
         most: int = 3,

@@ -44,7 +44,7 @@ class MultiLoss(Method):
     paper = "Control: the uniform baseline of Wei & Hu, ICML 2024 (MMPareto), and others"
     unimodal = "aux"
 
-    def __init__(self, weight: float = 1.0, encoder_lr: float = 1.0) -> None:
+    def __init__(self, *, weight: float = 1.0, encoder_lr: float = 1.0) -> None:
         super().__init__()
         check_number("weight", weight, 0)
         check_number("encoder_lr", encoder_lr, 0)

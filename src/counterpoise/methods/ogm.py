@@ -74,6 +74,7 @@ class OGM(Method):
 
     def __init__(
         self,
+        *,
         alpha: float = 0.8,
         onset: str = "jump",
         start: int = 0,

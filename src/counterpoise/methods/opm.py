@@ -75,6 +75,7 @@ class OPM(Method):
 
     def __init__(
         self,
+        *,
         q_base: float = 0.5,
         strength: float = 0.5,
         p_exe: float = 0.7,

@@ -77,6 +77,7 @@ class PMR(Method):
 
     def __init__(
         self,
+        *,
         alpha: float = 1.0,
         momentum: float = 0.2,
         share: float = 0.1,

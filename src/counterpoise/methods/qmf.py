@@ -72,7 +72,7 @@ class QMF(Method):
     counts: Tensor
 
     def __init__(
-        self, tau: float = 10.0, ranking: float = 1.0, energy: str = "raw", mode: str = "paper"
+        self, *, tau: float = 10.0, ranking: float = 1.0, energy: str = "raw", mode: str = "paper"
     ) -> None:
         super().__init__()
         check_number("tau", tau, 1e-6)

@@ -71,6 +71,7 @@ class ReconBoost(Method):
 
     def __init__(
         self,
+        *,
         boost_epochs: int = 4,
         rectify_epochs: int = 4,
         weight: float = 5.0,

@@ -66,7 +66,7 @@ class UMT(Method):
 
     teachers: MultimodalModel
 
-    def __init__(self, weight: float = 10.0, teacher_epochs: int | None = None) -> None:
+    def __init__(self, *, weight: float = 10.0, teacher_epochs: int | None = None) -> None:
         super().__init__()
         check_number("weight", weight, 0)
         if teacher_epochs is not None:
