@@ -7,6 +7,7 @@ class, or as an instance.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -184,16 +185,26 @@ class Registry(Mapping[str, type[Part]], Generic[Part]):
                 return name
         package = kind.__module__.partition(".")[0]
         for name, point in self.added.items():  # a package may name a class where it is re-exported
-            if point.module.partition(".")[0] == package:
+            if re.split(r"\W", point.value)[0] == package:
                 with suppress(InputError):
                     if self[name] is kind:
                         return name
         return None
 
     def name_of(self, part: Part | type[Part]) -> str:
-        """The name of a part or its class; of one that has none, its class's in lower case."""
+        """The name of a part or its class, for records.
+
+        Of one that no name leads to, its class's in lower case; where that is the name of another
+        part, its module in addition.
+        """
         kind = part if isinstance(part, type) else type(part)
-        return self._find_name(kind) or kind.__name__.lower()
+        name = kind.__name__.lower()
+        other = f"{kind.__module__}.{kind.__qualname__}" if name in self else name
+        return self._find_name(kind) or other
+
+    def label_of(self, part: str | type[Part] | Part) -> str:
+        """A label as it is; of a class or a part its name."""
+        return part if isinstance(part, str) else self.name_of(part)
 
     def resolve(self, part: str | type[Part]) -> tuple[type[Part], dict[str, Any]]:
         """The class and the options that a label, or a class, stands for.
