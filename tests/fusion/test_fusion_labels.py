@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-from test_sequence_fusions import Steps, model_of
+from test_sequence_fusions import model_of
 from torch import nn
-from toy import same, toy_batch, toy_data, weights
+from toy import Steps, same, toy_batch, toy_data, weights
 
 from counterpoise import (
     FUSIONS,
