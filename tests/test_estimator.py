@@ -59,7 +59,7 @@ class Spy(Method):
 
     name = "spy"
 
-    def __init__(self, mark: int = 0) -> None:
+    def __init__(self, *, mark: int = 0) -> None:
         super().__init__()
         self.mark = mark
 

@@ -330,7 +330,7 @@ class MultimodalRegressor(RegressorMixin, _Multimodal):  # type: ignore[misc]
 
     def _task(self, y: Any) -> Task:
         self._shape = tuple(self._target(y).shape[1:])
-        return Regression(self._shape[0] if self._shape else 1, self.loss)
+        return Regression(self._shape[0] if self._shape else 1, loss=self.loss)
 
     def _target(self, y: Any) -> Tensor:
         try:

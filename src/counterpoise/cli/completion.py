@@ -56,17 +56,17 @@ def _known_values() -> dict[str, list[str]]:
     """Argument, or command and argument -> the values to offer."""
     from counterpoise.data import DATASETS, PUBLISHED
     from counterpoise.fusion import FUSIONS
-    from counterpoise.methods.registry import names
+    from counterpoise.methods import METHODS
 
     settings = {name: list(found.choices) for name, found in declarations(Settings).items()}
     return {
         **settings,
         "class_weights": ["balanced"],
-        "counterpoise methods name": names(),
+        "counterpoise methods name": list(METHODS),
         "counterpoise data name": sorted({**DATASETS, **PUBLISHED}),
         "data": sorted(DATASETS),
-        "method": names(),
-        "methods": names(),
+        "method": list(METHODS),
+        "methods": list(METHODS),
         "fusion": sorted(FUSIONS),
         "config": [path.stem for path in ready_configs()],
     }

@@ -21,15 +21,15 @@ def run(options: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from counterpoise.methods.registry import find_method, names
+    from counterpoise.methods import METHODS
 
     if options.name is not None:
         _print_page(options.name, options.json)
         return
     methods = {}
-    for name in names():
+    for name in METHODS:
         with _warned():  # a package that is broken must not hide the others
-            methods[name] = find_method(name)
+            methods[name] = METHODS[name]
     if options.json:
         print_json([method.card() for method in methods.values()])
         return
@@ -46,10 +46,10 @@ def _print_page(name: str, as_json: bool) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
+    from counterpoise.methods import METHODS
     from counterpoise.methods.cards import page
-    from counterpoise.methods.registry import find_method
 
-    method = find_method(name)
+    method = METHODS.find(name)
     if as_json:
         print_json(method.card())
     elif Console().is_terminal:

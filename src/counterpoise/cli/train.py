@@ -69,13 +69,12 @@ def run(options: argparse.Namespace) -> None:
 
 def _method(options: argparse.Namespace) -> Method:
     """The method, or the chain, with its options."""
-    from counterpoise.compare.recipe import parse_method
-    from counterpoise.methods.registry import split_chain
+    from counterpoise.methods.registry import build_method, split_chain
 
     label = options.method.replace(",", "+").replace(" ", "")
     if len(split_chain(label)) == 1:
-        return parse_method(":".join([label, *options.set]))
-    return parse_method(method_labels([label], options.set)[0])
+        return build_method(":".join([label, *options.set]))
+    return build_method(method_labels([label], options.set)[0])
 
 
 COMMAND = Command("train one model by one method", add, run)
