@@ -93,6 +93,7 @@ class Settings:
         "how the learning rate goes on: constant, step:every=N:factor=F, cosine, onecycle or "
         "plateau:patience=N:factor=F",
         metavar="NAME[:OPTION=VALUE]",
+        choices=SCHEDULES,
         read=read_schedule,
         off="constant",
     )
