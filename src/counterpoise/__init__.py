@@ -8,6 +8,7 @@ from .core.tasks import Classification, MultiLabel, Regression, Sentiment, Task
 from .core.version import __version__
 from .data import DATASETS, ArrayData, load
 from .encoders import ENCODERS
+from .engine.callback import Callback
 from .engine.chain import Chain
 from .engine.context import Context
 from .engine.method import Method
@@ -51,6 +52,7 @@ __all__ = [
     "Batch",
     "Boosted",
     "Bottleneck",
+    "Callback",
     "Chain",
     "Classification",
     "Concat",

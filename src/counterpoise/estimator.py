@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass
@@ -23,6 +23,7 @@ from .core.tasks import Classification, MultiLabel, Regression, Task
 from .data.convert import to_tensor
 from .data.dataset import ArrayData, Split, check_name
 from .data.splits import by_class, by_group, to_groups
+from .engine.callback import Callback
 from .engine.method import Method
 from .errors import InputError, check_choice, unknown
 from .evaluation import evaluate, present_name
@@ -122,8 +123,8 @@ class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         options = {"width": self.width, "precision": self.precision, "seed": seed}
         model = build_model(data, method, encoders=encoders, fusion=self.fusion, **options)  # type: ignore[arg-type]
         settings = {name: getattr(self, name) for name in SETTINGS} | {"seed": seed}
-        with _progress(self.epochs, present_name(like), task.primary, self.verbose) as on_epoch:
-            run = train(model, data, method, device=self.device, on_epoch=on_epoch, **settings)
+        with _progress(self.epochs, present_name(like), task.primary, self.verbose) as bars:
+            run = train(model, data, method, device=self.device, callbacks=bars, **settings)
         self.method_, self.run_, self.task_, self.n_iter_ = method, run, task, len(run.history)
         self.modalities_, self._like = tuple(like), like
         if self.select == "best":  # in a copy: the run goes on to hold the last epoch
@@ -427,10 +428,8 @@ def _read(X: Any, like: Tensors | None = None) -> tuple[Tensors, Tensors]:
 
 
 @contextmanager
-def _progress(
-    epochs: int, whole: str, metric: str, show: bool
-) -> Iterator[Callable[[dict[str, Any]], None] | None]:
-    """What to call after each epoch to move a bar; None where there is nobody to see it."""
+def _progress(epochs: int, whole: str, metric: str, show: bool) -> Iterator[list[Callback]]:
+    """The callback that moves a bar after each epoch; none where nobody would see it."""
     if show:
         from rich.console import Console
         from rich.progress import Progress
@@ -441,10 +440,11 @@ def _progress(
             with Progress(console=console) as bar:
                 line = bar.add_task("training", total=epochs)
 
-                def advance(entry: dict[str, Any]) -> None:
-                    value = entry["validation"][whole][metric]
-                    bar.update(line, advance=1, description=f"validation {metric} {value:.3f}")
+                class Bar(Callback):
+                    def on_epoch(self, entry: dict[str, Any]) -> None:
+                        value = entry["validation"][whole][metric]
+                        bar.update(line, advance=1, description=f"validation {metric} {value:.3f}")
 
-                yield advance
+                yield [Bar()]
             return
-    yield None
+    yield []

@@ -131,7 +131,8 @@ def _encoder(text: str) -> tuple[str, str]:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    from counterpoise.training.settings import OPTIMIZERS, Settings
+    from counterpoise.training.optimizers import OPTIMIZERS
+    from counterpoise.training.settings import Settings
 
     defaults = {f.name: f.default for f in fields(Settings)}
     add = parser.add_argument

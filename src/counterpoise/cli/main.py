@@ -180,7 +180,7 @@ def _recipe(options: argparse.Namespace) -> Any:
     if options.data is None:
         raise InputError("DATA is needed, such as digits (see counterpoise data)")
     check_device(options.device)
-    names = [f.name for f in fields(Settings)]
+    names = [f.name for f in fields(Settings) if hasattr(options, f.name)]
     return Recipe(
         options.data,
         options.modalities,
@@ -205,6 +205,7 @@ def _progress(quiet: bool) -> Iterator[Progress]:
 
 def _train(options: argparse.Namespace) -> None:
     from counterpoise.compare.recipe import parse_method
+    from counterpoise.engine.callback import Callback
     from counterpoise.methods.registry import split_chain
 
     recipe = _recipe(options)
@@ -219,13 +220,20 @@ def _train(options: argparse.Namespace) -> None:
     with _progress(options.quiet) as progress:
         bar = progress.add_task(method.name, total=epochs * batches)
 
-        def on_epoch(entry: dict[str, Any]) -> None:
-            value = entry["validation"]["+".join(sorted(data.modalities))][data.task.primary]
-            progress.update(
-                bar,
-                completed=(entry["epoch"] + 1) * batches,
-                description=f"{method.name}, validation {data.task.primary} {value:.3f}",
-            )
+        class Bar(Callback):
+            def on_batch(self, number: int) -> None:
+                progress.advance(bar)
+
+            def on_note(self, text: str) -> None:
+                progress.update(bar, description=f"{method.name}, {text}")
+
+            def on_epoch(self, entry: dict[str, Any]) -> None:
+                value = entry["validation"]["+".join(sorted(data.modalities))][data.task.primary]
+                progress.update(
+                    bar,
+                    completed=(entry["epoch"] + 1) * batches,
+                    description=f"{method.name}, validation {data.task.primary} {value:.3f}",
+                )
 
         run = recipe.train(
             data,
@@ -233,9 +241,7 @@ def _train(options: argparse.Namespace) -> None:
             options.seed,
             out=out,
             resume=options.resume,
-            on_epoch=on_epoch,
-            on_batch=lambda _: progress.advance(bar),
-            on_note=lambda text: progress.update(bar, description=f"{method.name}, {text}"),
+            callbacks=[Bar()],
         )
     if options.quiet:
         return

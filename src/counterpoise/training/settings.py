@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from counterpoise.errors import check_choice, check_number, unknown
+from counterpoise.errors import check_number, unknown
 from counterpoise.evaluation.subsets import present_name
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
+from .optimizers import OPTIMIZERS, build_optimizer
+from .schedules import SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Settings:
     Attributes:
         epochs: passes over the training split.
         batch_size: samples in a global batch.
-        optimizer: ``"sgd"`` (with ``momentum``), ``"adam"`` or ``"adamw"``.
+        optimizer: ``"sgd"`` (with ``momentum``), ``"adam"`` or ``"adamw"``, with options of that
+            class of PyTorch: ``"adamw:betas=[0.9,0.98]"``.
         lr: learning rate.
         lr_step: every so many epochs it is multiplied by ``lr_factor``; ``None`` keeps it.
         lr_factor: see ``lr_step``.
@@ -32,6 +34,11 @@ class Settings:
         weight_decay: of the optimiser.
         max_norm: clip the global gradient norm to it; ``None`` never clips.
         seed: of the order of samples, of dropout, of every draw a method makes.
+        schedule: how the learning rate changes: ``"constant"``, ``"step:every=30:factor=0.1"``,
+            ``"cosine"``, ``"onecycle"`` or ``"plateau:patience=10:factor=0.1"``.
+        warmup: epochs in which the learning rate rises from almost 0.
+        encoder_lr: modality -> factor on the learning rate of its encoder.
+        patience: stop after so many epochs without a better value on validation.
     """
 
     epochs: int = 20
@@ -45,9 +52,13 @@ class Settings:
     lr_step: int | None = None
     lr_factor: float = 0.1
     best_with: str | None = None
+    schedule: str = "constant"
+    warmup: float = 0
+    encoder_lr: dict[str, float] = field(default_factory=dict)
+    patience: int | None = None
 
     def __post_init__(self) -> None:
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        OPTIMIZERS.resolve(self.optimizer)
         check_number("epochs", self.epochs, 1, whole=True)
         check_number("batch_size", self.batch_size, 1, whole=True)
         check_number("seed", self.seed, whole=True)
@@ -58,11 +69,19 @@ class Settings:
         check_number("lr_factor", self.lr_factor, 0)
         if self.lr_step is not None:
             check_number("lr_step", self.lr_step, 1, whole=True)
+            label = f"step:every={self.lr_step}:factor={self.lr_factor}"
+            object.__setattr__(self, "schedule", label)
+        SCHEDULES.build(self.schedule)
+        check_number("warmup", self.warmup, 0)
+        if self.patience is not None:
+            check_number("patience", self.patience, 1, whole=True)
 
     def plain(self) -> dict[str, Any]:
         """All that decides the run, by name; no word of what is not used."""
         unused: tuple[str, ...] = () if self.lr_step else ("lr_step", "lr_factor")
         unused += () if self.best_with else ("best_with",)
+        unused += ("schedule",) if self.lr_step or self.schedule == "constant" else ()
+        unused += tuple(n for n in ("warmup", "encoder_lr", "patience") if not getattr(self, n))
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
     def best_subset(self, modalities: Sequence[str]) -> str:
@@ -75,13 +94,13 @@ class Settings:
 
     def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser over these parameters."""
-        if self.optimizer == "sgd":
-            return torch.optim.SGD(
-                parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay
-            )
-        if self.optimizer == "adam":
-            return torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay)
-        return torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
+        return build_optimizer(
+            self.optimizer,
+            parameters,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
 
 
 def merge_settings(settings: Settings | None, changes: Mapping[str, Any]) -> Settings:
