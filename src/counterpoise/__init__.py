@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from .models.wrap import wrap
     from .training.build import build_model
     from .training.fit import fit
+    from .training.optimizers import OPTIMIZERS
     from .training.run import Run
+    from .training.schedules import SCHEDULES
     from .training.settings import Settings
 else:
     __getattr__, __dir__ = lazy(
@@ -71,7 +73,9 @@ else:
             "models.wrap": "wrap",
             "training.build": "build_model",
             "training.fit": "fit",
+            "training.optimizers": "OPTIMIZERS",
             "training.run": "Run",
+            "training.schedules": "SCHEDULES",
             "training.settings": "Settings",
         },
     )
@@ -82,7 +86,9 @@ __all__ = [
     "FUSIONS",
     "METHODS",
     "MMTM",
+    "OPTIMIZERS",
     "READERS",
+    "SCHEDULES",
     "TASKS",
     "ArrayData",
     "Batch",
