@@ -122,9 +122,10 @@ class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         options = {"width": self.width, "precision": self.precision, "seed": seed}
         model = build_model(data, method, encoders=encoders, fusion=self.fusion, **options)  # type: ignore[arg-type]
         settings = {name: getattr(self, name) for name in SETTINGS} | {"seed": seed}
-        with _progress(self.epochs, present_name(like), task.primary, self.verbose) as on_epoch:
+        with _progress(self.epochs, present_name(like), self.verbose) as on_epoch:
             run = train(model, data, method, device=self.device, on_epoch=on_epoch, **settings)
-        self.method_, self.run_, self.task_, self.n_iter_ = method, run, task, len(run.history)
+        self.method_, self.run_, self.task_ = method, run, run.task
+        self.n_iter_ = len(run.history)
         self.modalities_, self._like = tuple(like), like
         if self.select == "best":  # in a copy: the run goes on to hold the last epoch
             model, self.method_ = deepcopy((model, method))
@@ -142,8 +143,8 @@ class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
             y: as in :meth:`fit`, with no new class.
 
         Returns:
-            Modalities, sorted and joined by ``+`` -> metric -> value (accuracy, macro-f1 and nll,
-            or mae, rmse and r2).
+            Modalities, sorted and joined by ``+`` -> metric -> value, of all metrics that the task
+            lists.
         """
         check_is_fitted(self, "model_")
         # Under the name of the one split that every data set has.
@@ -254,7 +255,7 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
             raise InputError("y must hold labels of one type, found several") from None
         if len(self.classes_) < 2:
             raise InputError(f"y must hold at least 2 classes, found {self.classes_.tolist()}")
-        return Classification(len(self.classes_))
+        return Classification(len(self.classes_), tuple(map(str, self.classes_)))
 
     def _target(self, y: Any) -> Tensor:
         if self._several:
@@ -428,7 +429,7 @@ def _read(X: Any, like: Tensors | None = None) -> tuple[Tensors, Tensors]:
 
 @contextmanager
 def _progress(
-    epochs: int, whole: str, metric: str, show: bool
+    epochs: int, whole: str, show: bool
 ) -> Iterator[Callable[[dict[str, Any]], None] | None]:
     """What to call after each epoch to move a bar; None where there is nobody to see it."""
     if show:
@@ -442,7 +443,7 @@ def _progress(
                 line = bar.add_task("training", total=epochs)
 
                 def advance(entry: dict[str, Any]) -> None:
-                    value = entry["validation"][whole][metric]
+                    metric, value = next(iter(entry["validation"][whole].items()))
                     bar.update(line, advance=1, description=f"validation {metric} {value:.3f}")
 
                 yield advance

@@ -18,7 +18,7 @@ def outcomes(share, samples=200, seed=0):
     [(0.9, 0.5, "positive"), (0.5, 0.9, "negative"), (0.7, 0.72, "undecided")],
 )
 def test_verdict_of_accuracies(together, alone, verdict):
-    found = judge("a", [outcomes(together)], [outcomes(alone, seed=1)], Classification(2))
+    found = judge("a", [outcomes(together)], [outcomes(alone, seed=1)])
     assert found.verdict == verdict
     assert found.low <= found.difference <= found.high
     assert (found.low > 0, found.high < 0) == (verdict == "positive", verdict == "negative")
@@ -28,13 +28,13 @@ def test_verdict_of_accuracies(together, alone, verdict):
 @pytest.mark.parametrize(("shift", "verdict"), [(-0.5, "positive"), (0.5, "negative")])
 def test_a_smaller_error_is_positive(shift, verdict):
     error = 1 + outcomes(0.5)
-    found = judge("a", [error + shift + 0.1 * outcomes(0.5, seed=1)], [error], Regression())
+    found = judge("a", [error + shift + 0.1 * outcomes(0.5, seed=1)], [error], greater_is_better=False)
     assert found.verdict == verdict
     assert np.sign(found.difference) == np.sign(shift)
 
 
 def test_equal_models_are_undecided_at_zero():
-    found = judge("a", [outcomes(0.7)], [outcomes(0.7)], Classification(2))
+    found = judge("a", [outcomes(0.7)], [outcomes(0.7)])
     assert (found.low, found.difference, found.high) == (0, 0, 0)
     assert found.verdict == "undecided"
 
@@ -42,8 +42,8 @@ def test_equal_models_are_undecided_at_zero():
 def test_pairing_narrows_the_interval():
     base, shuffled = outcomes(0.5), outcomes(0.5, seed=9)
     better = torch.maximum(base, outcomes(0.1, seed=2))
-    paired = judge("a", [better], [base], Classification(2))
-    apart = judge("a", [better], [shuffled], Classification(2))
+    paired = judge("a", [better], [base])
+    apart = judge("a", [better], [shuffled])
     assert paired.high - paired.low < (apart.high - apart.low) / 2
 
 
@@ -51,7 +51,7 @@ def test_samples_that_either_lacks_are_left_out():
     together, alone = outcomes(0.9), outcomes(0.5, seed=1)
     together[:50] = torch.nan
     alone[-30:] = torch.nan
-    found = judge("a", [together], [alone], Classification(2))
+    found = judge("a", [together], [alone])
     kept = slice(50, 170)
     assert found.together == pytest.approx(float(together[kept].mean()))
     assert found.alone == pytest.approx(float(alone[kept].mean()))
@@ -60,16 +60,16 @@ def test_samples_that_either_lacks_are_left_out():
 def test_seeds_are_averaged_sample_by_sample():
     together = [outcomes(0.8, seed=s) for s in range(3)]
     alone = [outcomes(0.6, seed=s) for s in range(3, 6)]
-    found = judge("a", together, alone, Classification(2))
+    found = judge("a", together, alone)
     mean = judge(
-        "a", [torch.stack(together).mean(0)], [torch.stack(alone).mean(0)], Classification(2)
+        "a", [torch.stack(together).mean(0)], [torch.stack(alone).mean(0)]
     )
     assert found == mean
 
 
 def test_a_modality_that_no_sample_has_is_undecided():
     nothing = torch.full((20,), torch.nan)
-    assert judge("a", [nothing], [nothing], Classification(2)).verdict == "undecided"
+    assert judge("a", [nothing], [nothing]).verdict == "undecided"
 
 
 @pytest.mark.parametrize("level", [0.95, 0.8])

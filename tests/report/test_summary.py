@@ -112,12 +112,12 @@ def test_one_method_is_not_called_the_best() -> None:
 @pytest.mark.parametrize(
     ("cell", "text"),
     [
-        (Cell(0.91234, 0.0125, 5, share=True), "91.2 ± 1.2"),
-        (Cell(0.91234, None, 1, share=True), "91.2"),
-        (Cell(0.01234, 0.001, 5, share=False), "0.0123 ± 0.0010"),
-        (Cell(1234.5, 20.0, 5, share=False), "1234 ± 20"),
-        (Cell(0.0, 0.0, 5, share=False), "0.00 ± 0.00"),
-        (Cell(None, None, 5, share=False), "not finite"),
+        (Cell(0.91234, 0.0125, 5, percent=True), "91.2 ± 1.2"),
+        (Cell(0.91234, None, 1, percent=True), "91.2"),
+        (Cell(0.01234, 0.001, 5, percent=False), "0.0123 ± 0.0010"),
+        (Cell(1234.5, 20.0, 5, percent=False), "1234 ± 20"),
+        (Cell(0.0, 0.0, 5, percent=False), "0.00 ± 0.00"),
+        (Cell(None, None, 5, percent=False), "not finite"),
     ],
 )
 def test_a_cell_in_words(cell: Cell, text: str) -> None:

@@ -220,11 +220,12 @@ def _train(options: argparse.Namespace) -> None:
         bar = progress.add_task(method.name, total=epochs * batches)
 
         def on_epoch(entry: dict[str, Any]) -> None:
-            value = entry["validation"]["+".join(sorted(data.modalities))][data.task.primary]
+            whole = entry["validation"]["+".join(sorted(data.modalities))]
+            metric, value = next(iter(whole.items()))
             progress.update(
                 bar,
                 completed=(entry["epoch"] + 1) * batches,
-                description=f"{method.name}, validation {data.task.primary} {value:.3f}",
+                description=f"{method.name}, validation {metric} {value:.3f}",
             )
 
         run = recipe.train(
@@ -244,11 +245,13 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _show(result: Any, title: str) -> None:
+    from counterpoise.evaluation.subsets import column_title
+
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("present")
+    table.add_column("present", vertical="bottom")
     metrics = list(next(iter(result.metrics.values())))
     for metric in metrics:
-        table.add_column(metric, justify="right")
+        table.add_column(column_title(metric), justify="right")
     for subset, values in result.metrics.items():
         table.add_row(" + ".join(subset), *(f"{values[metric]:.4f}" for metric in metrics))
     Console().print(table)

@@ -23,6 +23,7 @@ from counterpoise.models.multimodal import MultimodalModel
 from .folder import describe, open_folder
 from .run import Run, copy_state, restore, state_of
 from .settings import Settings, merge_settings
+from .task import prepare_task
 
 
 def fit(
@@ -77,10 +78,11 @@ def fit(
             f"model and data must have the same modalities in the same order, found "
             f"{list(model.modalities)} and {list(data.modalities)}"
         )
-    method.check(model, data.task)
+    task = prepare_task(data, settings)
+    method.check(model, task)
     settings.best_subset(data.modalities)
     folder = None if out is None else Path(out)
-    identity = describe(model, data, method, settings) | {"notes": dict(notes or {})}
+    identity = describe(model, data, method, settings, task) | {"notes": dict(notes or {})}
     saved = None if folder is None else open_folder(folder, identity, resume)
     with torch.random.fork_rng(devices=[]):
         if device is not None:
@@ -99,6 +101,7 @@ def _train(
     on_batch: Callable[[int], None] | None,
     on_note: Callable[[str], None] | None,
 ) -> Run:
+    task = prepare_task(data, settings)
     loaders = {
         "train": Loader(
             data.train, settings.batch_size, seed=settings.seed, shuffle=True, device=model.device
@@ -110,7 +113,7 @@ def _train(
     ctx = Context(
         model,
         optimizer,
-        data.task,
+        task,
         loaders,
         epochs=settings.epochs,
         seed=settings.seed,
@@ -121,7 +124,7 @@ def _train(
     torch.manual_seed(mix(settings.seed, -1))
     method.setup(ctx)
     method.to(model.device)
-    run = Run(model, method, settings)
+    run = Run(model, method, settings, task)
     if saved is not None:
         restore(run, optimizer, saved)
     for epoch in range(len(run.history), settings.epochs):
@@ -132,7 +135,7 @@ def _train(
             for group in optimizer.param_groups:  # in the checkpoint with all else of it
                 group["lr"] *= settings.lr_factor
         losses = train_epoch(method, ctx, epoch, on_batch)
-        result = evaluate(model, data, method, split="validation")
+        result = evaluate(model, data, method, split="validation", task=task, metrics="primary")
         entry = {
             "epoch": epoch,
             "loss": losses,
@@ -155,7 +158,7 @@ def _train(
 
 def _record(run: Run, entry: dict[str, Any], data: ArrayData, folder: Path | None) -> None:
     """Append to the history; keep the weights if this epoch is the best so far."""
-    task, whole = data.task, run.settings.best_subset(data.modalities)
+    task, whole = run.task, run.settings.best_subset(data.modalities)
     run.history.append(entry)
     value = entry["validation"][whole][task.primary]
     if run.best_epoch >= 0:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from counterpoise.core import storage
 from counterpoise.core.loader import Loader
+from counterpoise.core.task import Task
 from counterpoise.data.dataset import ArrayData
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
@@ -20,6 +21,7 @@ from counterpoise.evaluation.subsets import Evaluation, evaluate
 from counterpoise.models.multimodal import MultimodalModel
 
 from .settings import Settings
+from .task import prepare_task
 
 History = list[dict[str, Any]]
 
@@ -32,9 +34,10 @@ class Run:
         model: with the weights of the last epoch, in evaluation mode.
         method: with its state of the last epoch.
         settings: how it was trained.
+        task: what it learnt, with the metric and the class weights that the settings ask for.
         history: a dict an epoch: ``epoch``, ``loss`` (name -> mean), ``validation``
-            (subset -> metric -> value), ``seconds``, and of them ``processor``, which leaves out
-            what other programs took.
+            (subset -> primary metric -> value), ``seconds``, and of them ``processor``, which
+            leaves out what other programs took.
         best_epoch: where the primary metric on validation was best, with all modalities or
             those that ``settings.best_with`` names.
         best_weights: the model's and the method's state dicts of that epoch.
@@ -43,20 +46,21 @@ class Run:
     model: MultimodalModel
     method: Method
     settings: Settings
+    task: Task
     history: History = field(default_factory=list)
     best_epoch: int = -1
     best_weights: tuple[dict[str, Tensor], dict[str, Tensor]] = field(default=({}, {}))
 
     def evaluate(self, data: ArrayData, split: str = "test", which: str = "last") -> Evaluation:
-        """Every subset's metrics, with the weights of the ``"last"`` or the ``"best"`` epoch."""
+        """All metrics of every subset, with the weights of the ``"last"`` or ``"best"`` epoch."""
         check_choice("which", which, ("last", "best"))
         if which == "last":
-            return evaluate(self.model, data, self.method, split=split)
+            return evaluate(self.model, data, self.method, split=split, task=self.task)
         last = copy_state(self.model), copy_state(self.method)
         try:
             self.model.load_state_dict(self.best_weights[0])
             self.method.load_state_dict(self.best_weights[1])
-            return evaluate(self.model, data, self.method, split=split)
+            return evaluate(self.model, data, self.method, split=split, task=self.task)
         finally:
             self.model.load_state_dict(last[0])
             self.method.load_state_dict(last[1])
@@ -104,10 +108,10 @@ def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method
     saved = storage.read_state(folder / "checkpoint.pt")
     record = storage.read_json(folder / "run.json")
     settings = Settings(**record["settings"])
-    run = Run(model, method, settings)
+    run = Run(model, method, settings, prepare_task(data, settings))
     optimizer = settings.build_optimizer([*model.parameters(), *method.parameters()])
     loaders = {"train": Loader(data.train, settings.batch_size)}
-    method.setup(Context(model, optimizer, data.task, loaders, epochs=settings.epochs))
+    method.setup(Context(model, optimizer, run.task, loaders, epochs=settings.epochs))
     restore(run, optimizer, saved)
     model.eval()
     return run

@@ -32,6 +32,9 @@ class Settings:
         weight_decay: of the optimiser.
         max_norm: clip the global gradient norm to it; ``None`` never clips.
         seed: of the order of samples, of dropout, of every draw a method makes.
+        metric: the primary metric, which chooses the best epoch; ``None``: the task's own.
+        class_weights: ``"balanced"``, or a weight for each class by name or in order.
+        label_smoothing: share of the target that is spread over all classes.
     """
 
     epochs: int = 20
@@ -45,6 +48,9 @@ class Settings:
     lr_step: int | None = None
     lr_factor: float = 0.1
     best_with: str | None = None
+    metric: str | None = None
+    class_weights: str | Mapping[str, float] | Sequence[float] | None = None
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
@@ -62,7 +68,8 @@ class Settings:
     def plain(self) -> dict[str, Any]:
         """All that decides the run, by name; no word of what is not used."""
         unused: tuple[str, ...] = () if self.lr_step else ("lr_step", "lr_factor")
-        unused += () if self.best_with else ("best_with",)
+        choices = ("best_with", "metric", "class_weights", "label_smoothing")
+        unused += tuple(name for name in choices if not getattr(self, name))
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
     def best_subset(self, modalities: Sequence[str]) -> str:
