@@ -5,7 +5,7 @@ import pytest
 import torch
 from toy import toy_data, toy_model
 
-from counterpoise import Classification, Regression, colearning, evaluate, fit
+from counterpoise import colearning, evaluate, fit
 from counterpoise.evaluation.colearning import judge, paired_interval
 
 
@@ -28,7 +28,9 @@ def test_verdict_of_accuracies(together, alone, verdict):
 @pytest.mark.parametrize(("shift", "verdict"), [(-0.5, "positive"), (0.5, "negative")])
 def test_a_smaller_error_is_positive(shift, verdict):
     error = 1 + outcomes(0.5)
-    found = judge("a", [error + shift + 0.1 * outcomes(0.5, seed=1)], [error], greater_is_better=False)
+    found = judge(
+        "a", [error + shift + 0.1 * outcomes(0.5, seed=1)], [error], greater_is_better=False
+    )
     assert found.verdict == verdict
     assert np.sign(found.difference) == np.sign(shift)
 
@@ -61,9 +63,7 @@ def test_seeds_are_averaged_sample_by_sample():
     together = [outcomes(0.8, seed=s) for s in range(3)]
     alone = [outcomes(0.6, seed=s) for s in range(3, 6)]
     found = judge("a", together, alone)
-    mean = judge(
-        "a", [torch.stack(together).mean(0)], [torch.stack(alone).mean(0)]
-    )
+    mean = judge("a", [torch.stack(together).mean(0)], [torch.stack(alone).mean(0)])
     assert found == mean
 
 
