@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from .core.batch import Batch, Output
 from .core.loader import Loader
+from .core.metric import Metric
+from .core.metrics import METRICS
 from .core.tasks import Classification, MultiLabel, Regression, Sentiment, Task
 from .core.version import __version__
 from .data import DATASETS, ArrayData, load
@@ -46,6 +48,7 @@ __all__ = [
     "ENCODERS",
     "FUSIONS",
     "METHODS",
+    "METRICS",
     "MMTM",
     "ArrayData",
     "Batch",
@@ -66,6 +69,7 @@ __all__ = [
     "Loader",
     "MemoryFusion",
     "Method",
+    "Metric",
     "MultiLabel",
     "MultimodalClassifier",
     "MultimodalModel",

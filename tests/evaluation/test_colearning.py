@@ -6,7 +6,7 @@ import torch
 from toy import toy_data, toy_model
 
 from counterpoise import colearning, evaluate, fit
-from counterpoise.evaluation.colearning import judge, paired_interval
+from counterpoise.evaluation.colearning import judge, paired_interval, resampled_interval
 
 
 def outcomes(share, samples=200, seed=0):
@@ -106,3 +106,31 @@ def test_verdicts_of_two_evaluations():
         assert first.verdict == verdict
         mask = data.test.present["a"]
         assert first.together == pytest.approx(float(good.outcome("a")[mask].mean()))
+
+
+def test_a_metric_that_is_no_mean_over_samples_is_computed_anew_on_samples_drawn_again():
+    data = toy_data(2, samples=300)
+    task = data.task.with_metric("balanced-accuracy")
+    run = fit(toy_model(data), data, epochs=8, lr=0.05)
+    good, bad = (evaluate(m, data, task=task) for m in (run.model, toy_model(data)))
+    verdict = colearning(good, bad)[0]
+    assert verdict.verdict == "positive"
+    assert verdict.together == pytest.approx(good.metrics["a",]["balanced-accuracy"])
+    assert verdict.alone == pytest.approx(bad.metrics["a",]["balanced-accuracy"])
+    assert verdict.low < verdict.difference < verdict.high
+    assert colearning(bad, good)[0].verdict == "negative"
+    assert colearning(good, good)[0].verdict == "undecided"
+
+
+def test_resampling_equals_the_bootstrap_of_means_where_both_can_be_had():
+    values = outcomes(0.7) - outcomes(0.5, seed=1)
+    wanted = paired_interval(values.double().numpy())
+    found = resampled_interval(lambda rows: float(values[rows].mean()), len(values))
+    assert found == pytest.approx(wanted, abs=0.01)
+
+
+def test_resampling_says_nothing_where_the_metric_is_hardly_ever_defined():
+    assert resampled_interval(lambda rows: float("nan"), 10) == (-np.inf, np.inf)
+    assert resampled_interval(lambda rows: 1.0, 1) == (-np.inf, np.inf)
+    sometimes = resampled_interval(lambda rows: 1.0 if rows[0] > 0 else float("nan"), 10)
+    assert sometimes == (1, 1)

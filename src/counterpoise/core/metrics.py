@@ -91,7 +91,7 @@ class LabelAccuracy(Metric):
 class AUROC(Metric):
     """Area under the ROC curve of each class or label against the rest, averaged.
 
-    Over those that some samples have and others lack; NaN where there is none.
+    Only those count that some samples have and others lack; NaN where there is none.
     """
 
     name = "auroc"
@@ -106,8 +106,8 @@ class AUROC(Metric):
 class AveragePrecision(Metric):
     """Average precision of each class or label against the rest, averaged.
 
-    The sum over thresholds of precision times the gain in recall, over those classes or labels
-    that some samples have and others lack; NaN where there is none.
+    The sum over thresholds of precision times the gain in recall. Only those classes and labels
+    count that some samples have and others lack; NaN where there is none.
     """
 
     name = "average-precision"
@@ -148,7 +148,7 @@ class _Ranks:
 class NLL(Metric):
     """Negative log-likelihood of the truth in nats; of several labels, their mean.
 
-    Without class weights and label smoothing, whatever the loss has.
+    Always without class weights and label smoothing.
     """
 
     name = "nll"
@@ -230,7 +230,7 @@ class R2(Metric):
 class Correlation(Metric):
     """Pearson's correlation of prediction and target; of several outputs, the mean of theirs.
 
-    Over the outputs where both vary; NaN where there is none.
+    Only outputs where both vary count; NaN where there is none.
     """
 
     name = "corr"
@@ -244,7 +244,7 @@ class Correlation(Metric):
 
 
 class Acc2(Metric):
-    """Accuracy of negative against positive, without samples whose truth is 0; else NaN."""
+    """Accuracy of negative against positive, without samples whose truth is 0; NaN if all are."""
 
     name = "acc-2"
     percent = True
@@ -255,7 +255,10 @@ class Acc2(Metric):
 
 
 class SentimentF1(Metric):
-    """F1 score of negative against positive, weighted by the true classes, as ``acc-2``."""
+    """F1 score of negative and of positive, weighted by how many samples are either.
+
+    Without samples whose truth is 0; NaN if all are.
+    """
 
     name = "f1"
     percent = True

@@ -100,8 +100,8 @@ class Task(ABC):
         Raises:
             InputError: a metric that the task does not have, with the nearest.
         """
-        made = copy.copy(self)
-        made._metric = self._find(metric)
+        made, found = copy.copy(self), self._find(metric)
+        made._metric = None if found.name == self.listed[0] else found
         return made
 
     def _find(self, metric: str | type[Metric] | Metric) -> Metric:
@@ -163,8 +163,12 @@ class Task(ABC):
         )
 
     def state(self) -> dict[str, object]:
-        """What says which task this is, in plain values (for records and fingerprints)."""
-        return {"task": TASKS.name_of(self), "outputs": self.outputs}
+        """What says which task this is, in plain values (for records and fingerprints).
+
+        A primary metric, class weights and smoothing are in it only where they were chosen.
+        """
+        chosen = {} if self._metric is None else {"metric": self.primary}
+        return {"task": TASKS.name_of(self), "outputs": self.outputs, **chosen}
 
 
 TASKS: Registry[Task] = Registry(

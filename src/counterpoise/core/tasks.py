@@ -17,6 +17,8 @@ from .task import TASKS as TASKS
 from .task import Task as Task
 from .task import Weights
 
+LARGEST_WEIGHT = 1e9  # infinite ones would leave no loss
+
 
 def entropy(logits: Tensor) -> Tensor:
     """[..., K] -> [...]: Shannon entropy of the softmax, in nats."""
@@ -52,7 +54,7 @@ class _Labelled(Task):
             if len(weights) != self.outputs:
                 raise InputError(f"weights must hold {self.outputs} numbers, found {len(weights)}")
             for weight in weights:
-                check_number("weights", weight, 0)
+                check_number("weights", weight, 0, LARGEST_WEIGHT)
         self.smoothing = float(smoothing)
         self.weights = None if weights is None else tuple(map(float, weights))
         self._table = None if weights is None else torch.tensor(self.weights)
@@ -106,7 +108,7 @@ class _Labelled(Task):
                 f"found {len(weights)}"
             )
         for weight in weights:
-            check_number("class_weights", weight, 0)
+            check_number("class_weights", weight, 0, LARGEST_WEIGHT)
         return torch.tensor([float(weight) for weight in weights])
 
     def _weights(self, like: Tensor) -> Tensor:
@@ -328,7 +330,8 @@ class Sentiment(Regression):
 def build_task(state: Mapping[str, Any]) -> Task:
     """The task that :meth:`Task.state` describes, with ``names`` if they are given."""
     kind: Callable[..., Task] = TASKS.find(str(state["task"]))
-    others = {k: v for k, v in state.items() if k not in ("task", "outputs", "names")}
+    others = {k: v for k, v in state.items() if k not in ("task", "outputs", "names", "metric")}
     if state.get("names"):
         others["names"] = tuple(map(str, state["names"]))
-    return kind(int(state["outputs"]), **others)
+    task = kind(int(state["outputs"]), **others)
+    return task.with_metric(state["metric"]) if "metric" in state else task
