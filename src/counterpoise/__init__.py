@@ -8,6 +8,8 @@ from .core.version import __version__
 if TYPE_CHECKING:
     from .core.batch import Batch, Output
     from .core.loader import Loader
+    from .core.metric import Metric
+    from .core.metrics import METRICS
     from .core.tasks import TASKS, Classification, MultiLabel, Regression, Sentiment, Task
     from .data import DATASETS, ArrayData, load
     from .data.readers import READERS
@@ -53,6 +55,8 @@ else:
             **dict.fromkeys(("core", "engine", "evaluation", "models", "training"), ""),
             "core.batch": "Batch Output",
             "core.loader": "Loader",
+            "core.metric": "Metric",
+            "core.metrics": "METRICS",
             "core.tasks": "TASKS Classification MultiLabel Regression Sentiment Task",
             "data": "DATASETS ArrayData load",
             "data.readers": "READERS",
@@ -85,6 +89,7 @@ __all__ = [
     "ENCODERS",
     "FUSIONS",
     "METHODS",
+    "METRICS",
     "MMTM",
     "OPTIMIZERS",
     "READERS",
@@ -110,6 +115,7 @@ __all__ = [
     "Loader",
     "MemoryFusion",
     "Method",
+    "Metric",
     "MultiLabel",
     "MultimodalClassifier",
     "MultimodalModel",
