@@ -31,7 +31,8 @@ def print_metrics(result: Evaluation, title: str) -> None:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("present", vertical="bottom", no_wrap=True)
     left = console.width - max(len(" + ".join(subset)) for subset in result.metrics)
-    shown, hidden = [], []
+    shown: list[str] = []
+    hidden: list[str] = []
     for metric in next(iter(result.metrics.values())):
         left -= 2 + max(map(len, [*column_title(metric).split("\n"), "0.0000"]))
         (hidden if left < 0 and shown else shown).append(metric)
