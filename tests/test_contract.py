@@ -19,7 +19,7 @@ import pytest
 import torch
 from settings import CASES, build
 from torch import Tensor, nn
-from toy import same, toy_data, weights
+from toy import callback, same, toy_data, weights
 
 from counterpoise import ArrayData, Batch, Method, MultimodalModel, Run, build_model, fit
 from counterpoise.methods import METHODS, MLA, Joint
@@ -138,7 +138,7 @@ def check_resumes(build_one: Callable[[], Method], data: ArrayData, folder: Path
                 raise Stop
 
         with pytest.raises(Stop):
-            train(build_one(), data, out=out, on_epoch=stop)
+            train(build_one(), data, out=out, callbacks=[callback(on_epoch=stop)])
         other = build_model(data, build_one(), width=8, seed=99)
         torch.manual_seed(99)
         run = train(build_one(), data, out=out, resume=True, model=other)
