@@ -8,6 +8,8 @@ from .core.version import __version__
 if TYPE_CHECKING:
     from .core.batch import Batch, Output
     from .core.loader import Loader
+    from .core.metric import Metric
+    from .core.metrics import METRICS
     from .core.tasks import TASKS, Classification, MultiLabel, Regression, Sentiment, Task
     from .data import DATASETS, ArrayData, load
     from .data.readers import READERS
@@ -51,6 +53,8 @@ else:
             **dict.fromkeys(("core", "engine", "evaluation", "models", "training"), ""),
             "core.batch": "Batch Output",
             "core.loader": "Loader",
+            "core.metric": "Metric",
+            "core.metrics": "METRICS",
             "core.tasks": "TASKS Classification MultiLabel Regression Sentiment Task",
             "data": "DATASETS ArrayData load",
             "data.readers": "READERS",
@@ -81,6 +85,7 @@ __all__ = [
     "ENCODERS",
     "FUSIONS",
     "METHODS",
+    "METRICS",
     "MMTM",
     "READERS",
     "TASKS",
@@ -104,6 +109,7 @@ __all__ = [
     "Loader",
     "MemoryFusion",
     "Method",
+    "Metric",
     "MultiLabel",
     "MultimodalClassifier",
     "MultimodalModel",

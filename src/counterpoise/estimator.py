@@ -122,10 +122,10 @@ class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are 
             seed=seed,
         )
         settings = {name: getattr(self, name) for name, *_ in _SETTINGS} | {"seed": seed}
-        shown = (present_name(like), self.metric or task.primary)
-        with show_epochs(self.epochs, *shown, show=self.verbose) as bars:
+        with show_epochs(self.epochs, present_name(like), show=self.verbose) as bars:
             run = train(model, data, method, device=self.device, callbacks=bars, **settings)
-        self.method_, self.run_, self.task_, self.n_iter_ = method, run, task, len(run.history)
+        self.method_, self.run_, self.task_ = method, run, run.task
+        self.n_iter_ = len(run.history)
         self.modalities_, self._like = tuple(like), like
         if self.select == "best":  # in a copy: the run goes on to hold the last epoch
             model, self.method_ = deepcopy((model, method))
@@ -143,8 +143,8 @@ class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are 
             y: as in :meth:`fit`, with no new class.
 
         Returns:
-            Modalities, sorted and joined by ``+`` -> metric -> value (accuracy, macro-f1 and nll,
-            or mae, rmse and r2).
+            Modalities, sorted and joined by ``+`` -> metric -> value, of all metrics that the task
+            lists.
         """
         check_is_fitted(self, "model_")
         # Under the name of the one split that every data set has.
@@ -255,7 +255,7 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
             raise InputError("y must hold labels of one type, found several") from None
         if len(self.classes_) < 2:
             raise InputError(f"y must hold at least 2 classes, found {self.classes_.tolist()}")
-        return Classification(len(self.classes_))
+        return Classification(len(self.classes_), tuple(map(str, self.classes_)))
 
     def _target(self, y: Any) -> Tensor:
         if self._several:

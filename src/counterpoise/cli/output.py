@@ -25,11 +25,13 @@ def print_metrics(result: Evaluation, title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from counterpoise.evaluation.subsets import column_title
+
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("present")
+    table.add_column("present", vertical="bottom")
     metrics = list(next(iter(result.metrics.values())))
     for metric in metrics:
-        table.add_column(metric, justify="right")
+        table.add_column(column_title(metric), justify="right")
     for subset, values in result.metrics.items():
         table.add_row(" + ".join(subset), *(f"{values[metric]:.4f}" for metric in metrics))
     Console().print(table)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from counterpoise.core.loader import Loader
+from counterpoise.core.task import Task
 from counterpoise.data.dataset import ArrayData
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
@@ -18,6 +19,7 @@ from .settings import Settings
 def make_context(
     model: MultimodalModel,
     data: ArrayData,
+    task: Task,
     method: Method,
     settings: Settings,
     note: Callable[[str], None] | None = None,
@@ -31,7 +33,7 @@ def make_context(
     return Context(
         model,
         settings.build_optimizer([*model.parameters(), *method.parameters()]),
-        data.task,
+        task,
         loaders,
         epochs=settings.epochs,
         seed=settings.seed,
