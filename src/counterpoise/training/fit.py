@@ -92,7 +92,7 @@ def fit(
 
 
 def _check(model: MultimodalModel, data: ArrayData, method: Method, settings: Settings) -> Task:
-    """The task, once all fits together; what does not is refused before a folder is made."""
+    """Refuse what does not fit together, before a folder is made; what the run learns."""
     if not isinstance(model, MultimodalModel):
         raise InputError(
             f"model must be a MultimodalModel, found {type(model).__name__}; "
@@ -112,11 +112,11 @@ def _check(model: MultimodalModel, data: ArrayData, method: Method, settings: Se
 
 def _start(run: Run, data: ArrayData, saved: dict[str, Any] | None, listeners: Callback) -> Context:
     """The context of a run, at its beginning or where its checkpoint left it."""
-    model, method = run.model, run.method
+    model, method, settings = run.model, run.method, run.settings
     ranks.broadcast(model)
-    ctx = make_context(model, method, run.settings, run.task, data, listeners.on_note)
+    ctx = make_context(model, data, run.task, method, settings, listeners.on_note)
     method.to(model.device)
-    torch.manual_seed(mix(run.settings.seed, -1))
+    torch.manual_seed(mix(settings.seed, -1))
     method.setup(ctx)
     method.to(model.device)
     if saved is not None:
