@@ -19,10 +19,11 @@ from counterpoise.core.labels import parse_options as parse_options
 from counterpoise.core.workers import pool
 from counterpoise.data.dataset import ArrayData
 from counterpoise.errors import InputError, check_number
+from counterpoise.methods.registry import build_method
 from counterpoise.report import records
 from counterpoise.training.build import build_model
 
-from .recipe import Recipe, parse_method
+from .recipe import Recipe
 from .run import Tick, one_run
 
 
@@ -55,7 +56,7 @@ def compare(
 
     Args:
         recipe: data and settings.
-        methods: labels (:func:`parse_method`).
+        methods: labels (:func:`build_method`).
         seeds: of the runs.
         out: a folder; takes ``compare.json``, ``records.jsonl``, ``samples.jsonl``, ``runs/``,
             ``summary.csv`` and ``report.html``.
@@ -75,7 +76,7 @@ def compare(
         raise InputError(f"methods must differ from each other, found {','.join(methods)}")
     data = recipe.load()
     for label in methods:  # every mistake comes to light before the first run
-        method = parse_method(label)
+        method = build_method(label)
         model = build_model(
             data,
             method,

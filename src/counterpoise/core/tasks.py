@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from counterpoise.errors import InputError, check_choice, unknown
+from counterpoise.errors import InputError, check_choice
+
+from .registry import Registry, make
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -193,7 +195,7 @@ class Regression(Task):
     primary = "mae"
     greater_is_better = False
 
-    def __init__(self, outputs: int = 1, loss: str = "mse") -> None:
+    def __init__(self, outputs: int = 1, *, loss: str = "mse") -> None:
         check_choice("loss", loss, ("mse", "l1"))
         self.outputs, self.kind = outputs, loss
 
@@ -245,10 +247,10 @@ class Sentiment(Regression):
     ``corr``, Pearson's correlation, 0 where it is not defined.
     """
 
-    def __init__(self, outputs: int = 1, loss: str = "l1") -> None:
+    def __init__(self, outputs: int = 1, *, loss: str = "l1") -> None:
         if outputs != 1:
             raise InputError(f"outputs of a sentiment must be 1, found {outputs}")
-        super().__init__(1, loss)
+        super().__init__(1, loss=loss)
 
     def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
         guess, truth = logits.reshape(-1).double(), target.reshape(-1).double()
@@ -271,17 +273,23 @@ class Sentiment(Regression):
         }
 
 
-TASKS: dict[str, type[Task]] = {
-    kind.__name__.lower(): kind for kind in (Classification, MultiLabel, Regression, Sentiment)
-}
+TASKS: Registry[Task] = Registry(
+    "task",
+    "counterpoise.core.tasks:Task",
+    {
+        "classification": "counterpoise.core.tasks:Classification",
+        "multilabel": "counterpoise.core.tasks:MultiLabel",
+        "regression": "counterpoise.core.tasks:Regression",
+        "sentiment": "counterpoise.core.tasks:Sentiment",
+    },
+    group="counterpoise.tasks",
+)
 
 
 def build_task(state: Mapping[str, Any]) -> Task:
     """The task that :meth:`Task.state` describes, with ``names`` if they are given."""
-    name = str(state["task"])
-    if name not in TASKS:
-        raise unknown("task", name, TASKS)
+    kind = TASKS.find(str(state["task"]))
     others = {k: v for k, v in state.items() if k not in ("task", "outputs", "names")}
     if state.get("names"):
         others["names"] = tuple(map(str, state["names"]))
-    return TASKS[name](int(state["outputs"]), **others)  # type: ignore[call-arg]
+    return make("task", Task, kind, int(state["outputs"]), **others)

@@ -11,7 +11,7 @@ from counterpoise.core.loader import mix
 from counterpoise.data.dataset import ArrayData
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
-from counterpoise.fusion import fusion_name
+from counterpoise.fusion import FUSIONS
 from counterpoise.models.multimodal import MultimodalModel
 
 from .settings import Settings
@@ -27,7 +27,7 @@ def describe(
         | {"fingerprint": data.fingerprint(), **data.task.state()},
         "method": {"name": method.label(), "options": method.settings()},
         "model": {
-            "fusion": fusion_name(model.fusion),
+            "fusion": FUSIONS.name_of(model.fusion),
             "unimodal": model.fusion.policy,
             "precision": model.precision,
             "parameters": sum(p.numel() for p in model.parameters()),

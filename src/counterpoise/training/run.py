@@ -102,7 +102,7 @@ def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method
     folder = Path(folder)
     saved = storage.read_state(folder / "checkpoint.pt")
     record = storage.read_json(folder / "run.json")
-    settings = Settings(**record["settings"])
+    settings = Settings.from_record(record["settings"])
     run = Run(model, method, settings)
     ctx = make_context(model, data, method, settings)
     method.setup(ctx)
