@@ -23,6 +23,7 @@ from .data.xy import Array, Tensors, are_indicators, read_inputs, to_array, to_l
 from .engine.method import Method
 from .errors import InputError, check_choice
 from .evaluation import evaluate, present_name
+from .fusion import Fusion
 from .methods.registry import build_method
 from .training.build import build_model
 from .training.declaration import arguments, describe
@@ -48,7 +49,7 @@ class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are 
     _: KW_ONLY
     method_options: Mapping[str, Any] | None = None
     encoders: Mapping[str, nn.Module | str] | None = None
-    fusion: str | None = None
+    fusion: str | Fusion | type[Fusion] | None = None
     width: int = 128
     validation_fraction: float = 0.15
     select: str = "best"
@@ -116,16 +117,16 @@ class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are 
             data,
             method,
             encoders=encoders,
-            fusion=self.fusion,
+            fusion=deepcopy(self.fusion),
             width=self.width,
             precision=self.precision,
             seed=seed,
         )
         settings = {name: getattr(self, name) for name, *_ in _SETTINGS} | {"seed": seed}
-        shown = (present_name(like), self.metric or task.primary)
-        with show_epochs(self.epochs, *shown, show=self.verbose) as bars:
+        with show_epochs(self.epochs, present_name(like), show=self.verbose) as bars:
             run = train(model, data, method, device=self.device, callbacks=bars, **settings)
-        self.method_, self.run_, self.task_, self.n_iter_ = method, run, task, len(run.history)
+        self.method_, self.run_, self.task_ = method, run, run.task
+        self.n_iter_ = len(run.history)
         self.modalities_, self._like = tuple(like), like
         if self.select == "best":  # in a copy: the run goes on to hold the last epoch
             model, self.method_ = deepcopy((model, method))
@@ -143,8 +144,8 @@ class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are 
             y: as in :meth:`fit`, with no new class.
 
         Returns:
-            Modalities, sorted and joined by ``+`` -> metric -> value (accuracy, macro-f1 and nll,
-            or mae, rmse and r2).
+            Modalities, sorted and joined by ``+`` -> metric -> value, of all metrics that the task
+            lists.
         """
         check_is_fitted(self, "model_")
         # Under the name of the one split that every data set has.
@@ -210,7 +211,8 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
         method_options: of the method, by name.
         encoders: modality -> a name in ``ENCODERS`` with or without options, such as
             ``"lstm:layers=2"``, or a module [B, ...] -> [B, D], of which a copy is trained.
-        fusion: a name in ``FUSIONS``; by default the first that the method can train.
+        fusion: a name in ``FUSIONS``, a :class:`Fusion` or its class; by default the first that the
+            method can train.
         width: of the default encoders' features.
         SETTINGS
         validation_fraction: share of the samples that :meth:`fit` holds out.
@@ -255,7 +257,7 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
             raise InputError("y must hold labels of one type, found several") from None
         if len(self.classes_) < 2:
             raise InputError(f"y must hold at least 2 classes, found {self.classes_.tolist()}")
-        return Classification(len(self.classes_))
+        return Classification(len(self.classes_), tuple(map(str, self.classes_)))
 
     def _target(self, y: Any) -> Tensor:
         if self._several:

@@ -47,11 +47,12 @@ def one_run(
             "present": present_name(subset),
             "outcome": [None if v != v else round(v, 6) for v in last.outcome(*subset).tolist()],
             "task": {
-                "metric": data.task.primary,
-                "greater_is_better": data.task.greater_is_better,
+                "metric": run.task.primary,
+                "greater_is_better": run.task.greater_is_better,
             },
         }
         for subset in subsets(data.modalities)
+        if run.task.metric.has_shares  # else a sample has no outcome
     ]
 
 
@@ -69,7 +70,7 @@ def run_records(
     head: Mapping[str, Any], run: Run, data: ArrayData, last: Evaluation, best: Evaluation
 ) -> list[dict[str, Any]]:
     """The lines of one run for ``records.jsonl``; the last of them says that it is done."""
-    primary, final = data.task.primary, len(run.history) - 1
+    primary, final = run.task.primary, len(run.history) - 1
 
     def line(epoch: int, split: str, select: str, present: str, metric: str, value: float) -> Any:
         return {

@@ -11,6 +11,7 @@ import torch
 
 from counterpoise.core import ranks, storage
 from counterpoise.core.loader import mix
+from counterpoise.core.task import Task
 from counterpoise.data.dataset import ArrayData
 from counterpoise.engine.callback import Callback, Callbacks
 from counterpoise.engine.context import Context, check_encoder_lr
@@ -25,6 +26,7 @@ from .folder import describe, open_folder
 from .run import Run, copy_state, restore, state_of
 from .settings import Settings, merge_settings
 from .setup import make_context
+from .task import prepare_task
 
 
 def fit(
@@ -67,14 +69,14 @@ def fit(
     method = build_method(method)
     settings = merge_settings(settings, changes)
     listeners = Callbacks(callbacks)
-    _check(model, data, method, settings)
+    task = _check(model, data, method, settings)
     folder = None if out is None else Path(out)
-    identity = describe(model, data, method, settings) | {"notes": dict(notes or {})}
+    identity = describe(model, data, method, settings, task) | {"notes": dict(notes or {})}
     saved = None if folder is None else open_folder(folder, identity, resume)
     with torch.random.fork_rng(devices=[]):
         if device is not None:
             model.to(device)
-        run = Run(model, method, settings)
+        run = Run(model, method, settings, task)
         ctx = _start(run, data, saved, listeners)
         while len(run.history) < settings.epochs and not _is_stopped(run, ctx):
             entry = _train_one(run, ctx, data, listeners)
@@ -89,8 +91,8 @@ def fit(
     return run
 
 
-def _check(model: MultimodalModel, data: ArrayData, method: Method, settings: Settings) -> None:
-    """Refuse what does not fit together, before a folder is made."""
+def _check(model: MultimodalModel, data: ArrayData, method: Method, settings: Settings) -> Task:
+    """The task, once all fits together; what does not is refused before a folder is made."""
     if not isinstance(model, MultimodalModel):
         raise InputError(
             f"model must be a MultimodalModel, found {type(model).__name__}; "
@@ -101,18 +103,20 @@ def _check(model: MultimodalModel, data: ArrayData, method: Method, settings: Se
             f"model and data must have the same modalities in the same order, found "
             f"{list(model.modalities)} and {list(data.modalities)}"
         )
-    method.check(model, data.task)
+    task = prepare_task(data, settings)
+    method.check(model, task)
     settings.best_subset(data.modalities)
     check_encoder_lr(model, settings.encoder_lr)
+    return task
 
 
 def _start(run: Run, data: ArrayData, saved: dict[str, Any] | None, listeners: Callback) -> Context:
     """The context of a run, at its beginning or where its checkpoint left it."""
-    model, method, settings = run.model, run.method, run.settings
+    model, method = run.model, run.method
     ranks.broadcast(model)
-    ctx = make_context(model, data, method, settings, listeners.on_note)
+    ctx = make_context(model, method, run.settings, run.task, data, listeners.on_note)
     method.to(model.device)
-    torch.manual_seed(mix(settings.seed, -1))
+    torch.manual_seed(mix(run.settings.seed, -1))
     method.setup(ctx)
     method.to(model.device)
     if saved is not None:
@@ -126,7 +130,9 @@ def _train_one(run: Run, ctx: Context, data: ArrayData, listeners: Callback) -> 
     # Whatever encoders draw depends on seed and epoch only, so a resumed run draws the same.
     torch.manual_seed(mix(run.settings.seed, epoch))
     losses = train_epoch(run.method, ctx, epoch, listeners.on_batch)
-    result = evaluate(run.model, data, run.method, split="validation")
+    result = evaluate(
+        run.model, data, run.method, split="validation", task=run.task, metrics="primary"
+    )
     return {
         "epoch": epoch,
         "loss": losses,
@@ -140,7 +146,7 @@ def _record(
     run: Run, ctx: Context, entry: dict[str, Any], data: ArrayData, folder: Path | None
 ) -> None:
     """Append to the history; keep the weights if this epoch is the best so far."""
-    task, whole = data.task, run.settings.best_subset(data.modalities)
+    task, whole = run.task, run.settings.best_subset(data.modalities)
     # Processes that stopped or changed their rate at different epochs would wait for each other.
     value = ranks.from_first(entry["validation"][whole][task.primary], run.model.device)
     entry["validation"][whole][task.primary] = value

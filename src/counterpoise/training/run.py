@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from counterpoise.core import storage
+from counterpoise.core.task import Task
 from counterpoise.data.dataset import ArrayData
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
@@ -19,6 +20,7 @@ from counterpoise.models.multimodal import MultimodalModel
 
 from .settings import Settings
 from .setup import make_context
+from .task import prepare_task
 
 History = list[dict[str, Any]]
 
@@ -31,9 +33,10 @@ class Run:
         model: with the weights of the last epoch, in evaluation mode.
         method: with its state of the last epoch.
         settings: how it was trained.
+        task: what it learnt, with the metric and the class weights that the settings ask for.
         history: a dict an epoch: ``epoch``, ``loss`` (name -> mean), ``validation``
-            (subset -> metric -> value), ``seconds``, and of them ``processor``, which leaves out
-            what other programs took.
+            (subset -> primary metric -> value), ``seconds``, and of them ``processor``, which
+            leaves out what other programs took.
         best_epoch: where the primary metric on validation was best, with all modalities or
             those that ``settings.best_with`` names.
         best_weights: the model's and the method's state dicts of that epoch.
@@ -42,20 +45,21 @@ class Run:
     model: MultimodalModel
     method: Method
     settings: Settings
+    task: Task
     history: History = field(default_factory=list)
     best_epoch: int = -1
     best_weights: tuple[dict[str, Tensor], dict[str, Tensor]] = field(default=({}, {}))
 
     def evaluate(self, data: ArrayData, split: str = "test", which: str = "last") -> Evaluation:
-        """Every subset's metrics, with the weights of the ``"last"`` or the ``"best"`` epoch."""
+        """All metrics of every subset, with the weights of the ``"last"`` or ``"best"`` epoch."""
         check_choice("which", which, ("last", "best"))
         if which == "last":
-            return evaluate(self.model, data, self.method, split=split)
+            return evaluate(self.model, data, self.method, split=split, task=self.task)
         last = copy_state(self.model), copy_state(self.method)
         try:
             self.model.load_state_dict(self.best_weights[0])
             self.method.load_state_dict(self.best_weights[1])
-            return evaluate(self.model, data, self.method, split=split)
+            return evaluate(self.model, data, self.method, split=split, task=self.task)
         finally:
             self.model.load_state_dict(last[0])
             self.method.load_state_dict(last[1])
@@ -103,8 +107,8 @@ def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method
     saved = storage.read_state(folder / "checkpoint.pt")
     record = storage.read_json(folder / "run.json")
     settings = Settings.from_record(record["settings"])
-    run = Run(model, method, settings)
-    ctx = make_context(model, data, method, settings)
+    run = Run(model, method, settings, prepare_task(data, settings))
+    ctx = make_context(model, method, settings, run.task, data)
     method.setup(ctx)
     restore(run, ctx, saved)
     model.eval()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from counterpoise.core.loader import Loader
+from counterpoise.core.task import Task
 from counterpoise.data.dataset import ArrayData
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
@@ -17,9 +18,10 @@ from .settings import Settings
 
 def make_context(
     model: MultimodalModel,
-    data: ArrayData,
     method: Method,
     settings: Settings,
+    task: Task,
+    data: ArrayData,
     note: Callable[[str], None] | None = None,
 ) -> Context:
     """The context of a run; the method's ``setup`` comes after it."""
@@ -31,7 +33,7 @@ def make_context(
     return Context(
         model,
         settings.build_optimizer([*model.parameters(), *method.parameters()]),
-        data.task,
+        task,
         loaders,
         epochs=settings.epochs,
         seed=settings.seed,
