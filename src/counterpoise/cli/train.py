@@ -37,9 +37,6 @@ def run(options: argparse.Namespace) -> None:
     from counterpoise.engine.callback import Callback
 
     recipe = make_recipe(options)
-
-    from counterpoise.engine.callback import Callback
-
     method = _method(options)
     data = recipe.load()
     out = options.out or Path("runs") / f"{data.name}-{method.name}-seed{options.seed}"
