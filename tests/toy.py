@@ -78,6 +78,18 @@ def linear_encoders(data: ArrayData, width: int = 6, *, norm: bool = False) -> d
         }
 
 
+class Steps(nn.Module):
+    """[B, C, T] -> [B, length, width], a linear map of the last steps."""
+
+    def __init__(self, width: int = 4, length: int = 6) -> None:
+        super().__init__()
+        self.map, self.length = nn.Linear(2, width), length
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.map(x[:, :, -self.length :].mT)
+        return found
+
+
 def toy_context(
     data: ArrayData | None = None,
     model: MultimodalModel | None = None,

@@ -43,7 +43,7 @@ def test_classification_metrics():
     [
         (Classification(4), LOGITS, CLASSES),
         (Regression(), LOGITS[:, :1], normal(30, seed=1)),
-        (Regression(4, "l1"), LOGITS, normal(30, 4, seed=1)),
+        (Regression(4, loss="l1"), LOGITS, normal(30, 4, seed=1)),
     ],
 )
 def test_the_mean_outcome_is_the_primary_metric(task, logits, target):
@@ -56,7 +56,7 @@ def test_the_mean_outcome_is_the_primary_metric(task, logits, target):
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_regression_loss(kind, wanted, outputs):
     logits, target = normal(20, outputs), normal(20, outputs, seed=1)
-    loss = Regression(outputs, kind).loss(logits, target)
+    loss = Regression(outputs, loss=kind).loss(logits, target)
     assert loss.shape == (20,)
     torch.testing.assert_close(loss.mean(), wanted(logits, target))
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from folded import check_each
 from toy import Calls, same, toy_data, toy_model, weights
 
 from counterpoise import METHODS, InputError, build_method, evaluate, fit
@@ -64,14 +65,17 @@ def test_samples_that_lack_all_of_a_subset_are_left_out():
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("batch_size", [1, 7])
-def test_predictions_do_not_depend_on_the_batch_size(name, batch_size):
+def test_predictions_do_not_depend_on_the_batch_size(name):
     data = toy_data(2, missing=0.4)
     model, method = trained(data, name)
     whole = evaluate(model, data, method)
-    found = evaluate(model, data, method, batch_size=batch_size)
-    for subset, logits in whole.logits.items():
-        torch.testing.assert_close(found.logits[subset], logits, rtol=1e-5, atol=1e-5)
+
+    def check(batch_size):
+        found = evaluate(model, data, method, batch_size=batch_size)
+        for subset, logits in whole.logits.items():
+            torch.testing.assert_close(found.logits[subset], logits, rtol=1e-5, atol=1e-5)
+
+    check_each([1, 7], check)
 
 
 @pytest.mark.parametrize("training", [True, False])

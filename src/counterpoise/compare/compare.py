@@ -19,11 +19,12 @@ from counterpoise.core.labels import parse_options as parse_options
 from counterpoise.core.workers import pool
 from counterpoise.data.dataset import ArrayData
 from counterpoise.errors import InputError, check_number
+from counterpoise.methods.registry import build_method
 from counterpoise.report import records
 from counterpoise.training.build import build_model
 from counterpoise.training.task import prepare_task
 
-from .recipe import Recipe, parse_method
+from .recipe import Recipe
 from .run import Tick, one_run
 
 
@@ -56,7 +57,7 @@ def compare(
 
     Args:
         recipe: data and settings.
-        methods: labels (:func:`parse_method`).
+        methods: labels (:func:`build_method`).
         seeds: of the runs.
         out: a folder; takes ``compare.json``, ``records.jsonl``, ``samples.jsonl``, ``runs/``,
             ``summary.csv`` and ``report.html``.
@@ -77,7 +78,7 @@ def compare(
     data = recipe.load()
     task = prepare_task(data, recipe.settings)
     for label in methods:  # every mistake comes to light before the first run
-        method = parse_method(label)
+        method = build_method(label)
         model = build_model(
             data,
             method,

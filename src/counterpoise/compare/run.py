@@ -10,9 +10,10 @@ from typing import Any
 from counterpoise.core.labels import parse_options as parse_options
 from counterpoise.data.dataset import ArrayData
 from counterpoise.evaluation.subsets import Evaluation, present_name, subsets
+from counterpoise.methods.registry import build_method
 from counterpoise.training.run import Run
 
-from .recipe import Recipe, parse_method
+from .recipe import Recipe
 
 Tick = Callable[[str, int], None]
 
@@ -28,7 +29,7 @@ def one_run(
     """Train (or go on with) one run of a comparison; its records and its samples' outcomes."""
     run = recipe.train(
         data,
-        parse_method(label),
+        build_method(label),
         seed,
         out=run_folder(out, label, seed),
         resume=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from counterpoise.errors import InputError, check_choice, check_number, unknown
 
+from .registry import make
 from .task import TASKS as TASKS
 from .task import Task as Task
 from .task import Weights
@@ -284,7 +285,7 @@ class Regression(Task):
 
     listed: ClassVar[tuple[str, ...]] = ("mae", "rmse", "r2", "corr")
 
-    def __init__(self, outputs: int = 1, loss: str = "mse") -> None:
+    def __init__(self, outputs: int = 1, *, loss: str = "mse") -> None:
         check_choice("loss", loss, ("mse", "l1"))
         self.outputs, self.kind = outputs, loss
 
@@ -321,17 +322,17 @@ class Sentiment(Regression):
 
     listed = (*Regression.listed, "acc-2", "f1", "acc-2-neutral", "acc-7")
 
-    def __init__(self, outputs: int = 1, loss: str = "l1") -> None:
+    def __init__(self, outputs: int = 1, *, loss: str = "l1") -> None:
         if outputs != 1:
             raise InputError(f"outputs of a sentiment must be 1, found {outputs}")
-        super().__init__(1, loss)
+        super().__init__(1, loss=loss)
 
 
 def build_task(state: Mapping[str, Any]) -> Task:
     """The task that :meth:`Task.state` describes, with ``names`` if they are given."""
-    kind: Callable[..., Task] = TASKS.find(str(state["task"]))
+    kind = TASKS.find(str(state["task"]))
     others = {k: v for k, v in state.items() if k not in ("task", "outputs", "names", "metric")}
     if state.get("names"):
         others["names"] = tuple(map(str, state["names"]))
-    task = kind(int(state["outputs"]), **others)
+    task = make("task", Task, kind, int(state["outputs"]), **others)
     return task.with_metric(state["metric"]) if "metric" in state else task

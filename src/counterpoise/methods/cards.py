@@ -86,7 +86,7 @@ def why_not(method: type[Method], fusion: type[Fusion]) -> str:
 
 def fusions(method: type[Method]) -> list[str]:
     """The names of the library's fusions that a method can train, its default first."""
-    fit = [name for name, kind in FUSIONS.items() if not why_not(method, kind)]
+    fit = [name for name in FUSIONS.own if not why_not(method, FUSIONS[name])]
     first = next((n for n in fit if FUSIONS[n] is method.fusions[0]), None)
     return fit if first is None else [first, *(n for n in fit if n != first)]
 
@@ -143,11 +143,12 @@ def index(methods: Mapping[str, type[Method]]) -> str:
         rows.append(
             [f"[{name}]({name}.md)", method.summary, " ".join(hooks(method)), passes, tasks]
         )
-    grid = [["method", *FUSIONS]]
+    kinds = {name: FUSIONS[name] for name in FUSIONS.own}
+    grid = [["method", *kinds]]
     for name, method in methods.items():
-        marks = {f: why_not(method, kind) or "yes" for f, kind in FUSIONS.items()}
+        marks = {f: why_not(method, kind) or "yes" for f, kind in kinds.items()}
         grid.append([name, *(marks | {fusions(method)[0]: "**yes**"}).values()])
-    sequences = ", ".join(f"`{name}`" for name, kind in FUSIONS.items() if kind.steps)
+    sequences = ", ".join(f"`{name}`" for name, kind in kinds.items() if kind.steps)
     words = [
         "# Methods",
         "Every page here is made from its class's docstring by `make cards`. *Passes*: forward and "
@@ -165,8 +166,9 @@ def index(methods: Mapping[str, type[Method]]) -> str:
 
 def pages() -> dict[str, str]:
     """File name -> text of every page."""
-    return {f"{name}.md": page(method) for name, method in METHODS.items()} | {
-        "README.md": index(METHODS)
+    methods = {name: METHODS[name] for name in METHODS.own}
+    return {f"{name}.md": page(method) for name, method in methods.items()} | {
+        "README.md": index(methods)
     }
 
 

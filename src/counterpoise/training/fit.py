@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from counterpoise.core import ranks, storage
+from counterpoise.core.labels import parse_label
 from counterpoise.core.loader import Loader, mix
 from counterpoise.data.dataset import ArrayData
 from counterpoise.engine.context import Context
@@ -127,13 +128,14 @@ def _train(
     run = Run(model, method, settings, task)
     if saved is not None:
         restore(run, optimizer, saved)
+    schedule, steps = parse_label(settings.schedule)
     for epoch in range(len(run.history), settings.epochs):
         started = time.perf_counter(), time.process_time()
         # Whatever encoders draw depends on seed and epoch only, so a resumed run draws the same.
         torch.manual_seed(mix(settings.seed, epoch))
-        if settings.lr_step and epoch and epoch % settings.lr_step == 0:
+        if schedule == "step" and epoch and epoch % steps["every"] == 0:
             for group in optimizer.param_groups:  # in the checkpoint with all else of it
-                group["lr"] *= settings.lr_factor
+                group["lr"] *= steps.get("factor", 0.1)
         losses = train_epoch(method, ctx, epoch, on_batch)
         result = evaluate(model, data, method, split="validation", task=task, metrics="primary")
         entry = {

@@ -12,7 +12,7 @@ from counterpoise.core.task import Task
 from counterpoise.data.dataset import ArrayData
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
-from counterpoise.fusion import fusion_name
+from counterpoise.fusion import FUSIONS
 from counterpoise.models.multimodal import MultimodalModel
 
 from .settings import Settings
@@ -28,7 +28,7 @@ def describe(
         | {"fingerprint": data.fingerprint(), **task.state()},
         "method": {"name": method.label(), "options": method.settings()},
         "model": {
-            "fusion": fusion_name(model.fusion),
+            "fusion": FUSIONS.name_of(model.fusion),
             "unimodal": model.fusion.policy,
             "precision": model.precision,
             "parameters": sum(p.numel() for p in model.parameters()),

@@ -107,7 +107,7 @@ def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method
     folder = Path(folder)
     saved = storage.read_state(folder / "checkpoint.pt")
     record = storage.read_json(folder / "run.json")
-    settings = Settings(**record["settings"])
+    settings = Settings.from_record(record["settings"])
     run = Run(model, method, settings, prepare_task(data, settings))
     optimizer = settings.build_optimizer([*model.parameters(), *method.parameters()])
     loaders = {"train": Loader(data.train, settings.batch_size)}

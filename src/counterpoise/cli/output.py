@@ -1,0 +1,37 @@
+"""What several commands print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from counterpoise.evaluation import Evaluation
+
+
+def print_json(value: object) -> None:
+    """Print a value as indented JSON."""
+    print(json.dumps(value, indent=2))
+
+
+def print_warning(message: Warning | str, *_: object) -> None:
+    """Print a warning in one line, where errors go."""
+    print(f"counterpoise: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def print_metrics(result: Evaluation, title: str) -> None:
+    """Print a table with a line for each subset of the modalities."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from counterpoise.evaluation.subsets import column_title
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("present", vertical="bottom")
+    metrics = list(next(iter(result.metrics.values())))
+    for metric in metrics:
+        table.add_column(column_title(metric), justify="right")
+    for subset, values in result.metrics.items():
+        table.add_row(" + ".join(subset), *(f"{values[metric]:.4f}" for metric in metrics))
+    Console().print(table)
