@@ -573,7 +573,7 @@ def test_bad_targets_of_regression_are_refused(y: Any, message: str) -> None:
         ({"method": "mls"}, {}, "unknown method 'mls'; did you mean 'mla'?"),
         ({"method_options": {"x": 1}}, {}, "unknown option of joint 'x'"),
         ({"select": "first"}, {}, "unknown value for select 'first'"),
-        ({"optimizer": "sgdd"}, {}, "unknown value for optimizer 'sgdd'; did you mean 'sgd'?"),
+        ({"optimizer": "sgdd"}, {}, "unknown optimizer 'sgdd'; did you mean 'sgd'?"),
         ({"epochs": 0}, {}, "epochs must be a whole number from 1, found 0"),
         ({"fusion": "con"}, {}, "unknown fusion 'con'"),
         ({"precision": "fp16"}, {}, "unknown precision 'fp16'"),

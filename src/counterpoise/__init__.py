@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .data import DATASETS, ArrayData, load
     from .data.readers import READERS
     from .encoders import ENCODERS
+    from .engine.callback import Callback
     from .engine.chain import Chain
     from .engine.context import Context
     from .engine.method import Method
@@ -58,6 +59,7 @@ else:
             "data": "DATASETS ArrayData load",
             "data.readers": "READERS",
             "encoders": "ENCODERS",
+            "engine.callback": "Callback",
             "engine.chain": "Chain",
             "engine.context": "Context",
             "engine.method": "Method",
@@ -91,6 +93,7 @@ __all__ = [
     "Batch",
     "Boosted",
     "Bottleneck",
+    "Callback",
     "Chain",
     "Classification",
     "Concat",

@@ -123,8 +123,8 @@ class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are 
         )
         settings = {name: getattr(self, name) for name, *_ in _SETTINGS} | {"seed": seed}
         shown = (present_name(like), self.metric or task.primary)
-        with show_epochs(self.epochs, *shown, show=self.verbose) as on_epoch:
-            run = train(model, data, method, device=self.device, on_epoch=on_epoch, **settings)
+        with show_epochs(self.epochs, *shown, show=self.verbose) as bars:
+            run = train(model, data, method, device=self.device, callbacks=bars, **settings)
         self.method_, self.run_, self.task_ = method, run, run.task
         self.n_iter_ = len(run.history)
         self.modalities_, self._like = tuple(like), like

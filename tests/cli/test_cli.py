@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ from counterpoise.methods import METHODS
 from counterpoise.report import records
 
 FAST = ["--epochs", "1", "--width", "16"]
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """A process that ignores Ctrl-C, as one in a shell's background does, hands that on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def cli(*words: object) -> int:
@@ -344,6 +353,7 @@ def _weights(folder: Path) -> bytes:
     return (folder / "last.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 class TestKill:
     WORDS = (
         *("train", "digits", "--method", "diagnose-relearn", "--set", "every=1"),
@@ -390,6 +400,7 @@ class TestKill:
         assert main([*self.WORDS, "--out", str(out), "--epochs", "60", "--resume"]) == 0
 
 
+@pytest.mark.slow
 def test_interrupting_a_parallel_comparison_leaves_no_process(tmp_path: Path) -> None:
     out = tmp_path / "c"
     words = [

@@ -225,14 +225,3 @@ def test_a_run_is_opened_without_the_weights_that_it_started_from(tmp_path: Path
     record["notes"]["encoders"]["image"] += ":weights=gone.safetensors"
     storage.write_json(out / "run.json", record)
     assert open_run(out)[0].model.fusion.widths["image"] == 6
-
-
-def test_the_page_of_encoders_names_every_label_and_option() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text()
-    for name, kind in ENCODERS.items():
-        rows = [line for line in page.splitlines() if line.startswith("|")]
-        row = next(line for line in rows if f"`{name}`" in line)
-        for option, default in kind.options().items():
-            word = "none" if default is None else str(default).lower().removesuffix(".0")
-            said = f"`{option}`" if option in ("model", "vocabulary") else f"`{option}={word}`"
-            assert said in row, f"{name} lacks {said}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from toy import same, toy_data, toy_model, weights
+from toy import callback, same, toy_data, toy_model, weights
 
 from counterpoise import InputError, Settings, build_method, fit
 from counterpoise.core import storage
@@ -34,7 +34,8 @@ def test_the_global_random_state_is_left_alone() -> None:
 
 def test_history_and_callbacks() -> None:
     data, entries, steps = toy_data(), [], []
-    run = fit(toy_model(data), data, on_epoch=entries.append, on_batch=steps.append, **FAST)
+    watch = callback(on_epoch=entries.append, on_batch=steps.append)
+    run = fit(toy_model(data), data, callbacks=[watch], **FAST)
     assert run.history == entries
     assert [entry["epoch"] for entry in entries] == [0, 1]
     assert steps == [0, 1, 2, 3, 4] * 2
@@ -140,7 +141,8 @@ def test_what_is_trained_beside_a_run_is_told() -> None:
     data = toy_data()
     told: list[str] = []
     method = build_method("umt", teacher_epochs=2)
-    fit(toy_model(data, method), data, method, epochs=1, on_note=told.append)
+    watch = callback(on_note=told.append)
+    fit(toy_model(data, method), data, method, epochs=1, callbacks=[watch])
     assert told == ["training beside, epoch 1 of 2", "training beside, epoch 2 of 2"]
 
 
@@ -160,9 +162,9 @@ def test_the_rate_falls_in_steps_and_a_resumed_run_goes_on_with_it(tmp_path: Pat
         if entry["epoch"] == 2:
             raise KeyboardInterrupt
 
-    out = tmp_path / "stopped"
+    out, watch = tmp_path / "stopped", callback(on_epoch=stop)
     with pytest.raises(KeyboardInterrupt):
-        fit(toy_model(data), data, "multi-loss", out=out, on_epoch=stop, **schedule)
+        fit(toy_model(data), data, "multi-loss", out=out, callbacks=[watch], **schedule)
     again = fit(toy_model(data), data, "multi-loss", out=out, resume=True, **schedule)
     assert same(weights(again.model), weights(whole.model))
     rates = {group["lr"] for group in storage.read_state(out / "checkpoint.pt")["optimizer"][

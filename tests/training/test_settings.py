@@ -136,7 +136,7 @@ def test_what_is_no_value_is_refused_by_name(name: str, value: Any) -> None:
         ({"lr": float("nan")}, "lr must be a number from 0, found nan"),
         ({"lr": np.array([[0.1], [0.2]])}, "lr must be a number from 0, found array"),
         ({"lr": "0.1"}, "lr must be a number from 0, found '0.1'"),
-        ({"optimizer": "sdg"}, "unknown value for optimizer 'sdg'; did you mean 'sgd'?"),
+        ({"optimizer": "sdg"}, "unknown optimizer 'sdg'; did you mean 'sgd'?"),
         ({"schedule": "steps"}, "unknown schedule 'steps'; did you mean 'step'?"),
         ({"best_with": ""}, "best_with must be a word, found ''"),
         ({"label_smoothing": 1}, "label_smoothing must be a number from 0 and below 1, found 1"),

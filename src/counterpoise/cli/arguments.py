@@ -88,7 +88,7 @@ def add_config(parser: argparse.ArgumentParser, papers: bool = False) -> None:
     parser.add_argument(
         "--config",
         type=Path,
-        metavar="FILE.yaml",
+        metavar="FILE.yaml|PAPER" if papers else "FILE.yaml",
         help="any of these as key: value; flags win" + (f"; or a paper's: {names}" * papers),
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 from counterpoise.errors import InputError
+from counterpoise.training.declaration import declarations
+from counterpoise.training.settings import Settings
 
 from .arguments import Command, Parser, build_parser, ready_configs
 
@@ -27,20 +29,39 @@ def run(options: argparse.Namespace) -> None:
 
     parser, parsers = build_parser(COMMANDS)
     for command in parsers.values():
-        _offer_names(command)
+        _offer_values(command)
     print(shtab.complete(parser, options.shell))
 
 
-def _offer_names(parser: Parser) -> None:
-    """Let the arguments that take names, files or folders be completed by them."""
+def _offer_values(parser: Parser) -> None:
+    """Say by which names, files or folders each argument may be completed.
+
+    Nothing is parsed by this parser, so the names do not keep out labels with options.
+    """
     import shtab
 
+    known = _known_values()
+    for action in parser._actions:
+        values = known.get(f"{parser.prog} {action.dest}") or known.get(action.dest)
+        if values and action.metavar != "FILE.yaml":
+            action.choices = values
+        elif action.metavar in ("DIR", "RUN"):
+            action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # for shtab alone
+        elif action.metavar in ("PATH", "FILE.yaml"):
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # for shtab alone
+        action.metavar = action.dest  # shtab does not escape a colon for zsh
+
+
+def _known_values() -> dict[str, list[str]]:
+    """Argument, or command and argument -> the values to offer."""
     from counterpoise.data import DATASETS, PUBLISHED
-    from counterpoise.encoders import ENCODERS  # noqa: F401
     from counterpoise.fusion import FUSIONS
     from counterpoise.methods import METHODS
 
-    lists = {
+    settings = {name: list(found.choices) for name, found in declarations(Settings).items()}
+    return {
+        **settings,
+        "class_weights": ["balanced"],
         "counterpoise methods name": list(METHODS),
         "counterpoise data name": sorted({**DATASETS, **PUBLISHED}),
         "data": sorted(DATASETS),
@@ -49,14 +70,6 @@ def _offer_names(parser: Parser) -> None:
         "fusion": sorted(FUSIONS),
         "config": [path.stem for path in ready_configs()],
     }
-    for action in parser._actions:
-        known = lists.get(f"{parser.prog} {action.dest}", lists.get(action.dest))
-        if known and not (action.dest == "config" and parser.prog.endswith("prepare")):
-            action.choices = known  # this parser reads nothing, so labels are not refused
-        elif action.metavar in ("DIR", "RUN", "OUT"):
-            action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # read by shtab
-        elif action.metavar in ("PATH", "FILE.yaml"):
-            action.complete = shtab.FILE  # type: ignore[attr-defined]  # read by shtab
 
 
 COMMAND = Command("print a script by which a shell completes these commands", add, run)

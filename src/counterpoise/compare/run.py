@@ -9,6 +9,7 @@ from typing import Any
 
 from counterpoise.core.labels import parse_options as parse_options
 from counterpoise.data.dataset import ArrayData
+from counterpoise.engine.callback import Callback
 from counterpoise.evaluation.subsets import Evaluation, present_name, subsets
 from counterpoise.methods.registry import build_method
 from counterpoise.training.run import Run
@@ -33,7 +34,7 @@ def one_run(
         seed,
         out=run_folder(out, label, seed),
         resume=True,
-        on_epoch=lambda entry: tick(label, seed) if tick else None,
+        callbacks=[_Ticking(label, seed, tick)] if tick else [],
     )
     last = run.evaluate(data)
     is_last = run.best_epoch == len(run.history) - 1
@@ -53,6 +54,16 @@ def one_run(
         for subset in subsets(data.modalities)
         if run.task.metric.has_shares  # else a sample has no outcome
     ]
+
+
+class _Ticking(Callback):
+    """Moves the progress of a comparison on by an epoch of one run."""
+
+    def __init__(self, label: str, seed: int, tick: Tick) -> None:
+        self.label, self.seed, self.tick = label, seed, tick
+
+    def on_epoch(self, entry: dict[str, Any]) -> None:
+        self.tick(self.label, self.seed)
 
 
 def run_records(

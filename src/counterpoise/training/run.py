@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from counterpoise.core import storage
-from counterpoise.core.loader import Loader
 from counterpoise.core.task import Task
 from counterpoise.data.dataset import ArrayData
 from counterpoise.engine.context import Context
@@ -21,6 +19,7 @@ from counterpoise.evaluation.subsets import Evaluation, evaluate
 from counterpoise.models.multimodal import MultimodalModel
 
 from .settings import Settings
+from .setup import make_context
 from .task import prepare_task
 
 History = list[dict[str, Any]]
@@ -70,11 +69,11 @@ def copy_state(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
 
-def state_of(run: Run, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def state_of(run: Run, ctx: Context) -> dict[str, Any]:
     return {
         "model": run.model.state_dict(),
         "method": run.method.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        **ctx.state_dict(),
         "history": json.dumps(run.history),
         "best_epoch": run.best_epoch,
         "best_model": run.best_weights[0],
@@ -82,11 +81,11 @@ def state_of(run: Run, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     }
 
 
-def restore(run: Run, optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+def restore(run: Run, ctx: Context, saved: dict[str, Any]) -> None:
     try:
         run.model.load_state_dict(saved["model"])
         run.method.load_state_dict(saved["method"])
-        optimizer.load_state_dict(saved["optimizer"])
+        ctx.load_state_dict(saved)
         run.history = json.loads(saved["history"])
         run.best_epoch = int(saved["best_epoch"])
         run.best_weights = (saved["best_model"], saved["best_method"])
@@ -109,9 +108,8 @@ def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method
     record = storage.read_json(folder / "run.json")
     settings = Settings.from_record(record["settings"])
     run = Run(model, method, settings, prepare_task(data, settings))
-    optimizer = settings.build_optimizer([*model.parameters(), *method.parameters()])
-    loaders = {"train": Loader(data.train, settings.batch_size)}
-    method.setup(Context(model, optimizer, run.task, loaders, epochs=settings.epochs))
-    restore(run, optimizer, saved)
+    ctx = make_context(model, data, run.task, method, settings)
+    method.setup(ctx)
+    restore(run, ctx, saved)
     model.eval()
     return run

@@ -10,21 +10,27 @@ from typing import TYPE_CHECKING, Any
 from counterpoise.errors import InputError, check_number, unknown
 
 from .declaration import NEEDED, declarations, describe, plain, setting, show
+from .optimizers import OPTIMIZERS, build_optimizer
+from .schedules import SCHEDULES
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("constant", "step", "cosine", "onecycle", "plateau")
+
+def read_optimizer(name: str, value: Any) -> str:
+    """The label of an optimiser, with a known name and known options."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be a label such as 'adamw', found {show(value)}")
+    OPTIMIZERS.resolve(value)
+    return value
 
 
 def read_schedule(name: str, value: Any) -> str:
-    """The label of a schedule, with a known name."""
+    """The label of a schedule, with a known name and options that fit."""
     if not isinstance(value, str):
         raise InputError(f"{name} must be a label such as 'step:every=30', found {show(value)}")
-    if value.split(":")[0] not in SCHEDULES:
-        raise unknown(name, value.split(":")[0], SCHEDULES)
+    SCHEDULES.build(value)
     return value
 
 
@@ -71,7 +77,14 @@ class Settings:
 
     epochs: int = setting(20, "passes over the training split", least=1, metavar="N")
     batch_size: int = setting(32, "samples in a global batch", least=1, metavar="N")
-    optimizer: str = setting("sgd", "how the weights move", choices=OPTIMIZERS)
+    optimizer: str = setting(
+        "sgd",
+        "how the weights move: sgd, adam or adamw, with options of that class of PyTorch, such as "
+        "adamw:betas=[0.9,0.98]",
+        metavar="NAME[:OPTION=VALUE]",
+        choices=OPTIMIZERS,
+        read=read_optimizer,
+    )
     lr: float = setting(0.01, "learning rate", least=0)
     momentum: float = setting(0.9, "share of the last step that is kept", least=0, of=("sgd",))
     weight_decay: float = setting(1e-4, "pull of the weights towards 0", least=0)
@@ -93,6 +106,7 @@ class Settings:
         "how the learning rate goes on: constant, step:every=N:factor=F, cosine, onecycle or "
         "plateau:patience=N:factor=F",
         metavar="NAME[:OPTION=VALUE]",
+        choices=SCHEDULES,
         read=read_schedule,
         off="constant",
     )
@@ -179,15 +193,13 @@ class Settings:
 
     def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser over these parameters."""
-        import torch
-
-        if self.optimizer == "sgd":
-            return torch.optim.SGD(
-                parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay
-            )
-        if self.optimizer == "adam":
-            return torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay)
-        return torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
+        return build_optimizer(
+            self.optimizer,
+            parameters,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
 
 
 Settings.__doc__ = "\n".join([(Settings.__doc__ or "").rstrip(), *describe(Settings), "    "])

@@ -286,6 +286,7 @@ def test_what_is_no_pickle(tmp_path, content):
         read_pickle(put(tmp_path / "a.pkl", content))
 
 
+@pytest.mark.slow
 def test_cut_short_and_changed_bytes_never_crash():
     whole = {"train": {"text": np.arange(12.0).reshape(3, 4), "id": np.array(["a", "b"], object)}}
     rng = np.random.default_rng(0)
