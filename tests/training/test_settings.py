@@ -137,7 +137,7 @@ def test_what_is_no_value_is_refused_by_name(name: str, value: Any) -> None:
         ({"lr": np.array([[0.1], [0.2]])}, "lr must be a number from 0, found array"),
         ({"lr": "0.1"}, "lr must be a number from 0, found '0.1'"),
         ({"optimizer": "sdg"}, "unknown optimizer 'sdg'; did you mean 'sgd'?"),
-        ({"optimizer": "sgd:beta=1"}, "option of SGD 'beta'"),
+        ({"optimizer": "sgd:beta=1"}, "unknown option of sgd 'beta'"),
         ({"schedule": "steps"}, "unknown schedule 'steps'; did you mean 'step'?"),
         ({"schedule": "step:ever=2"}, "unknown option of step 'ever'; did you mean 'every'?"),
         ({"schedule": "step"}, "missing a required argument: 'every'"),
