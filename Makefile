@@ -1,5 +1,6 @@
 # make demo   set up .venv and compare five methods on the embedded digits
-# make test   set up .venv and run the tests
+# make test   set up .venv and run the tests, but for the slow ones
+# make test-slow  two processes, kills, fuzzing, a browser
 # make bench  speed and memory against a bare PyTorch loop, of every method, and of reading data
 # make cards  the pages of docs/methods, from the methods' docstrings
 # make results  every run of results/ (three hours on two cores; resumes)
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export COUNTERPOISE_DATA ?= $(abspath ../shared/data)
 
-.PHONY: setup demo test bench cards results lint types clean
+.PHONY: setup demo test test-slow bench cards results lint types clean
 
 setup: $(VENV)/.ready
 
@@ -30,8 +31,14 @@ demo: setup
 	$(BIN)/counterpoise compare digits --methods joint,unimodal,multi-loss,modality-dropout,mla \
 		--seeds $(DEMO_SEEDS) --epochs $(DEMO_EPOCHS) --jobs 2 --out $(DEMO_OUT)
 
+# Processes that share the tests; each loads torch.
+TEST_JOBS ?= 2
+
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
 
 bench: setup
 	$(BIN)/python benchmarks/bench.py

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from data.media import video, wav
+from folded import check_each
 
 from counterpoise import METHODS
 from counterpoise.cli.main import main
@@ -15,7 +16,11 @@ from counterpoise.methods import cards
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SMALL = {"train": ["--epochs", "1"], "compare": ["--epochs", "1", "--seeds", "1"]}
+SMALL = {
+    "train": ["--epochs", "1"],
+    "compare": ["--epochs", "1", "--seeds", "1", "--jobs", "1"],
+    "prepare": ["--jobs", "1"],
+}
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -54,7 +59,7 @@ def recordings(folder: Path) -> None:
 
 
 def run(block: str) -> None:
-    """Commands as written, but for one epoch and one seed; make's targets exist."""
+    """Commands as written, but for one epoch, one seed and one process; make's targets exist."""
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for line in block.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
@@ -68,21 +73,24 @@ def run(block: str) -> None:
             assert words[0] in ("git", "cd", "pip"), f"nothing runs {line!r}"
 
 
-@pytest.mark.parametrize("file", cards.pages())
-def test_the_pages_of_methods_are_their_cards(file: str) -> None:
-    found = (ROOT / "docs" / "methods" / file).read_text()
-    assert found == cards.pages()[file], "run `make cards`"
+def test_the_pages_of_methods_are_their_cards() -> None:
+    def check(file: str, page: str) -> None:
+        assert (ROOT / "docs" / "methods" / file).read_text() == page, "run `make cards`"
+
+    check_each(cards.pages().items(), check)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_card_says_everything(method: str) -> None:
-    kind = METHODS[method]
-    assert kind.name == method
-    assert kind.summary and kind.paper and kind.label(kind()) == method
-    said = cards.sections(kind)
-    assert {"", "Formula", "State", "Missing"} <= {key for key, text in said.items() if text}
-    assert list(cards.options(kind)) == list(kind.options()), "Args: and __init__ differ"
-    assert method in cards.page(kind)
+def test_a_card_says_everything() -> None:
+    def check(method: str) -> None:
+        kind = METHODS[method]
+        assert kind.name == method
+        assert kind.summary and kind.paper and kind.label(kind()) == method
+        said = cards.sections(kind)
+        assert {"", "Formula", "State", "Missing"} <= {key for key, text in said.items() if text}
+        assert list(cards.options(kind)) == list(kind.options()), "Args: and __init__ differ"
+        assert method in cards.page(kind)
+
+    check_each(METHODS, check)
 
 
 def test_no_page_of_a_method_that_is_not_there() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import io
 import pickle
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import joblib
@@ -21,7 +22,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import KFold
 from torch import nn
 
-from counterpoise import FUSIONS, METHODS, Context, InputError, Method, estimator
+from counterpoise import FUSIONS, METHODS, Context, InputError, Method, Settings, estimator
 from counterpoise.encoders import MLP, CNN1d, CNN2d
 from counterpoise.estimator import MultimodalClassifier, MultimodalRegressor
 
@@ -58,7 +59,7 @@ class Spy(Method):
 
     name = "spy"
 
-    def __init__(self, mark: int = 0) -> None:
+    def __init__(self, *, mark: int = 0) -> None:
         super().__init__()
         self.mark = mark
 
@@ -101,7 +102,7 @@ def test_regression_is_learnt(loss: str) -> None:
     assert model.predict(test).shape == (50,)
     assert model.score(test, y[100:]) == r2_score(y[100:], model.predict(test)) > 0.6
     assert model.task_.kind == loss
-    assert set(model.evaluate(test, y[100:])["a"]) == {"mae", "rmse", "r2"}
+    assert set(model.evaluate(test, y[100:])["a"]) == {"mae", "rmse", "r2", "corr"}
 
 
 @pytest.mark.parametrize("columns", [1, 2])
@@ -445,15 +446,30 @@ def test_select_says_which_epoch_predicts(toy: tuple[X, NDArray[Any]]) -> None:
         assert torch.equal(one, other)
 
 
+def test_all_settings_are_arguments_and_no_others_are_left_out() -> None:
+    names = {item.name for item in fields(Settings)} - {"seed"}
+    own = {"method", "method_options", "encoders", "fusion", "width", "validation_fraction"}
+    own |= {"select", "random_state", "device", "precision", "verbose"}
+    for kind, more in ((MultimodalClassifier, set()), (MultimodalRegressor, {"loss"})):
+        parameters = inspect.signature(kind.__init__).parameters
+        assert set(parameters) == names | own | more | {"self"}
+        assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in names)
+    defaults = MultimodalClassifier().get_params()
+    assert Settings(**{name: defaults[name] for name in names}) == Settings()
+    for name in names:
+        assert f"\n        {name}: " in MultimodalClassifier.__doc__
+    changed = MultimodalClassifier(encoder_lr={"a": 0.1}, patience=3)
+    assert repr(clone(changed)) == "MultimodalClassifier(encoder_lr={'a': 0.1}, patience=3)"
+
+
 def test_every_setting_reaches_the_run(toy: tuple[X, NDArray[Any]]) -> None:
     wanted = {"epochs": 2, "batch_size": 16, "optimizer": "adam", "lr": 1e-9}
-    wanted |= {"lr_step": 1, "lr_factor": 0.5}
-    wanted |= {"momentum": 0.5, "weight_decay": 0.1, "random_state": 3}
+    wanted |= {"momentum": 0.5, "weight_decay": 0.1, "max_norm": 1.0, "best_with": "vector"}
+    wanted |= {"schedule": "step:every=1:factor=0.5", "random_state": 3}
     one = MultimodalClassifier(**wanted, width=8, precision="bf16", fusion="late")
     one.fit(*toy, validation=toy)
     settings = asdict(one.run_.settings)
-    assert settings.pop("seed") == wanted.pop("random_state")
-    assert settings.pop("max_norm") is settings.pop("best_with") is None and settings == wanted
+    assert settings == {**asdict(Settings(seed=wanted.pop("random_state"))), **wanted}
     assert one.model_.precision == "bf16" and isinstance(one.model_.fusion, FUSIONS["late"])
     with pytest.raises(RuntimeError, match="device"):
         clone(one).set_params(device="abacus").fit(*toy)
@@ -557,7 +573,7 @@ def test_bad_targets_of_regression_are_refused(y: Any, message: str) -> None:
         ({"method": "mls"}, {}, "unknown method 'mls'; did you mean 'mla'?"),
         ({"method_options": {"x": 1}}, {}, "unknown option of joint 'x'"),
         ({"select": "first"}, {}, "unknown value for select 'first'"),
-        ({"optimizer": "sgdd"}, {}, "unknown value for optimizer 'sgdd'; did you mean 'sgd'?"),
+        ({"optimizer": "sgdd"}, {}, "unknown optimizer 'sgdd'; did you mean 'sgd'?"),
         ({"epochs": 0}, {}, "epochs must be a whole number from 1, found 0"),
         ({"fusion": "con"}, {}, "unknown fusion 'con'"),
         ({"precision": "fp16"}, {}, "unknown precision 'fp16'"),

@@ -6,10 +6,10 @@ from functools import cache
 
 import pytest
 import torch
+from folded import check_each
 from settings import OPTIONS
-from test_sequence_fusions import Steps
 from torch import nn
-from toy import linear_encoders, same, toy_data, weights
+from toy import Steps, linear_encoders, same, toy_data, weights
 
 from counterpoise import (
     FUSIONS,
@@ -55,8 +55,7 @@ def model_of(method: str, fusion: str, policy: str | None = None) -> MultimodalM
     return build_model(data_of(steps), method, encoders=encoders, fusion=label, unimodal=policy)
 
 
-@pytest.mark.parametrize(("name", "fusion"), YES)
-def test_a_pair_trains(name: str, fusion: str) -> None:
+def check_pair_trains(name: str, fusion: str) -> None:
     method = build_method(name, **{**OPTIONS.get(name, {}), **SHORT.get(name, {})})
     data, model = data_of(FUSIONS[fusion].steps), model_of(name, fusion)
     before = weights(model)
@@ -73,24 +72,33 @@ def test_a_pair_trains(name: str, fusion: str) -> None:
         assert not same(mine, {n: before[n] for n in mine}), f"the encoder of {m} did not move"
 
 
-@pytest.mark.parametrize(("name", "fusion"), [pair for pair in PAIRS if pair not in YES])
-def test_a_pair_is_refused(name: str, fusion: str) -> None:
-    method, kind = build_method(name), FUSIONS[fusion]
-    for policy in kind.policies:
-        with pytest.raises(InputError, match=f"method '{name}' (trains a|needs a fusion with)"):
-            method.check(model_of(name, fusion, policy), data_of(kind.steps).task)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_trains_its_fusions(name: str) -> None:
+    check_each([pair for pair in YES if pair[0] == name], check_pair_trains)
 
 
-@pytest.mark.parametrize(("name", "fusion"), YES)
-def test_every_policy_that_both_know_is_accepted(name: str, fusion: str) -> None:
-    kind, method = FUSIONS[fusion], build_method(name)
-    for policy in kind.policies:
-        model, task = model_of(name, fusion, policy), data_of(kind.steps).task
-        if policy in method.policies:
-            method.check(model, task)
-        else:
-            with pytest.raises(InputError, match="needs a fusion with unimodal="):
+def test_every_other_pair_is_refused() -> None:
+    def check(name: str, fusion: str) -> None:
+        method, kind = build_method(name), FUSIONS[fusion]
+        for policy in kind.policies:
+            with pytest.raises(InputError, match=f"method '{name}' (trains a|needs a fusion with)"):
+                method.check(model_of(name, fusion, policy), data_of(kind.steps).task)
+
+    check_each([pair for pair in PAIRS if pair not in YES], check)
+
+
+def test_every_policy_that_both_know_is_accepted() -> None:
+    def check(name: str, fusion: str) -> None:
+        kind, method = FUSIONS[fusion], build_method(name)
+        for policy in kind.policies:
+            model, task = model_of(name, fusion, policy), data_of(kind.steps).task
+            if policy in method.policies:
                 method.check(model, task)
+            else:
+                with pytest.raises(InputError, match="needs a fusion with unimodal="):
+                    method.check(model, task)
+
+    check_each(YES, check)
 
 
 def test_the_table_says_so() -> None:

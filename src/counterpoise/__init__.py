@@ -1,56 +1,105 @@
 """Counterpoise: multimodal models in which every modality pulls its weight."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .core.batch import Batch, Output
-from .core.loader import Loader
-from .core.tasks import Classification, MultiLabel, Regression, Sentiment, Task
+from .core.lazy import lazy
 from .core.version import __version__
-from .data import DATASETS, ArrayData, load
-from .encoders import ENCODERS
-from .engine.chain import Chain
-from .engine.context import Context
-from .engine.method import Method
-from .errors import InputError
-from .evaluation import Evaluation, Verdict, colearning, evaluate
-from .fusion import (
-    FUSIONS,
-    MMTM,
-    Boosted,
-    Bottleneck,
-    Concat,
-    Cosine,
-    EarlyLSTM,
-    FiLM,
-    Fusion,
-    Gated,
-    Late,
-    MemoryFusion,
-    Shared,
-    Sum,
-)
-from .methods import METHODS
-from .methods.registry import build_method
-from .models.multimodal import MultimodalModel
-from .models.wrap import wrap
-from .training.build import build_model
-from .training.fit import fit
-from .training.run import Run
-from .training.settings import Settings
 
 if TYPE_CHECKING:
+    from .core.batch import Batch, Output
+    from .core.loader import Loader
+    from .core.metric import Metric
+    from .core.metrics import METRICS
+    from .core.tasks import TASKS, Classification, MultiLabel, Regression, Sentiment, Task
+    from .data import DATASETS, ArrayData, load
+    from .data.readers import READERS
+    from .encoders import ENCODERS
+    from .engine.callback import Callback
+    from .engine.chain import Chain
+    from .engine.context import Context
+    from .engine.method import Method
+    from .errors import InputError
     from .estimator import MultimodalClassifier, MultimodalRegressor
+    from .evaluation.colearning import Verdict, colearning
+    from .evaluation.subsets import Evaluation, evaluate
+    from .fusion import (
+        FUSIONS,
+        MMTM,
+        Boosted,
+        Bottleneck,
+        Concat,
+        Cosine,
+        EarlyLSTM,
+        FiLM,
+        Fusion,
+        Gated,
+        Late,
+        MemoryFusion,
+        Shared,
+        Sum,
+    )
+    from .methods import METHODS
+    from .methods.registry import build_method
+    from .models.multimodal import MultimodalModel
+    from .models.wrap import wrap
+    from .training.build import build_model
+    from .training.fit import fit
+    from .training.optimizers import OPTIMIZERS
+    from .training.run import Run
+    from .training.schedules import SCHEDULES
+    from .training.settings import Settings
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            **dict.fromkeys(("core", "engine", "evaluation", "models", "training"), ""),
+            "core.batch": "Batch Output",
+            "core.loader": "Loader",
+            "core.metric": "Metric",
+            "core.metrics": "METRICS",
+            "core.tasks": "TASKS Classification MultiLabel Regression Sentiment Task",
+            "data": "DATASETS ArrayData load",
+            "data.readers": "READERS",
+            "encoders": "ENCODERS",
+            "engine.callback": "Callback",
+            "engine.chain": "Chain",
+            "engine.context": "Context",
+            "engine.method": "Method",
+            "errors": "InputError",
+            "estimator": "MultimodalClassifier MultimodalRegressor",
+            "evaluation.colearning": "Verdict colearning",
+            "evaluation.subsets": "Evaluation evaluate",
+            "fusion": "FUSIONS MMTM Boosted Bottleneck Concat Cosine EarlyLSTM FiLM Fusion Gated "
+            "Late MemoryFusion Shared Sum",
+            "methods": "METHODS",
+            "methods.registry": "build_method",
+            "models.multimodal": "MultimodalModel",
+            "models.wrap": "wrap",
+            "training.build": "build_model",
+            "training.fit": "fit",
+            "training.optimizers": "OPTIMIZERS",
+            "training.run": "Run",
+            "training.schedules": "SCHEDULES",
+            "training.settings": "Settings",
+        },
+    )
 
 __all__ = [
     "DATASETS",
     "ENCODERS",
     "FUSIONS",
     "METHODS",
+    "METRICS",
     "MMTM",
+    "OPTIMIZERS",
+    "READERS",
+    "SCHEDULES",
+    "TASKS",
     "ArrayData",
     "Batch",
     "Boosted",
     "Bottleneck",
+    "Callback",
     "Chain",
     "Classification",
     "Concat",
@@ -66,6 +115,7 @@ __all__ = [
     "Loader",
     "MemoryFusion",
     "Method",
+    "Metric",
     "MultiLabel",
     "MultimodalClassifier",
     "MultimodalModel",
@@ -88,12 +138,3 @@ __all__ = [
     "load",
     "wrap",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """The estimators, whose scikit-learn takes a second to import, when they are asked for."""
-    if name in ("MultimodalClassifier", "MultimodalRegressor"):
-        from . import estimator
-
-        return getattr(estimator, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

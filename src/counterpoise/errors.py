@@ -21,16 +21,31 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
 
 
 def check_number(
-    argument: str, value: object, least: float = -inf, most: float = inf, whole: bool = False
+    argument: str,
+    value: object,
+    least: float = -inf,
+    most: float = inf,
+    whole: bool = False,
+    below: float | None = None,
 ) -> None:
-    """Raise :class:`InputError` unless ``value`` is a (whole) number from ``least`` to ``most``."""
+    """Raise :class:`InputError` unless ``value`` is a (whole) number from ``least`` to ``most``.
+
+    Where ``below`` is given, it must also be less than that.
+    """
     kinds = int if whole else int | float
-    if isinstance(value, kinds) and not isinstance(value, bool) and least <= value <= most:
+    if (
+        isinstance(value, kinds)
+        and not isinstance(value, bool)
+        and least <= value <= most
+        and (below is None or value < below)
+    ):
         return
     bounds = f" from {least:g}" if least > -inf else ""
     bounds += f" to {most:g}" if most < inf else ""
+    bounds += f" and below {below:g}" if below is not None else ""
+    found = " ".join(repr(value).split())
     raise InputError(
-        f"{argument} must be a {'whole ' if whole else ''}number{bounds}, found {value!r}"
+        f"{argument} must be a {'whole ' if whole else ''}number{bounds}, found {found}"
     )
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, make_dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -20,43 +17,40 @@ from torch import Tensor, nn
 
 from .core.loader import Loader
 from .core.tasks import Classification, MultiLabel, Regression, Task
-from .data.convert import to_tensor
-from .data.dataset import Dataset, Split, check_name
+from .data.dataset import Dataset, Split
 from .data.splits import by_class, by_group, to_groups
+from .data.xy import Array, Tensors, are_indicators, read_inputs, to_array, to_labels
 from .engine.method import Method
-from .errors import InputError, check_choice, unknown
+from .errors import InputError, check_choice
 from .evaluation import evaluate, present_name
+from .fusion import Fusion
 from .methods.registry import build_method
 from .training.build import build_model
+from .training.declaration import arguments, describe
 from .training.fit import fit as train
+from .training.progress import show_epochs
+from .training.settings import Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-Array = NDArray[Any]
-Tensors = dict[str, Tensor]
-SCHEDULE = ("epochs", "batch_size", "lr_step", "lr_factor")
-SETTINGS = (*SCHEDULE, "optimizer", "lr", "momentum", "weight_decay")
+_SETTINGS = arguments(Settings, without=("seed",))  # that is random_state
+if TYPE_CHECKING:
+    _Arguments = Any  # type checkers cannot see the settings, so they accept any name
+else:
+    _Arguments = make_dataclass("_Arguments", _SETTINGS, kw_only=True, eq=False, repr=False)
 
 
 @dataclass(eq=False, repr=False)  # for the constructor, whose signature scikit-learn reads
-class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are Any
     """What the estimators share: all but the target."""
 
     method: str | Method | type[Method] = "joint"
     _: KW_ONLY
     method_options: Mapping[str, Any] | None = None
     encoders: Mapping[str, nn.Module | str] | None = None
-    fusion: str | None = None
+    fusion: str | Fusion | type[Fusion] | None = None
     width: int = 128
-    epochs: int = 20
-    batch_size: int = 32
-    optimizer: str = "sgd"
-    lr: float = 0.01
-    lr_step: int | None = None
-    lr_factor: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
     validation_fraction: float = 0.15
     select: str = "best"
     random_state: int | np.random.RandomState | None = 0
@@ -98,7 +92,7 @@ class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half old
         check_choice("select", self.select, ("best", "last"))
         task = self._task(y)
-        inputs, present = _read(X)
+        inputs, present = read_inputs(X)
         whole = self._split(inputs, present, y, task)
         like = {m: torch.zeros_like(x[:1]) for m, x in inputs.items()}
         seed = self.random_state
@@ -110,7 +104,7 @@ class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         elif groups is not None:
             raise InputError("groups say what to hold out; leave them out beside validation")
         else:
-            held = self._split(*_read(validation[0], like), validation[1], task)
+            held = self._split(*read_inputs(validation[0], like), validation[1], task)
             splits = {"train": whole, "validation": held}
         for name, mask in splits["train"].present.items():
             if not bool(mask.any()):
@@ -119,12 +113,20 @@ class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         method = build_method(deepcopy(self.method), **(self.method_options or {}))
         encoders = deepcopy(dict(self.encoders or {}))
         data = Dataset(task, splits)
-        options = {"width": self.width, "precision": self.precision, "seed": seed}
-        model = build_model(data, method, encoders=encoders, fusion=self.fusion, **options)  # type: ignore[arg-type]
-        settings = {name: getattr(self, name) for name in SETTINGS} | {"seed": seed}
-        with _progress(self.epochs, present_name(like), task.primary, self.verbose) as on_epoch:
-            run = train(model, data, method, device=self.device, on_epoch=on_epoch, **settings)
-        self.method_, self.run_, self.task_, self.n_iter_ = method, run, task, len(run.history)
+        model = build_model(
+            data,
+            method,
+            encoders=encoders,
+            fusion=deepcopy(self.fusion),
+            width=self.width,
+            precision=self.precision,
+            seed=seed,
+        )
+        settings = {name: getattr(self, name) for name, *_ in _SETTINGS} | {"seed": seed}
+        with show_epochs(self.epochs, present_name(like), show=self.verbose) as bars:
+            run = train(model, data, method, device=self.device, callbacks=bars, **settings)
+        self.method_, self.run_, self.task_ = method, run, run.task
+        self.n_iter_ = len(run.history)
         self.modalities_, self._like = tuple(like), like
         if self.select == "best":  # in a copy: the run goes on to hold the last epoch
             model, self.method_ = deepcopy((model, method))
@@ -142,12 +144,12 @@ class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
             y: as in :meth:`fit`, with no new class.
 
         Returns:
-            Modalities, sorted and joined by ``+`` -> metric -> value (accuracy, macro-f1 and nll,
-            or mae, rmse and r2).
+            Modalities, sorted and joined by ``+`` -> metric -> value, of all metrics that the task
+            lists.
         """
         check_is_fitted(self, "model_")
         # Under the name of the one split that every data set has.
-        rows = {"train": self._split(*_read(X, self._like), y, self.task_)}
+        rows = {"train": self._split(*read_inputs(X, self._like), y, self.task_)}
         found = evaluate(
             self.model_, Dataset(self.task_, rows), self.method_, split="train"
         ).metrics
@@ -156,15 +158,15 @@ class _Multimodal(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
     def _logits(self, X: Mapping[str, Any]) -> Tensor:
         """[N, K] on the host, in double precision."""
         check_is_fitted(self, "model_")
-        inputs, present = _read(X, self._like)
-        samples = Split({**inputs}, present, torch.zeros(_size(present)))
+        inputs, present = read_inputs(X, self._like)
+        samples = Split({**inputs}, present, torch.zeros(len(next(iter(present.values())))))
         with torch.no_grad():
             batches = Loader(samples, 256, device=self.model_.device).whole()
             parts = [self.method_.predict(self.model_, batch).cpu() for batch in batches]
         return torch.cat(parts).double()
 
     def _split(self, inputs: Tensors, present: Tensors, y: Any, task: Task) -> Split:
-        target, rows = self._target(y), _size(present)
+        target, rows = self._target(y), len(next(iter(present.values())))
         if target.shape[:1] != (rows,):
             raise InputError(
                 f"y must hold one value per row of X ({rows}), found shape {list(target.shape)}"
@@ -209,9 +211,10 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
         method_options: of the method, by name.
         encoders: modality -> a name in ``ENCODERS`` with or without options, such as
             ``"lstm:layers=2"``, or a module [B, ...] -> [B, D], of which a copy is trained.
-        fusion: a name in ``FUSIONS``; by default the first that the method can train.
+        fusion: a name in ``FUSIONS``, a :class:`Fusion` or its class; by default the first that the
+            method can train.
         width: of the default encoders' features.
-        epochs, batch_size, optimizer, lr, ..., weight_decay: as in :class:`Settings`.
+        SETTINGS
         validation_fraction: share of the samples that :meth:`fit` holds out.
         select: predict with the weights of the ``"best"`` epoch on validation, or the ``"last"``.
         random_state: of the held-out part, the initial weights and the training.
@@ -244,25 +247,25 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
     """
 
     def _task(self, y: Any) -> Task:
-        self._several = _indicates(y)
+        self._several = are_indicators(y)
         if self._several:
-            self.classes_ = np.arange(_array(y).shape[1])
+            self.classes_ = np.arange(to_array(y).shape[1])
             return MultiLabel(len(self.classes_))
         try:
-            self.classes_ = np.unique(_labels(y))
+            self.classes_ = np.unique(to_labels(y))
         except TypeError:
             raise InputError("y must hold labels of one type, found several") from None
         if len(self.classes_) < 2:
             raise InputError(f"y must hold at least 2 classes, found {self.classes_.tolist()}")
-        return Classification(len(self.classes_))
+        return Classification(len(self.classes_), tuple(map(str, self.classes_)))
 
     def _target(self, y: Any) -> Tensor:
         if self._several:
-            if not _indicates(y):
+            if not are_indicators(y):
                 raise InputError("y must hold 0 or 1 for each label ([N, K]), as at fit")
-            return torch.from_numpy(np.array(_array(y), dtype=np.float32))
+            return torch.from_numpy(np.array(to_array(y), dtype=np.float32))
         numbers = {label: k for k, label in enumerate(self.classes_.tolist())}
-        labels = _labels(y).tolist()
+        labels = to_labels(y).tolist()
         for row, label in enumerate(labels):
             if label not in numbers:
                 raise InputError(f"y must hold classes known to fit, found {label!r} in row {row}")
@@ -296,6 +299,11 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
         return probabilities
 
 
+MultimodalClassifier.__doc__ = (MultimodalClassifier.__doc__ or "").replace(
+    "        SETTINGS", "\n".join(describe(Settings, without=("seed",)))
+)
+
+
 @dataclass(eq=False, repr=False)
 class MultimodalRegressor(RegressorMixin, _Multimodal):  # type: ignore[misc]
     """Predict numbers from samples of several modalities, any of which may be missing.
@@ -324,12 +332,12 @@ class MultimodalRegressor(RegressorMixin, _Multimodal):  # type: ignore[misc]
 
     def _task(self, y: Any) -> Task:
         self._shape = tuple(self._target(y).shape[1:])
-        return Regression(self._shape[0] if self._shape else 1, self.loss)
+        return Regression(self._shape[0] if self._shape else 1, loss=self.loss)
 
     def _target(self, y: Any) -> Tensor:
         try:
             with np.errstate(over="ignore"):  # the task refuses infinities
-                return torch.from_numpy(np.array(_array(y), dtype=np.float32))
+                return torch.from_numpy(np.array(to_array(y), dtype=np.float32))
         except (TypeError, ValueError):
             raise InputError("y must hold numbers, [N] or [N, K]") from None
 
@@ -345,106 +353,3 @@ class MultimodalRegressor(RegressorMixin, _Multimodal):  # type: ignore[misc]
         """
         numbers: Array = self._logits(X).numpy()
         return numbers.reshape(-1, *self._shape)
-
-
-def _size(present: Tensors) -> int:
-    return len(next(iter(present.values())))
-
-
-def _array(y: Any) -> Array:
-    return y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
-
-
-def _indicates(y: Any) -> bool:
-    """Whether ``y`` holds 0 or 1 for each of several labels, [N, K]."""
-    values = _array(y)
-    if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind not in "biuf":
-        return False
-    return bool(np.isin(values, (0, 1)).all())
-
-
-def _labels(y: Any) -> Array:
-    """[N] labels of any kind, none missing."""
-    labels = _array(y)
-    if labels.ndim != 1:
-        raise InputError(f"y must hold one label per sample ([N]), found {list(labels.shape)}")
-    # A list as it came: NumPy makes the word "nan" of a NaN among words.
-    for row, label in enumerate(y if isinstance(y, list | tuple) else labels.tolist()):
-        if label is None or label != label:
-            raise InputError(f"y must hold a label in every row, found {label} in row {row}")
-        if isinstance(label, float) and not label.is_integer():
-            raise InputError(f"y must hold labels, found {label} in row {row}; is it regression?")
-    return labels
-
-
-def _read(X: Any, like: Tensors | None = None) -> tuple[Tensors, Tensors]:
-    """Inputs [N, ...], zeros where missing, and host masks [N], by modality.
-
-    Args:
-        X: what the user passes.
-        like: modality -> zeros [1, ...] as at fit, of which ``X`` may leave some out; or None.
-    """
-    if not isinstance(X, Mapping) or not X:
-        found = "an empty one" if isinstance(X, Mapping) else type(X).__name__
-        raise InputError(f"X must be a dict modality -> array, found {found}")
-    sizes: dict[str, int] = {}
-    for name, value in X.items():
-        if like is None:
-            check_name(name)
-        elif name not in like:
-            raise unknown("modality in X", name, like)
-        try:
-            sizes[name] = len(value)
-        except TypeError:
-            raise InputError(f"X[{name!r}] must hold rows, found {type(value).__name__}") from None
-    total = min(sizes.values())
-    if total == 0 or total < max(sizes.values()):
-        raise InputError(f"X must hold as many rows of each modality, at least one, found {sizes}")
-    inputs, present = {}, {}
-    for name in like or X:
-        rows = X.get(name, [None])
-        if like and isinstance(rows, list | tuple) and all(row is None for row in rows):
-            inputs[name] = like[name].expand(total, *like[name].shape[1:])
-            present[name] = torch.zeros(total, dtype=torch.bool)
-            continue
-        tensor, mask = to_tensor(rows, f"X[{name!r}]", total, np.ones(total, dtype=np.bool_))
-        if like:
-            kind, shape = like[name].dtype, like[name].shape[1:]
-            # Whole numbers may stand where real ones were fitted, but not the reverse.
-            if tensor.shape[1:] != shape or not torch.can_cast(tensor.dtype, kind):
-                raise InputError(
-                    f"X[{name!r}] must hold rows of {kind} {list(shape)} as at fit, "
-                    f"found {tensor.dtype} {list(tensor.shape[1:])}"
-                )
-            tensor = tensor.to(kind)
-        present[name] = torch.from_numpy(mask)
-        gone = torch.from_numpy(np.flatnonzero(~mask))
-        inputs[name] = tensor.index_fill(0, gone, 0) if len(gone) else tensor
-    bare = (~torch.stack(list(present.values())).any(0)).nonzero()
-    if len(bare):
-        raise InputError(f"X must give every row a modality, found none in row {int(bare[0])}")
-    return inputs, present
-
-
-@contextmanager
-def _progress(
-    epochs: int, whole: str, metric: str, show: bool
-) -> Iterator[Callable[[dict[str, Any]], None] | None]:
-    """What to call after each epoch to move a bar; None where there is nobody to see it."""
-    if show:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        console = Console(stderr=True)
-        # isatty, as FORCE_COLOR makes is_terminal true of a pipe.
-        if sys.stderr.isatty() or console.is_jupyter:
-            with Progress(console=console) as bar:
-                line = bar.add_task("training", total=epochs)
-
-                def advance(entry: dict[str, Any]) -> None:
-                    value = entry["validation"][whole][metric]
-                    bar.update(line, advance=1, description=f"validation {metric} {value:.3f}")
-
-                yield advance
-            return
-    yield None

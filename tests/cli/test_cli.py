@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ from counterpoise.methods import METHODS
 from counterpoise.report import records
 
 FAST = ["--epochs", "1", "--width", "16"]
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """A process that ignores Ctrl-C, as one in a shell's background does, hands that on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def cli(*words: object) -> int:
@@ -74,9 +83,14 @@ class TestLists:
         assert "utd_mhad" in rows["utd-mhad"]["state"]
 
     def test_version_and_help(self, capsys: pytest.CaptureFixture[str]) -> None:
-        for flag, text in (("--version", "counterpoise 0"), ("--help", "COMMAND")):
+        for words, text in (
+            (["--version"], "counterpoise 0"),
+            (["--help"], "COMMAND"),
+            ([], "COMMAND"),
+            (["train", "--help"], "--label-smoothing"),
+        ):
             with pytest.raises(SystemExit) as stop:
-                cli(flag)
+                cli(*words)
             assert stop.value.code == 0
             assert text in capsys.readouterr().out
 
@@ -193,7 +207,7 @@ class TestBadInput:
         ("words", "said"),
         [
             (["trian"], "did you mean 'train'?"),
-            ([], "a command is needed: methods, data,"),
+            (["--quiet"], "a command is needed: methods, data,"),
             (["train"], "DATA is needed"),
             (["train", "digit"], "unknown data set 'digit'; did you mean 'digits'?"),
             (["train", "digits", "--method", "mlaa"], "unknown method 'mlaa'; did you mean 'mla'?"),
@@ -214,6 +228,11 @@ class TestBadInput:
             (["train", "digits", "--epochs", "0"], "epochs must be a whole number from 1, found 0"),
             (["train", "digits", "--epochs", "x"], "invalid int value: 'x'"),
             (["train", "digits", "--lr", "-1"], "lr must be a number from 0, found -1"),
+            (["train", "digits", "--optimizer", "sdg"], "did you mean 'sgd'?"),
+            (["train", "digits", "--schedule", "steps"], "did you mean 'step'?"),
+            (["train", "digits", "--encoder-lr", "audio=x"], "must read MODALITY=FACTOR"),
+            (["train", "digits", "--encoder-lr", "audio=-1"], "encoder_lr['audio'] must be a"),
+            (["train", "digits", "--class-weights", "no.yaml"], "found 'no.yaml'"),
             (["train", "digits", "--device", "cuda:9"], "device 'cuda:9' cannot be used here"),
             (["train", "digits", "--precision", "fp8"], "fp8"),
             (["compare", "digits", "--methods", "joint,mla2"], "did you mean 'mla'?"),
@@ -334,6 +353,7 @@ def _weights(folder: Path) -> bytes:
     return (folder / "last.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 class TestKill:
     WORDS = (
         *("train", "digits", "--method", "diagnose-relearn", "--set", "every=1"),
@@ -380,6 +400,7 @@ class TestKill:
         assert main([*self.WORDS, "--out", str(out), "--epochs", "60", "--resume"]) == 0
 
 
+@pytest.mark.slow
 def test_interrupting_a_parallel_comparison_leaves_no_process(tmp_path: Path) -> None:
     out = tmp_path / "c"
     words = [

@@ -11,7 +11,7 @@ from toy import same, toy_data, toy_model, weights
 
 from counterpoise import Chain, Classification, Concat, InputError, Late, Method, build_method, fit
 from counterpoise.cli.main import main
-from counterpoise.compare.recipe import open_run, parse_method
+from counterpoise.compare.recipe import open_run
 from counterpoise.methods import MLA, DiagnoseRelearn, Joint, ModalityDropout, MultiLoss, Unimodal
 
 SETTINGS = {"epochs": 2, "batch_size": 16, "lr": 0.05}
@@ -74,7 +74,7 @@ def test_hooks_run_in_the_order_given():
 
 
 def test_a_chain_with_joint_is_the_other_method():
-    for method in (MultiLoss(), MLA(), ModalityDropout(0.5), DiagnoseRelearn(every=1)):
+    for method in (MultiLoss(), MLA(), ModalityDropout(rates=0.5), DiagnoseRelearn(every=1)):
         alone = trained(type(method)(**method.settings()))
         assert same(trained(Chain(Joint(), method)), alone), method.name
         method = type(method)(**method.settings())
@@ -98,7 +98,7 @@ def test_a_transform_comes_before_a_step_of_another():
 
 def test_ends_of_epochs_and_state_of_all():
     data = toy_data(samples=200)
-    chain = Chain(ModalityDropout(0.5), DiagnoseRelearn(every=1))
+    chain = Chain(ModalityDropout(rates=0.5), DiagnoseRelearn(every=1))
     fit(toy_model(data, chain), data, chain, epochs=3, batch_size=16)
     assert int(chain.methods[1].done) == 1
     assert "methods.1.done" in chain.state_dict()
@@ -157,12 +157,12 @@ def test_what_suits_all_of_them():
 
 
 def test_names_and_options():
-    chain = parse_method("modality-dropout:rates=0.5:granularity=sample+diagnose-relearn:every=1")
+    chain = build_method("modality-dropout:rates=0.5:granularity=sample+diagnose-relearn:every=1")
     assert chain.label() == "modality-dropout+diagnose-relearn"
     assert chain.settings()["modality-dropout"]["granularity"] == "sample"
     again = build_method(chain.label(), **chain.settings())
     assert again.settings() == chain.settings()
-    assert parse_method("modality-dropout:rates=1e+0").rates == 1.0
+    assert build_method("modality-dropout:rates=1e+0").rates == 1.0
     with pytest.raises(InputError, match="unknown method 'modality-drop'"):
         build_method("joint+modality-drop")
     with pytest.raises(InputError, match="unknown method in the options of a chain"):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from folded import check_each
 from toy import Calls, same, toy_data, toy_model, weights
 
 from counterpoise import METHODS, InputError, build_method, evaluate, fit
@@ -64,14 +65,17 @@ def test_samples_that_lack_all_of_a_subset_are_left_out():
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("batch_size", [1, 7])
-def test_predictions_do_not_depend_on_the_batch_size(name, batch_size):
+def test_predictions_do_not_depend_on_the_batch_size(name):
     data = toy_data(2, missing=0.4)
     model, method = trained(data, name)
     whole = evaluate(model, data, method)
-    found = evaluate(model, data, method, batch_size=batch_size)
-    for subset, logits in whole.logits.items():
-        torch.testing.assert_close(found.logits[subset], logits, rtol=1e-5, atol=1e-5)
+
+    def check(batch_size):
+        found = evaluate(model, data, method, batch_size=batch_size)
+        for subset, logits in whole.logits.items():
+            torch.testing.assert_close(found.logits[subset], logits, rtol=1e-5, atol=1e-5)
+
+    check_each([1, 7], check)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -112,9 +116,36 @@ def test_regression_is_evaluated_too():
 
 def test_the_table_has_a_line_for_each_subset():
     lines = str(evaluate(toy_model(toy_data(3)), toy_data(3))).splitlines()
-    assert len(lines) == 8
-    assert lines[0].split() == ["accuracy", "macro-f1", "nll"]
-    assert lines[1].startswith("a+b+c ")
+    assert len(lines) == 9  # the names of the metrics take two
+    assert lines[0].split() == ["balanced-", "average-"]
+    assert lines[1].split() == [
+        *("accuracy", "accuracy", "macro-f1", "auroc", "precision", "nll", "brier", "ece")
+    ]
+    assert lines[2].startswith("a+b+c ")
+    assert len({len(line) for line in lines}) == 1 and len(lines[0]) < 100
+
+
+def test_which_metrics_are_computed():
+    data = toy_data()
+    model = toy_model(data)
+    for which, names in (("primary", ["accuracy"]), (["ece", "nll"], ["ece", "nll"])):
+        found = evaluate(model, data, metrics=which)
+        assert all(list(values) == names for values in found.metrics.values())
+    other = evaluate(model, data, task=data.task.with_metric("brier"), metrics="primary")
+    assert list(other.metrics["a", "b"]) == ["brier"]
+    mean = float(other.outcome("a", "b").mean())
+    assert mean == pytest.approx(other.metrics["a", "b"]["brier"])
+    with pytest.raises(InputError, match="the metric auroc is no mean over samples"):
+        evaluate(model, data, task=data.task.with_metric("auroc")).outcome("a")
+
+
+def test_columns_are_as_wide_as_their_names():
+    for kind in ("multilabel", "regression"):
+        data = toy_data(**{kind: True})
+        lines = str(evaluate(toy_model(data), data)).splitlines()
+        assert len({len(line) for line in lines}) == 1
+        assert len(lines[-1].split()) == 1 + len(data.task.listed)
+        assert len(lines[0]) < 100
 
 
 def test_errors():

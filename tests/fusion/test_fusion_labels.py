@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-from test_sequence_fusions import Steps, model_of
+from test_sequence_fusions import model_of
 from torch import nn
-from toy import same, toy_batch, toy_data, weights
+from toy import Steps, same, toy_batch, toy_data, weights
 
 from counterpoise import (
     FUSIONS,
@@ -19,14 +19,13 @@ from counterpoise import (
     build_model,
 )
 from counterpoise.compare.recipe import Recipe, open_run
-from counterpoise.fusion import find_fusion, fusion_name
 
 
 def test_labels():
-    kind, options = find_fusion("bottleneck:layers=4:dropout=1e-1:width=null")
+    kind, options = FUSIONS.resolve("bottleneck:layers=4:dropout=1e-1:width=null")
     assert kind is Bottleneck and options == {"layers": 4, "dropout": 0.1, "width": None}
-    assert find_fusion("memory-fusion:hidden.a=3")[1] == {"hidden": {"a": 3}}
-    assert find_fusion("concat") == (FUSIONS["concat"], {})
+    assert FUSIONS.resolve("memory-fusion:hidden.a=3")[1] == {"hidden": {"a": 3}}
+    assert FUSIONS.resolve("concat") == (FUSIONS["concat"], {})
     data = toy_data(2, sequences=True)
     fusion = model_of(data, "bottleneck:layers=3:tokens=2:heads=2").fusion
     assert fusion.tokens.shape == (2, 4) and len(fusion.branches["a"].layers) == 3
@@ -35,7 +34,7 @@ def test_labels():
 @pytest.mark.parametrize("name", FUSIONS)
 def test_the_name_of_a_fusion(name):
     kind = FUSIONS[name]
-    assert fusion_name(kind({"a": 4, "b": 4}, 3, kind.policies[0])) == name
+    assert FUSIONS.name_of(kind({"a": 4, "b": 4}, 3, kind.policies[0])) == name
     assert not {"widths", "outputs", "unimodal", "self"} & set(kind.options())
 
 

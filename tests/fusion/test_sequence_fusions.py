@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from toy import toy_batch, toy_context, toy_data
+from toy import Steps, toy_batch, toy_context, toy_data
 
 from counterpoise import Bottleneck, EarlyLSTM, MemoryFusion, build_model, evaluate, fit
 
@@ -48,17 +48,6 @@ def without(z, present, *gone):
 
 def close(left, right):
     torch.testing.assert_close(left, right, rtol=0, atol=1e-12)
-
-
-class Steps(nn.Module):
-    """[B, C, T] -> [B, length, width], a linear map of the last steps."""
-
-    def __init__(self, width=4, length=6):
-        super().__init__()
-        self.map, self.length = nn.Linear(2, width), length
-
-    def forward(self, x):
-        return self.map(x[:, :, -self.length :].mT)
 
 
 def model_of(data, fusion, method="joint", length=6):

@@ -10,7 +10,7 @@ import pytest
 
 from counterpoise import InputError, Method, build_method
 from counterpoise.cli.main import main
-from counterpoise.methods import registry
+from counterpoise.methods import METHODS
 
 PACKAGE = '''
 import counterpoise as cp
@@ -42,14 +42,14 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: loud-package\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(POINTS)
     monkeypatch.syspath_prepend(str(tmp_path))
-    registry.plugins.cache_clear()
+    METHODS.refresh()
     yield
-    registry.plugins.cache_clear()
+    METHODS.refresh()
     sys.modules.pop("loud_package", None)
 
 
 def test_an_entry_point_is_a_name(installed: None, tmp_path: Path, capsys) -> None:
-    assert "louder" in registry.names()
+    assert "louder" in METHODS
     assert "loud_package" not in sys.modules, "listing must not import"
     assert build_method("louder").label() == "louder"
     assert build_method("modality-dropout+louder").label() == "modality-dropout+louder"
@@ -61,7 +61,7 @@ def test_an_entry_point_is_a_name(installed: None, tmp_path: Path, capsys) -> No
 
 def test_the_library_s_names_cannot_be_taken(installed: None) -> None:
     assert type(build_method("joint")).__module__ == "counterpoise.methods.joint"
-    assert registry.names().count("joint") == 1
+    assert list(METHODS).count("joint") == 1
 
 
 def test_what_is_wrong_with_an_entry_point(installed: None) -> None:
@@ -91,7 +91,7 @@ def test_a_card_on_the_command_line(installed: None, capsys) -> None:
 
 def test_a_subclass_is_a_method() -> None:
     class Mine(Method):
-        def __init__(self, weight: float = 1.0) -> None:
+        def __init__(self, *, weight: float = 1.0) -> None:
             super().__init__()
             self.weight = weight
 

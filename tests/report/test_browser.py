@@ -27,6 +27,7 @@ document.body.dataset.measured = [
 </script>"""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs the program chromium on the path")
 @pytest.mark.parametrize("width", [400, 1200])
 def test_a_browser_shows_it(tmp_path: Path, width: int) -> None:

@@ -11,7 +11,8 @@ from torch import nn
 from toy import toy_data
 
 from counterpoise import ArrayData, Concat, InputError, Late, Shared, build_model
-from counterpoise.encoders import MLP, CNN1d, CNN2d, Standardize, kind_of
+from counterpoise.data.kinds import kind_of
+from counterpoise.encoders import MLP, CNN1d, CNN2d, Standardize
 
 
 def arrays(shape: tuple[int, ...], **options: Any) -> ArrayData:
@@ -92,7 +93,7 @@ def test_seeds_decide_the_weights_and_leave_the_global_state() -> None:
             "must give features [B, D], found [1, 5, 1]",
         ),
         ({"encoders": {"x": "sequence"}}, "samples of shape [5] are no sequence"),
-        ({"encoders": {"x": "sound"}}, "known: vector, sequence, image"),
+        ({"encoders": {"x": "sound"}}, "known: mlp, cnn1d, cnn2d"),
         ({"fusion": "concatenate"}, "did you mean 'concat'?"),
         ({"precision": "fp16"}, "known: fp32, bf16"),
         ({"unimodal": "slices"}, "did you mean 'slice'?"),

@@ -5,21 +5,85 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table as Sheet
-
-from counterpoise.core.labels import parse_options
-from counterpoise.data import DATASETS, Dataset, Plan, Table, make_plan, prepare, read_manifest
-from counterpoise.data.loading import is_name
-from counterpoise.data.preparation.archives import contents, is_archive, unpack
 from counterpoise.errors import InputError
 
+from .arguments import Command, add_config, names
+from .progress import show_progress
 
-def prepare_command(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, list[str]]:
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table as Sheet
+
+    from counterpoise.data import Dataset, Plan, Table
+
+
+TASKS = ("classification", "regression", "multilabel")  # as manifest.TASKS, which takes longer
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="a CSV, TSV, Parquet or JSON-lines table and the folder to write; or the name of a "
+        "data set (`counterpoise data`), its folder or archive, and the folder to write",
+    )
+    add("--modalities", type=names, metavar="A,B", help="columns; default all but those below")
+    add("--target", default="target", metavar="COLUMN", help="default %(default)s")
+    add("--id", default="id", metavar="COLUMN", help="default %(default)s, else the row's number")
+    add("--split", default="split", metavar="COLUMN", help="default %(default)s, where it is")
+    add("--group", default="group", metavar="COLUMN", help="default %(default)s, where it is")
+    add("--type", action="append", default=[], metavar="COLUMN=TYPE", help="if not recognised")
+    add("--set", action="append", default=[], metavar="COLUMN.KEY=VALUE", help="how to decode it")
+    add("--task", choices=TASKS, help="else told from the targets")
+    add(
+        "--fractions",
+        type=_fractions,
+        metavar="A,B,C",
+        help="of train, validation, test, where they are drawn; else the data set's own, or "
+        "0.7,0.15,0.15",
+    )
+    add("--seed", type=int, default=0, help="draws the splits")
+    add(
+        "--max-bad",
+        type=float,
+        default=0.05,
+        help="share of bad rows that is too many, %(default)s",
+    )
+    add("--jobs", type=int, default=1, metavar="N", help="processes that decode")
+    add_config(parser)
+    add("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _fractions(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be numbers joined by commas, found {text!r}"
+        ) from None
+
+
+def run(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    with show_progress(options.quiet) as progress:
+        sheet, lines = _prepare(options, progress)
+    if not options.quiet:
+        Console().print(sheet)
+        print("\n".join(lines))
+
+
+def _prepare(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, list[str]]:
     """Prepare what the command line asks for; a table of what was made, and what to do next."""
+    from rich.console import Console
+
+    from counterpoise.data import make_plan, prepare
+
     source, out = _paths(options.paths)
     console = Console(stderr=True, quiet=options.quiet)
     table = _table(source, out, options, console)
@@ -50,7 +114,10 @@ def prepare_command(options: argparse.Namespace, progress: Progress) -> tuple[Sh
 
 def _paths(paths: list[str]) -> tuple[tuple[str, ...], Path]:
     """The manifest, or name and raw folder; and where to write."""
-    if len(paths) in (2, 3) and (len(paths) == 3 or is_name(paths[0])):
+    from counterpoise.data import DATASETS
+    from counterpoise.data.loading import is_name
+
+    if len(paths) == 3 or (len(paths) == 2 and is_name(paths[0])):
         entry, _ = DATASETS.resolve(paths[0])
         if not entry.can_prepare():
             raise InputError(f"{paths[0]} needs no preparation: counterpoise train {paths[0]}")
@@ -68,6 +135,9 @@ def _paths(paths: list[str]) -> tuple[tuple[str, ...], Path]:
 def _table(
     source: tuple[str, ...], out: Path, options: argparse.Namespace, console: Console
 ) -> Table:
+    from counterpoise.data import DATASETS, read_manifest
+    from counterpoise.data.preparation.archives import is_archive
+
     if len(source) == 1:
         return read_manifest(
             source[0],
@@ -91,6 +161,8 @@ def _table(
 
 def _unpacked(archive: Path, folder: Path, console: Console) -> Path:
     """What is in an archive, as a folder beside OUT; unpacked once."""
+    from counterpoise.data.preparation.archives import contents, unpack
+
     if not folder.exists():
         files = contents(archive)
         size = sum(count for _, count in files)
@@ -114,6 +186,8 @@ def _pairs(argument: str, words: Iterable[str]) -> Iterable[tuple[str, str]]:
 
 def _options(words: Iterable[str]) -> dict[str, dict[str, Any]]:
     """``COLUMN.KEY=VALUE`` words by column."""
+    from counterpoise.core.labels import parse_options
+
     found: dict[str, dict[str, Any]] = {}
     for word in words:
         column, dot, rest = word.partition(".")
@@ -124,6 +198,8 @@ def _options(words: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def _sheet(data: Dataset, plan: Plan) -> Sheet:
+    from rich.table import Table as Sheet
+
     sheet = Sheet(title=f"{data.name}: {data.task.state()['task']}", title_justify="left", box=None)
     sheet.add_column("modality")
     sheet.add_column("type")
@@ -143,3 +219,11 @@ def _words(plan: Plan, data: Dataset, out: Path) -> list[str]:
     left = plan.total - sum(len(split) for split in data.splits.values())
     lines = [f"{left} of {plan.total} rows left out: {out / 'bad.csv'}"] if left else []
     return [*lines, f"train: counterpoise train {out}"]
+
+
+COMMAND = Command(
+    "decode a manifest, or a data set as its owners publish it, once",
+    add,
+    run,
+    usage="counterpoise prepare MANIFEST OUT [options] | NAME RAW OUT [options]",
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,16 @@ import torch
 
 from counterpoise.core import storage
 from counterpoise.core.labels import parse_options as parse_options
+from counterpoise.core.registry import Registry
 from counterpoise.data import load
 from counterpoise.data.dataset import ArrayData
 from counterpoise.data.loading import is_name
 from counterpoise.data.preparation.cache import is_cache
-from counterpoise.encoders import unstarted
-from counterpoise.engine.chain import Chain
+from counterpoise.encoders import ENCODERS, Encoder, unstarted
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
+from counterpoise.fusion import FUSIONS, Fusion
+from counterpoise.methods import METHODS
 from counterpoise.methods.registry import build_method, split_chain
 from counterpoise.training.build import build_model
 from counterpoise.training.fit import fit
@@ -35,21 +37,21 @@ class Recipe:
         modalities: which of its modalities; ``None`` takes its default ones.
         data_dir: where it lies; not a part of what the run is.
         settings: how to train; ``settings.seed`` is replaced by each run's.
-        fusion, width, precision: of :func:`build_model`.
+        fusion, width, precision: of :func:`build_model`. Records hold the name of a class.
         device: where to train.
-        encoders: modality -> label (:func:`counterpoise.encoders.find_encoder`), of those that are
-            not chosen by shape.
+        encoders: modality -> label in :data:`counterpoise.encoders.ENCODERS` or class, of those
+            that are not chosen by shape.
     """
 
     data: str
     modalities: tuple[str, ...] | None = None
     data_dir: str | None = None
     settings: Settings = field(default_factory=Settings)
-    fusion: str | None = None
+    fusion: str | type[Fusion] | None = None
     width: int = 128
     precision: str = "fp32"
     device: str = "cpu"
-    encoders: Mapping[str, str] = field(default_factory=dict)
+    encoders: Mapping[str, str | type[Encoder]] = field(default_factory=dict)
 
     def load(self) -> ArrayData:
         """The data set."""
@@ -61,7 +63,7 @@ class Recipe:
         modalities = list(self.modalities) if self.modalities else None
         name = Path(self.data).name  # a folder of prepared data may be moved
         return {"data": name, "modalities": modalities, "settings": settings} | {
-            "fusion": self.fusion,
+            "fusion": self.fusion_label(),
             "width": self.width,
             "precision": self.precision,
             **self.chosen(),
@@ -69,7 +71,12 @@ class Recipe:
 
     def chosen(self) -> dict[str, dict[str, str]]:
         """The encoders that were asked for, if any."""
-        return {"encoders": dict(sorted(self.encoders.items()))} if self.encoders else {}
+        labels = {m: ENCODERS.label_of(chosen) for m, chosen in sorted(self.encoders.items())}
+        return {"encoders": labels} if labels else {}
+
+    def fusion_label(self) -> str | None:
+        """The fusion that was asked for, if any."""
+        return None if self.fusion is None else FUSIONS.label_of(self.fusion)
 
     def source(self) -> dict[str, str]:
         """Where the data were prepared, if they have no name."""
@@ -92,7 +99,9 @@ class Recipe:
             method,
             settings=replace(self.settings, seed=seed),
             device=check_device(self.device),
-            notes={"width": self.width, "fusion": self.fusion} | self.chosen() | self.source(),
+            notes={"width": self.width, "fusion": self.fusion_label()}
+            | self.chosen()
+            | self.source(),
             **others,
         )
 
@@ -108,20 +117,6 @@ def check_device(name: str) -> torch.device:
     return device
 
 
-def parse_method(label: str) -> Method:
-    """A method from a label: ``name``, or ``name:option=value:option=value``.
-
-    Values are read as YAML; an option that is a mapping is set entry by entry with a dot:
-    ``modality-dropout:rates.inertial=0.8``. A plus joins the labels of a chain:
-    ``modality-dropout:rates=0.5+ogm-ge``.
-    """
-    members = [part.split(":") for part in split_chain(label)]
-    if len(members) == 1:
-        name, *words = members[0]
-        return build_method(name, **parse_options(words))
-    return Chain(*(build_method(name, **parse_options(words)) for name, *words in members))
-
-
 def _load_again(about: Mapping[str, Any], source: str | None, data_dir: str | None) -> ArrayData:
     """The data of a run: by name, or from the folder that they were prepared in."""
     name = about["name"] if source is None else source
@@ -132,6 +127,16 @@ def _load_again(about: Mapping[str, Any], source: str | None, data_dir: str | No
             f"the prepared data of this run are not at {source}; say where with --data-dir"
         )
     return load(name, data_dir=data_dir, modalities=tuple(about["modalities"]))
+
+
+def _check_names(folder: Path, parts: Registry[Any], labels: Iterable[str]) -> None:
+    """Raise :class:`InputError` unless the names of a run's parts are known."""
+    for name in (label.partition(":")[0] for label in labels):
+        if name not in parts:
+            raise InputError(
+                f"{folder} was trained with {parts.kind} {name!r}, which is no name here; install "
+                "the package that adds it, or build the model with its class and call load_run"
+            )
 
 
 def open_run(folder: Path | str, data_dir: str | None = None) -> tuple[Run, ArrayData]:
@@ -149,14 +154,19 @@ def open_run(folder: Path | str, data_dir: str | None = None) -> tuple[Run, Arra
     record = storage.read_json(folder / "run.json")
     try:
         about, notes = record["data"], record["notes"]
+        # The label, with its options; where the method chose, and in old runs, the name.
+        fusion = notes.get("fusion") or record["model"]["fusion"]
+        encoders = notes.get("encoders", {})
+        _check_names(folder, METHODS, split_chain(record["method"]["name"]))
+        _check_names(folder, FUSIONS, [fusion])
+        _check_names(folder, ENCODERS, encoders.values())
         data = _load_again(about, notes.get("source"), data_dir)
         method = build_method(record["method"]["name"], **record["method"]["options"])
         model = build_model(
             data,
             method,
-            encoders={m: unstarted(label) for m, label in notes.get("encoders", {}).items()},
-            # The label, with its options; where the method chose, and in old runs, the name.
-            fusion=notes.get("fusion") or record["model"]["fusion"],
+            encoders={m: unstarted(label) for m, label in encoders.items()},
+            fusion=fusion,
             unimodal=record["model"]["unimodal"],
             width=notes["width"],
             precision=record["model"]["precision"],

@@ -6,19 +6,19 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-import yaml
-
 from counterpoise.errors import InputError
 
 
 def parse_label(label: str) -> tuple[str, dict[str, Any]]:
     """The name and the options of ``name:option=value:option=value``."""
     name, *words = label.split(":")
-    return name, parse_options(words)
+    return name, parse_options(words) if words else {}
 
 
 def parse_options(parts: Iterable[str]) -> dict[str, Any]:
     """``option=value`` words to a dict; values are YAML; ``option.key=value`` fills a mapping."""
+    import yaml  # 20 ms, which names without options save
+
     options: dict[str, Any] = {}
     for part in parts:
         key, equals, text = part.partition("=")
@@ -35,7 +35,12 @@ def parse_options(parts: Iterable[str]) -> dict[str, Any]:
                 value = float(value)
         option, dot, entry = key.partition(".")
         if dot:
-            options.setdefault(option, {})[entry] = value
+            values = options.setdefault(option, {})
+            if not isinstance(values, dict):
+                raise InputError(
+                    f"option {option!r} is {values!r}, and {key}={text} sets a part of it"
+                )
+            values[entry] = value
         else:
             options[option] = value
     return options

@@ -7,23 +7,70 @@ class, or as an instance.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from counterpoise.errors import InputError, unknown
 
 from .labels import parse_label
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Part = TypeVar("Part")
 
 
 def keyword_options(kind: Callable[..., Any]) -> dict[str, Any]:
     """Option -> default: the keyword-only arguments of a constructor."""
-    parameters = inspect.signature(kind.__init__ if isinstance(kind, type) else kind).parameters
-    return {p.name: p.default for p in parameters.values() if p.kind is p.KEYWORD_ONLY}
+    parameters = inspect.signature(kind).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def check_options(name: str, known: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Raise :class:`InputError` unless a part has these options.
+
+    Args:
+        name: of the part.
+        known: option -> default.
+        options: option -> value; where the default is true or false, so must the value be.
+    """
+    for option, value in options.items():
+        if option not in known:
+            raise unknown(f"option of {name}", option, known)
+        if isinstance(known[option], bool) and not isinstance(value, bool):
+            raise InputError(f"{option} of {name} must be true or false, found {value!r}")
+
+
+def make(what: str, base: type[Any], kind: type[Part], *arguments: Any, **options: Any) -> Part:
+    """``kind(*arguments, **options)``; :class:`InputError` if its constructor takes others.
+
+    Args:
+        what: what messages call a part of this kind, such as ``"fusion"``.
+        base: says what the arguments are called.
+        kind: the class, derived from ``base``.
+        arguments: given by position.
+        options: given by keyword.
+    """
+    missing = sorted(getattr(kind, "__abstractmethods__", ()))
+    if missing:
+        raise InputError(f"{what} {kind.__name__} must define {', '.join(missing)}")
+    try:
+        inspect.signature(kind).bind(*arguments, **options)
+    except TypeError as error:
+        parameters = inspect.signature(base).parameters.values()
+        names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        words = [type(value).__name__ for value in arguments]
+        words[: len(names)] = names[: len(words)]
+        words += [f"{option}={value!r}" for option, value in options.items()]
+        raise InputError(
+            f"{what} {kind.__name__} is made by {kind.__name__}({', '.join(words)}), which its "
+            f"__init__ does not take: {error}"
+        ) from None
+    return kind(*arguments, **options)
 
 
 def import_path(path: str) -> Any:
@@ -41,9 +88,13 @@ class Registry(Mapping[str, type[Part]], Generic[Part]):
     Args:
         kind: what messages call a part, such as ``"fusion"``.
         base: the class that every part derives from, as ``"package.module:Class"``.
-        entries: name -> ``"package.module:Class"``.
+        entries: name -> ``"package.module:Class"``. Of several names of one class the first is
+            its name in records.
         group: of the entry points, such as ``"counterpoise.fusions"``.
         options: class -> option -> default; by default its keyword-only arguments.
+
+    Attributes:
+        own: name -> ``"package.module:Class"`` of the library's own parts.
     """
 
     def __init__(
@@ -56,14 +107,17 @@ class Registry(Mapping[str, type[Part]], Generic[Part]):
         options: Callable[[type[Part]], dict[str, Any]] = keyword_options,
     ) -> None:
         self.kind, self.group, self.options = kind, group, options
-        self._base, self._entries = base, dict(entries)
+        self.own: Mapping[str, str] = dict(entries)
+        self._base = base
         self._found: dict[str, type[Part]] = {}
 
     @cached_property
     def added(self) -> dict[str, EntryPoint]:
         """Name -> entry point of the parts that installed packages add, not yet imported."""
-        found = sorted(entry_points(group=self.group), key=lambda entry: entry.name)
-        return {entry.name: entry for entry in found if entry.name not in self._entries}
+        from importlib.metadata import entry_points  # 40 ms, which `import counterpoise` saves
+
+        found = sorted(entry_points(group=self.group), key=lambda entry: (entry.name, entry.value))
+        return {entry.name: entry for entry in found if entry.name not in self.own}
 
     @cached_property
     def base(self) -> type[Part]:
@@ -71,20 +125,28 @@ class Registry(Mapping[str, type[Part]], Generic[Part]):
         base: type[Part] = import_path(self._base)
         return base
 
+    def refresh(self) -> None:
+        """Look again for installed packages, such as one that was installed a moment ago."""
+        self.__dict__.pop("added", None)
+        self._found = {name: kind for name, kind in self._found.items() if name in self.own}
+
+    def __repr__(self) -> str:
+        return f"<registry of each {self.kind}: {', '.join(self)}>"
+
     def __iter__(self) -> Iterator[str]:
-        yield from self._entries
+        yield from self.own
         yield from self.added
 
     def __len__(self) -> int:
-        return len(self._entries) + len(self.added)
+        return len(self.own) + len(self.added)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries or name in self.added
+        return name in self.own or name in self.added
 
     def __getitem__(self, name: str) -> type[Part]:
         if name not in self._found:
-            if name in self._entries:
-                self._found[name] = import_path(self._entries[name])
+            if name in self.own:
+                self._found[name] = import_path(self.own[name])
             else:
                 self._found[name] = self._load(self.added[name])
         return self._found[name]
@@ -92,14 +154,15 @@ class Registry(Mapping[str, type[Part]], Generic[Part]):
     def _load(self, entry: EntryPoint) -> type[Part]:
         try:
             found = entry.load()
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # whatever a package of somebody else's raises
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise InputError(
                 f"{self.kind} {entry.name!r} of the entry point {entry.value} cannot be imported: "
-                f"{error}"
+                f"{reason}"
             ) from None
-        return self._checked(found, f"entry point {entry.value} ({entry.name!r})")
+        return self._check_class(found, f"entry point {entry.value} ({entry.name!r})")
 
-    def _checked(self, found: Any, what: str) -> type[Part]:
+    def _check_class(self, found: Any, what: str) -> type[Part]:
         if not (isinstance(found, type) and issubclass(found, self.base)):
             raise InputError(f"{what} must be a subclass of {self.base.__name__}, found {found!r}")
         return found
@@ -114,14 +177,34 @@ class Registry(Mapping[str, type[Part]], Generic[Part]):
             raise unknown(self.kind, name, self)
         return self[name]
 
-    def name_of(self, part: Part | type[Part]) -> str:
-        """The name of a part or its class; of one that has none, its class's in lower case."""
-        kind = part if isinstance(part, type) else type(part)
+    def _find_name(self, kind: type[Part]) -> str | None:
+        """The name that leads to a class, if any does."""
         path = f"{kind.__module__}:{kind.__qualname__}"
-        for name, entry in (self._entries | {n: e.value for n, e in self.added.items()}).items():
-            if entry == path:
+        for name, entry in self.own.items():
+            if entry == path or self._found.get(name) is kind:
                 return name
-        return kind.__name__.lower()
+        package = kind.__module__.partition(".")[0]
+        for name, point in self.added.items():  # a package may name a class where it is re-exported
+            if re.split(r"\W", point.value)[0] == package:
+                with suppress(InputError):
+                    if self[name] is kind:
+                        return name
+        return None
+
+    def name_of(self, part: Part | type[Part]) -> str:
+        """The name of a part or its class, for records.
+
+        Of one that no name leads to, its class's in lower case; where that is the name of another
+        part, its module in addition.
+        """
+        kind = part if isinstance(part, type) else type(part)
+        name = kind.__name__.lower()
+        other = f"{kind.__module__}.{kind.__qualname__}" if name in self else name
+        return self._find_name(kind) or other
+
+    def label_of(self, part: str | type[Part] | Part) -> str:
+        """A label as it is; of a class or a part its name."""
+        return part if isinstance(part, str) else self.name_of(part)
 
     def resolve(self, part: str | type[Part]) -> tuple[type[Part], dict[str, Any]]:
         """The class and the options that a label, or a class, stands for.
@@ -129,8 +212,13 @@ class Registry(Mapping[str, type[Part]], Generic[Part]):
         Raises:
             InputError: an unknown name or option, with the nearest one; a class of another kind.
         """
+        if isinstance(part, type):
+            return self._check_class(part, self.kind), {}
         if not isinstance(part, str):
-            return self._checked(part, self.kind), {}
+            raise InputError(
+                f"{self.kind} must be a name, a {self.base.__name__} or a subclass of it, "
+                f"found {type(part).__name__}"
+            )
         name, options = parse_label(part)
         kind = self.find(name)
         self.check(kind, options)
@@ -138,10 +226,7 @@ class Registry(Mapping[str, type[Part]], Generic[Part]):
 
     def check(self, kind: type[Part], options: Mapping[str, Any]) -> None:
         """Raise :class:`InputError` for an option that the class does not have."""
-        known = self.options(kind)
-        for option in options:
-            if option not in known:
-                raise unknown(f"option of {self.name_of(kind)}", option, known)
+        check_options(self._find_name(kind) or kind.__name__, self.options(kind), options)
 
     def build(self, part: str | type[Part] | Part, *arguments: Any, **options: Any) -> Part:
         """A part from its label, its class, or itself.
@@ -149,7 +234,7 @@ class Registry(Mapping[str, type[Part]], Generic[Part]):
         Args:
             part: what was asked for. An instance is returned as it is.
             arguments: the positional ones that the kind defines, such as widths and outputs.
-            options: in addition to those of the label.
+            options: in addition to those of the label, and in place of them.
 
         Raises:
             InputError: an unknown name or option; options beside an instance; a constructor that
@@ -159,24 +244,6 @@ class Registry(Mapping[str, type[Part]], Generic[Part]):
             if options:
                 raise unknown(f"option beside a built {self.kind}", next(iter(options)), ())
             return part
-        if not isinstance(part, (str, type)):
-            raise InputError(
-                f"{self.kind} must be a name, a {self.base.__name__} or a class of such, "
-                f"found {type(part).__name__}"
-            )
-        kind, chosen = self.resolve(part)
+        kind, chosen = self.resolve(cast("str | type[Part]", part))
         self.check(kind, options)
-        chosen = {**chosen, **options}
-        try:
-            inspect.signature(kind).bind(*arguments, **chosen)
-        except TypeError as error:
-            raise InputError(
-                f"{self.kind} {kind.__name__} cannot be made by "
-                f"{kind.__name__}({self._call(arguments, chosen)}): {error}"
-            ) from None
-        return kind(*arguments, **chosen)
-
-    @staticmethod
-    def _call(arguments: tuple[Any, ...], options: Mapping[str, Any]) -> str:
-        words = [type(a).__name__ for a in arguments] + [f"{k}={v!r}" for k, v in options.items()]
-        return ", ".join(words)
+        return make(self.kind, self.base, kind, *arguments, **chosen | options)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
-from counterpoise.errors import InputError, check_number, unknown
+from counterpoise.core.registry import keyword_options, make
+from counterpoise.errors import InputError, check_number
+
+from . import ENCODERS
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -37,17 +39,16 @@ class Encoder(nn.Module):
     @classmethod
     def options(cls) -> dict[str, Any]:
         """Option -> default: what a label may say beside the name; ``width`` in addition."""
-        parameters = inspect.signature(cls.__init__).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        return keyword_options(cls)
 
     @classmethod
     def arguments(cls, shape: Shapes, width: int) -> tuple[Any, ...]:
-        """The arguments that the shape of a sample and a width decide."""
+        """The positional arguments of ``__init__``, which shape of a sample and width decide."""
         return ()
 
     @classmethod
-    def settle(cls, options: Mapping[str, Any], data: ArrayData, name: str) -> dict[str, Any]:
-        """The options, with those that the data decide where they are not given."""
+    def fill_options(cls, options: Mapping[str, Any], data: ArrayData, name: str) -> dict[str, Any]:
+        """The options, and those that the data decide where they are not given."""
         return dict(options)
 
     @classmethod
@@ -60,21 +61,12 @@ class Encoder(nn.Module):
             options: see :meth:`options`.
 
         Raises:
-            InputError: a shape that it does not take, an unknown option.
+            InputError: a shape that it does not take, an unknown option, an ``__init__`` that takes
+                other arguments.
         """
         check_number("width", width, 1, whole=True)
-        cls.check(options)
-        return cls(*cls.arguments(shape, width), **options)
-
-    @classmethod
-    def check(cls, options: Mapping[str, Any]) -> None:
-        """Raise :class:`InputError` for an option that it does not have."""
-        known = cls.options()
-        for option, value in options.items():
-            if option not in known:
-                raise unknown(f"option of {cls.name}", option, [*known, *["width"] * cls.sized])
-            if isinstance(known[option], bool) and not isinstance(value, bool):
-                raise InputError(f"{option} of {cls.name} must be true or false, found {value!r}")
+        ENCODERS.check(cls, options)
+        return make("encoder", Encoder, cls, *cls.arguments(shape, width), **options)
 
 
 def shape_of(shape: Shapes, kind: str, *dims: int) -> Shape:

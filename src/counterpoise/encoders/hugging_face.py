@@ -16,6 +16,7 @@ from counterpoise.core.batch import Input
 from counterpoise.data.readers.base import need
 from counterpoise.errors import InputError, check_choice
 
+from . import ENCODERS
 from .adapter import picked, pooled
 from .base import Encoder, Shapes
 from .pictures import Pictures, resize
@@ -137,7 +138,7 @@ class HuggingFace(Encoder):
 
     @classmethod
     def build(cls, shape: Shapes, width: int = 128, **options: Any) -> Self:
-        cls.check(options)
+        ENCODERS.check(cls, options)
         if "model" not in options:
             raise InputError(f"{cls.name} needs a model: {cls.name}:model=FOLDER, or a name")
         model = options.pop("model")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from counterpoise.data.kinds import KINDS
-from counterpoise.errors import check_choice
 
 from .base import Encoder, Shapes, shape_of
 
@@ -110,7 +106,7 @@ class Standardize(nn.Module):
 
     @classmethod
     def fit(cls, rows: Tensor, kind: str, padding: bool = False) -> Standardize:
-        """From samples [N, ...] of a kind (see :data:`KINDS`), without what is padding."""
+        """From samples [N, ...] of a kind (:data:`~counterpoise.data.kinds.KINDS`), no padding."""
         real = (rows != 0).any(1) if padding else None
         if real is not None and bool(real.any()) and not bool(real.all()):
             steps = rows.transpose(1, 2)[real]  # [n, C]
@@ -125,18 +121,3 @@ class Standardize(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         scaled = (inputs - self.mean) * self.scale
         return scaled * (inputs != 0).any(1, keepdim=True) if self.padding else scaled
-
-
-def default_encoder(shape: Sequence[int], kind: str, width: int = 128) -> nn.Module:
-    """The small encoder for samples of this shape and kind.
-
-    Args:
-        shape: of one sample.
-        kind: ``"vector"``, ``"sequence"`` or ``"image"``.
-        width: of the features.
-    """
-    check_choice("kind", kind, KINDS)
-    found: Encoder = {"vector": MLP, "sequence": CNN1d, "image": CNN2d}[kind].build(
-        tuple(shape), width
-    )
-    return found

@@ -95,7 +95,7 @@ class Chain(Method):
         if all(method.fusions == (Fusion,) for method in self):
             return (Fusion,)
         named = [kind for m in self for kind in m.fusions if kind is not Fusion]
-        every = dict.fromkeys([*named, *FUSIONS.values()])
+        every = dict.fromkeys([*named, *(FUSIONS[name] for name in FUSIONS.own)])
         both = tuple(k for k in every if all(issubclass(k, m.fusions) for m in self))
         if not both:
             self._refuse(list(self)[-1], "fusion")

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.registry import keyword_options
 from counterpoise.core.tasks import Classification, MultiLabel, Regression, Task
 from counterpoise.errors import InputError
-from counterpoise.fusion import UNIMODAL, Fusion
+from counterpoise.fusion import FUSIONS, UNIMODAL, Fusion
 from counterpoise.models.multimodal import MultimodalModel
 
 from .context import Context
@@ -21,7 +22,7 @@ class Method(nn.Module):
     """A training method: override the narrowest hook.
 
     Its buffers and parameters are its state: they follow the model to its device and into the
-    checkpoint. Each option is an argument of ``__init__``, kept under the same name.
+    checkpoint. Each option is a keyword-only argument of ``__init__``, kept under the same name.
 
     Attributes:
         name: in ``METHODS`` and in records.
@@ -49,10 +50,18 @@ class Method(nn.Module):
 
     @classmethod
     def options(cls) -> dict[str, Any]:
-        """Option -> default."""
-        parameters = inspect.signature(cls.__init__).parameters.values()
-        kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        return {p.name: p.default for p in parameters if p.kind in kinds and p.name != "self"}
+        """Option -> default: the keyword-only arguments of ``__init__``.
+
+        Raises:
+            InputError: an argument that is not keyword-only; it would be missing in records.
+        """
+        for parameter in inspect.signature(cls).parameters.values():
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+                raise InputError(
+                    f"options of method {cls.__name__} must be keyword-only arguments; put *, "
+                    f"before {parameter.name!r} in its __init__"
+                )
+        return keyword_options(cls)
 
     @classmethod
     def card(cls) -> dict[str, Any]:
@@ -62,7 +71,7 @@ class Method(nn.Module):
             "summary": cls.summary,
             "paper": cls.paper,
             "options": cls.options(),
-            "fusions": [fusion.__name__.lower() for fusion in cls.fusions],
+            "fusions": [FUSIONS.name_of(fusion) for fusion in cls.fusions],
             "tasks": [task.__name__.lower() for task in cls.tasks],
         }
 

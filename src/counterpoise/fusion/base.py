@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Lazy, Output
+from counterpoise.core.registry import keyword_options
 from counterpoise.errors import InputError, check_choice
 
 UNIMODAL = ("slice", "ablate", "aux")
@@ -56,9 +56,8 @@ class Fusion(nn.Module, ABC):
 
     @classmethod
     def options(cls) -> dict[str, Any]:
-        """Option -> default: what a label may say beside the name."""
-        parameters = list(inspect.signature(cls.__init__).parameters.values())[4:]
-        return {p.name: p.default for p in parameters}
+        """Option -> default: the keyword-only arguments, which a label may say beside the name."""
+        return {o: value for o, value in keyword_options(cls).items() if o != "unimodal"}
 
     @abstractmethod
     def logits(

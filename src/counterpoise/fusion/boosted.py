@@ -35,6 +35,7 @@ class Boosted(Additive):
         widths: Mapping[str, int],
         outputs: int,
         unimodal: str = "slice",
+        *,
         layers: int = 10,
         hidden: int = 256,
     ) -> None:

@@ -54,6 +54,7 @@ class Bottleneck(Fusion):
         widths: Mapping[str, int],
         outputs: int,
         unimodal: str = "ablate",
+        *,
         layers: int = 2,
         fuse_at: int = 0,
         tokens: int = 4,

@@ -59,6 +59,7 @@ class FiLM(_Conditioned):
         widths: Mapping[str, int],
         outputs: int,
         unimodal: str = "ablate",
+        *,
         conditioner: str | None = None,
     ) -> None:
         super().__init__(widths, outputs, unimodal)
@@ -113,6 +114,7 @@ class Gated(_Conditioned):
         widths: Mapping[str, int],
         outputs: int,
         unimodal: str = "ablate",
+        *,
         gate: str | None = None,
     ) -> None:
         super().__init__(widths, outputs, unimodal)

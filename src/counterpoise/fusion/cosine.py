@@ -39,6 +39,7 @@ class Cosine(Additive):
         widths: Mapping[str, int],
         outputs: int,
         unimodal: str = "slice",
+        *,
         scale: float = 10.0,
     ) -> None:
         super().__init__(widths, outputs, unimodal)

@@ -97,6 +97,7 @@ class Shared(Additive):
         widths: Mapping[str, int],
         outputs: int,
         unimodal: str = "slice",
+        *,
         width: int | None = None,
     ) -> None:
         super().__init__(widths, outputs, unimodal)

@@ -60,6 +60,7 @@ class MemoryFusion(Fusion):
         widths: Mapping[str, int],
         outputs: int,
         unimodal: str = "ablate",
+        *,
         hidden: int | Mapping[str, int] | None = None,
         memory: int = 128,
         attention: int = 128,

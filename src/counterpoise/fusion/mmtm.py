@@ -38,7 +38,7 @@ class MMTM(Additive):
     tracked: Tensor
 
     def __init__(
-        self, widths: Mapping[str, int], outputs: int, unimodal: str = "slice", ratio: int = 4
+        self, widths: Mapping[str, int], outputs: int, unimodal: str = "slice", *, ratio: int = 4
     ) -> None:
         super().__init__(widths, outputs, unimodal)
         check_number("ratio", ratio, 1, whole=True)

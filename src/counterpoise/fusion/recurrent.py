@@ -62,6 +62,7 @@ class EarlyLSTM(Fusion):
         widths: Mapping[str, int],
         outputs: int,
         unimodal: str = "ablate",
+        *,
         hidden: int = 128,
         layers: int = 2,
         dropout: float = 0.5,

@@ -25,18 +25,18 @@ LARGEST_LOSS = -math.log(1e-8)
 class AGM(Method):
     """Scale what flows back into each modality's share of the logits, by how it competes (AGM).
 
-    Problem: how far a modality is ahead is hard to say where the fusion mixes them, and some
-    distance between modalities is natural. Shapley values give each a share for any fusion, and
-    the modulation brings the competition back to its running average.
+    Problem: where the fusion mixes modalities, it is hard to say how far one of them is ahead, and
+    some distance between them is natural. Shapley values assign each modality a share under any
+    fusion, and the modulation pulls the competition back to its running average.
 
     Formula:
         1. ``f(A)``: the logits with only the modalities in ``A``, ``f({}) = 0``. The share of ``m``
            is its Shapley value ``v_m = sum_A |A|! (M - |A| - 1)! / M! * (f(A + m) - f(A))`` over
            the subsets without ``m``; so ``sum_m v_m = f``. With two:
            ``v_1 = (f - f({2}) + f({1})) / 2``.
-        2. ``sigma_m = min(CE(v_m, y), -log 1e-8)``, the mean over the batch; ``tau_m`` its running
-           mean over the steps before, at the first step ``sigma_m`` itself.
-        3. ``r_m = exp(mean_{k != m} sigma_k - sigma_m)``, ``r*_m`` the same of ``tau``.
+        2. ``sigma_m = min(CE(v_m, y), -log 1e-8)``, the mean over the batch; ``tau_m`` is its
+           running mean over the previous steps (in the first step, ``sigma_m`` itself).
+        3. ``r_m = exp(mean_{k != m} sigma_k - sigma_m)``, and ``r*_m`` is the same for ``tau``.
         4. ``kappa_m = exp(alpha * min(r*_m - r_m, cap))``; the gradient that flows back into
            ``v_m`` is multiplied by it.
         5. If any entry of the fusion's gradient then exceeds ``clip``, all gradients are scaled to
@@ -47,23 +47,23 @@ class AGM(Method):
             values: 1, 1.5 and 2.5, by data set).
         cap: upper limit on ``r*_m - r_m``, or ``None``.
         clip: limit of entries and norm of the gradient, or ``None``.
-        momentum: weight of the past in ``tau``; ``None`` for the mean over all steps, which after
-            many steps hardly moves any more.
+        momentum: weight of the past in ``tau``; ``None`` takes the mean over all steps, which
+            hardly moves after many steps.
 
-    Cost: encoders run once; the fusion runs forward and backward on each of the ``2^M - 2`` smaller
-    subsets, with the memory for that.
+    Cost: encoders run once. The fusion runs forward and backward on each of the ``2^M - 2`` smaller
+    subsets and needs the memory to do so.
 
-    State: ``tau`` [M], ``steps`` [M] (how many each was averaged over).
+    State: ``tau`` [M], ``steps`` [M] (the number of steps in each average).
 
     Missing: a modality that a sample lacks adds nothing to any subset, so its share is 0 and the
-    rest share among them; ``sigma_m`` is over the samples that have ``m``. One that the whole batch
-    lacks is not modulated, compared with or averaged.
+    others share the whole. ``sigma_m`` is a mean over the samples that have ``m``. A modality that
+    the whole batch lacks is neither modulated, nor compared with, nor averaged.
 
-    Differs: the published code mutes a modality by zeros in its raw input and runs all encoders
-    again for each subset (4 times for two modalities); here its features are muted. Its ``tau``
-    starts from 0, so that the first steps are compared with a loss of zero. A published port has
-    the sign of 3. inverted, which enlarges the gradient of the stronger modality, and leaves out
-    ``f({})``. ``momentum`` is ours.
+    Differs: the published code mutes a modality by setting its raw input to zero, and runs all
+    encoders again for each subset (4 times for two modalities); here its features are set to zero
+    instead. Its ``tau`` starts from 0, so the first steps are compared with a loss of zero. A
+    published port inverts the sign in 3., which enlarges the gradient of the stronger modality, and
+    leaves out ``f({})``. ``momentum`` is ours.
     """
 
     name = "agm"
@@ -80,6 +80,7 @@ class AGM(Method):
 
     def __init__(
         self,
+        *,
         alpha: float = 1.0,
         cap: float | None = 10.0,
         clip: float | None = 1.0,

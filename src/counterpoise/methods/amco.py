@@ -19,45 +19,46 @@ from counterpoise.models.multimodal import MultimodalModel
 class AMCo(Method):
     """Mask the logits of the modality that prediction depends on, more and more (AMCo).
 
-    Problem: a model that depends on one modality has no reason to learn from the others. Without
-    it, it must.
+    Problem: a model that depends on one modality has no reason to learn from the others. Once that
+    modality is masked, it has to.
 
     Formula:
-        Shares ``u_m`` of the present modalities in the logits.
+        ``u_m`` are the shares of the present modalities in the logits.
 
-        1. Dependence ``D_im = sum_c softmax([u_i1; ...; u_iM])_mc``, the softmax over all classes
-           of all present modalities together; ``sum_m D_im = 1``, and ``D_m`` is its batch mean.
+        1. Dependence ``D_im = sum_c softmax([u_i1; ...; u_iM])_mc``, where the softmax runs over
+           all classes of all present modalities together; ``sum_m D_im = 1``, and ``D_m`` is its
+           batch mean.
         2. ``m`` is masked in the next step if ``D_m`` exceeds ``threshold``.
-        3. One mask for each batch: 0 at ``floor(pi C)`` of the ``C`` classes, drawn at random,
-           ``pi = sin(pi/2 * min(l, end) / end)`` at progress ``l``, the share of training that is
-           done.
-        4. ``u_m := mask * u_m`` for masked ``m``; ``f = W* (sum_m u_m) + b*``, a linear layer of
-           the method's own, which starts as the identity.
-        5. ``L = CE(f, y) + sum_m CE(u_m, y)``, of the masked ``u_m``.
+        3. One mask for each batch: it is 0 at ``floor(pi C)`` of the ``C`` classes, drawn at
+           random, with ``pi = sin(pi/2 * min(l, end) / end)`` at progress ``l``, the fraction of
+           training that is done.
+        4. ``u_m := mask * u_m`` for masked ``m``; ``f = W* (sum_m u_m) + b*``, where the method's
+           own linear layer starts as the identity.
+        5. ``L = CE(f, y) + sum_m CE(u_m, y)``, with the masked ``u_m``.
 
         Prediction is ``f`` without masks.
 
     Args:
         threshold: ``sigma``; ``None`` takes 1/2 for two modalities and 1/M + 0.1 for more.
-        end: share of training after which all classes are masked.
+        end: fraction of training after which all classes are masked.
 
-    Cost: as joint training.
+    Cost: that of joint training.
 
     State: ``linear`` (``W*`` [C, C], ``b*``, trained with the model), ``masked`` [M] (which
     modalities the next step masks).
 
-    Missing: ``D_im`` is taken over what a sample has, and compared with the others of its kind:
-    ``m`` is masked if ``D_im - 1/A_i`` exceeds ``threshold - 1/M``, in the mean over the samples
-    that have ``m`` and another modality. A sample whose present modalities would all be masked is
-    left as it is.
+    Missing: ``D_im`` is taken over the modalities that a sample has, and compared with samples that
+    have as many: ``m`` is masked if ``D_im - 1/A_i`` exceeds ``threshold - 1/M``, averaged over the
+    samples that have ``m`` and at least one other modality. A sample whose present modalities would
+    all be masked is left as it is.
 
-    Differs: no code of the authors is known; a public benchmark has the method. There progress
-    starts again in each epoch and grows by a tenth of the epoch's number per *batch*, so that all
-    is masked after a few batches, and the first epoch masks nothing; and the mask is cut for two
-    devices. That masks lie on classes, and that unimodal losses see them, follows the benchmark
-    (an earlier version of it masks features, and keeps a flag until the end of the epoch);
-    progress over the whole run, dependence from unmasked logits, and the threshold for more than
-    two modalities are ours.
+    Differs: no code by the authors is known; a public benchmark includes the method. There,
+    progress starts again in each epoch and grows by a tenth of the epoch's number per *batch*, so
+    everything is masked after a few batches and the first epoch masks nothing; the mask is also cut
+    in half for two devices. Masking classes, and letting the unimodal losses see the masks, follows
+    the benchmark (an earlier version of it masks features, and keeps a flag until the end of the
+    epoch). Progress over the whole run, dependence from unmasked logits, and the threshold for more
+    than two modalities are ours.
     """
 
     name = "amco"
@@ -73,7 +74,7 @@ class AMCo(Method):
     linear: nn.Linear
     masked: Tensor
 
-    def __init__(self, threshold: float | None = None, end: float = 0.3) -> None:
+    def __init__(self, *, threshold: float | None = None, end: float = 0.3) -> None:
         super().__init__()
         if threshold is not None:
             check_number("threshold", threshold, 0, 1)

@@ -15,41 +15,42 @@ from .multi_loss import MultiLoss
 
 
 class ARL(MultiLoss):
-    """Joint and unimodal losses, and larger gradients for encoders that are sure yet little used.
+    """Joint and unimodal losses, with larger gradients for encoders that are certain but little
+    used.
 
-    Problem: equal learning of all modalities is not the best. By bias and variance, a model should
-    depend on a modality in inverse relation to the variance of its predictions.
+    Problem: learning all modalities equally is not optimal. By the bias-variance argument, a model
+    should rely on a modality in inverse proportion to the variance of its predictions.
 
     Formula:
         ``L = CE(f, y) + gamma * sum_m CE(u_m, y)`` (a weight of 1 in the first ``start`` epochs),
-        ``u_m`` from the fusion with the other features zero.
+        where ``u_m`` comes from the fusion with all other features set to zero.
 
         From epoch ``start`` on, the gradient at the output of encoder ``m`` is multiplied by
         ``1 + w_m``, ``w = softmax(T * o_m * v_m)``:
 
-        - ``c_m``: share of ``m`` in ``mean_i sum_k |u_{i,m,k}|``; ``o_m = (1 - c_m) / (M - 1)``,
-          the mean share of the others.
-        - ``e_m``: share of ``m`` in the mean entropy of ``u_m``'s prediction, at least ``0.6 / M``;
-          ``v_m``: share of ``m`` in ``1 / e_m``, high where the variance is low.
+        - ``c_m``: the share of ``m`` in ``mean_i sum_k |u_{i,m,k}|``;
+          ``o_m = (1 - c_m) / (M - 1)``, the mean share of the others.
+        - ``e_m``: the share of ``m`` in the mean entropy of ``u_m``'s prediction, at least
+          ``0.6 / M``; ``v_m``: the share of ``m`` in ``1 / e_m``, high where the variance is low.
 
     Args:
         gamma: weight of the unimodal losses from epoch ``start`` on.
         T: temperature; 0 gives every modality ``w_m = 1 / M``.
-        start: epochs before the gradients are scaled, an absolute number that should be small
-            beside the run's ``epochs`` (the paper: 5 of 100). 0 begins at once.
+        start: epochs before gradients are scaled: an absolute number, which should be small
+            compared with the run's ``epochs`` (the paper: 5 of 100). 0 begins at once.
 
-    Cost: that of joint training; fusion and head run once more per modality.
+    Cost: that of joint training; fusion and head run once more for each modality.
 
-    State: none, the weights are those of the batch.
+    State: none; the weights are computed from each batch.
 
-    Missing: losses and shares of a modality are over the samples that have it. The shares are
-    among the modalities that occur in the batch; with fewer than two nothing is scaled.
+    Missing: losses and shares of a modality are taken over the samples that have it, and shares are
+    among the modalities that occur in the batch. With fewer than two of them, nothing is scaled.
 
-    Differs: the published code stops before training, and never hands the weights it computes to
-    the gradients; this follows the paper. With its ``start`` of 5 it would begin in the seventh
-    epoch, here in the sixth. ``gamma`` / ``T`` are 4 / 8 on CREMA-D, 3 / 4 on Kinetics-Sounds,
-    5 / 4 on AVE. For two modalities ``o_m`` is the other's share and the least entropy share 0.3,
-    as published; for more both are ours.
+    Differs: the published code stops before training starts, and never applies the weights it
+    computes to the gradients; this implementation follows the paper. With its ``start`` of 5 it
+    would begin in the seventh epoch, here in the sixth. ``gamma`` / ``T`` are 4 / 8 on CREMA-D, 3 /
+    4 on Kinetics-Sounds, 5 / 4 on AVE. For two modalities, ``o_m`` is the other's share and the
+    smallest entropy share is 0.3, as published; the rules for more modalities are ours.
     """
 
     name = "arl"
@@ -61,7 +62,7 @@ class ARL(MultiLoss):
     unimodal = "ablate"
     tasks = (Classification, MultiLabel)
 
-    def __init__(self, gamma: float = 4.0, T: float = 8.0, start: int = 5) -> None:
+    def __init__(self, *, gamma: float = 4.0, T: float = 8.0, start: int = 5) -> None:
         super().__init__()
         check_number("gamma", gamma, 0)
         check_number("T", T, 0)

@@ -19,47 +19,49 @@ from counterpoise.fusion import Boosted
 class AUG(Method):
     """Alternating training, with boosted classifiers for the weaker modalities (AUG).
 
-    Problem: the classifier of a weak modality is too weak for it, not only its encoder. A modality
-    that lags gets another classifier on the same features, which learns what those before it miss.
+    Problem: not only the encoder of a weak modality is too weak, its classifier is as well. A
+    modality that lags behind gets another classifier on the same features, which learns what the
+    earlier ones miss.
 
     Formula:
-        ``u_m = sum_{l = 0 .. n_m} O(relu(E_{m,l} z_m))`` with one output layer ``O`` for all
-        (``Boosted``), ``n_m = 0`` at the start, and ``f = mean_m u_m`` to predict.
+        ``u_m = sum_{l = 0 .. n_m} O(relu(E_{m,l} z_m))`` with one output layer ``O`` shared by all
+        (``Boosted``) and ``n_m = 0`` at the start. The prediction is ``f = mean_m u_m``.
 
-        1. For each batch and each modality ``m`` in turn, encode ``m`` only, and step its encoder,
-           its layers and ``O``. While ``n_m = 0`` on ``CE(u_m, y)``. Then, with ``b`` the sum
-           without the last classifier, ``d`` the last one's part, ``r = softmax(b)[y]`` a constant,
-           on ``CE(u_m, y) + CE(b, y) + (1 - residual * r) CE(d, y)``: the last one learns what the
-           others do not know yet. (The published ``CE(d, y) - residual * CE(d, y * softmax(b))``,
-           with soft targets, is the same.)
-        2. ``S_m`` is the mean probability of the true class by ``u_m`` over an epoch's steps. Every
-           ``every`` epochs each ``m`` with ``S_m / max_k S_k < threshold`` gets one more layer, as
-           long as the fusion has one.
+        1. For each batch and each modality ``m`` in turn, encode only ``m``, and step its encoder,
+           its layers and ``O``. While ``n_m = 0``, the loss is ``CE(u_m, y)``. Later, let ``b`` be
+           the sum without the last classifier, ``d`` the part of the last one, and
+           ``r = softmax(b)[y]``, held constant. The loss is then
+           ``CE(u_m, y) + CE(b, y) + (1 - residual * r) CE(d, y)``: the last classifier learns what
+           the others do not know yet. (The published
+           ``CE(d, y) - residual * CE(d, y * softmax(b))``, with soft targets, is the same.)
+        2. ``S_m`` is the mean probability that ``u_m`` gives the true class over the steps of an
+           epoch. Every ``every`` epochs each ``m`` with ``S_m / max_k S_k < threshold`` gets one
+           more layer, as long as the fusion has any left.
 
     Args:
         threshold: share of the strongest modality's score below which one grows (the paper's
-            ``lambda = 1`` less its margin of 0.01).
-        residual: how much of the last classifier's loss the others' knowledge takes away.
+            ``lambda = 1`` minus its margin of 0.01).
+        residual: how much the knowledge of the others reduces the last classifier's loss.
         every: epochs between growths; by default a tenth of the run.
-        zero_init: begin a new layer at zero, so that growth changes ``u_m`` by the bias of ``O``
-            only, the same for every sample; otherwise at random.
+        zero_init: start a new layer at zero, so that growth changes ``u_m`` only by the bias of
+            ``O``, equally for every sample; otherwise start it at random.
         mode: ``"paper"``, or ``"released"``: what the published code computes.
 
-    Cost: the passes run one after the other, in the memory of the largest modality; as many
-    optimiser steps of ``O`` as modalities. All layers that a modality can be given are allocated at
-    the start: ten of 256 in a default model.
+    Cost: the passes run one after the other, in the memory of the largest modality; ``O`` is
+    stepped once for each modality. All layers that a modality can ever get are allocated at the
+    start: ten of width 256 in a default model.
 
-    State: ``sums`` and ``seen`` [M, M] (scores and samples of the epoch, by the samples that two
-    modalities share), ``ratios`` [M] (``S_m / S_k`` against the strongest ``k``, in the last
-    epoch); the fusion's ``grown`` [M] (``n_m``).
+    State: ``sums`` and ``seen`` [M, M] (sums of scores and numbers of samples in this epoch, over
+    the samples that two modalities share), ``ratios`` [M] (``S_m / S_k`` against the strongest
+    ``k``, in the last epoch); the fusion's ``grown`` [M] (``n_m``).
 
-    Missing: a modality's step uses the samples that have it. Two modalities are compared by the
-    samples that have both, or by all of theirs where these are fewer than eight.
+    Missing: a modality's step uses the samples that have it. Two modalities are compared on the
+    samples that have both, or on all of their samples where fewer than eight have both.
 
     Differs: in the published code new layers are never given to the optimiser and keep their random
     weights; ``mode="released"`` computes that. It also grows after the first epoch whatever
-    ``every`` is; here growth comes at the start of an epoch, so that no new layer is validated or
-    kept untrained. The rule for more than two modalities is ours. Its weights .4 and .6 in ``f``
+    ``every`` is. Here, growth happens at the start of an epoch, so that no untrained layer is ever
+    validated or kept. The rule for more than two modalities is ours. Its weights .4 and .6 in ``f``
     are left out.
     """
 
@@ -78,6 +80,7 @@ class AUG(Method):
 
     def __init__(
         self,
+        *,
         threshold: float = 0.99,
         residual: float = 0.5,
         every: int | None = None,

@@ -1,17 +1,21 @@
 """Cards of methods: what a class says of itself, as Markdown.
 
 ``python -m counterpoise.methods.cards DIR`` writes a page for each method of the library and an
-index.
+index, and the tables of fusions and encoders in the pages beside DIR.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from counterpoise.core.registry import Registry
+from counterpoise.encoders import ENCODERS
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
 from counterpoise.fusion import FUSIONS, Fusion
@@ -86,7 +90,7 @@ def why_not(method: type[Method], fusion: type[Fusion]) -> str:
 
 def fusions(method: type[Method]) -> list[str]:
     """The names of the library's fusions that a method can train, its default first."""
-    fit = [name for name, kind in FUSIONS.items() if not why_not(method, kind)]
+    fit = [name for name in FUSIONS.own if not why_not(method, FUSIONS[name])]
     first = next((n for n in fit if FUSIONS[n] is method.fusions[0]), None)
     return fit if first is None else [first, *(n for n in fit if n != first)]
 
@@ -143,11 +147,12 @@ def index(methods: Mapping[str, type[Method]]) -> str:
         rows.append(
             [f"[{name}]({name}.md)", method.summary, " ".join(hooks(method)), passes, tasks]
         )
-    grid = [["method", *FUSIONS]]
+    kinds = {name: FUSIONS[name] for name in FUSIONS.own}
+    grid = [["method", *kinds]]
     for name, method in methods.items():
-        marks = {f: why_not(method, kind) or "yes" for f, kind in FUSIONS.items()}
+        marks = {f: why_not(method, kind) or "yes" for f, kind in kinds.items()}
         grid.append([name, *(marks | {fusions(method)[0]: "**yes**"}).values()])
-    sequences = ", ".join(f"`{name}`" for name, kind in FUSIONS.items() if kind.steps)
+    sequences = ", ".join(f"`{name}`" for name, kind in kinds.items() if kind.steps)
     words = [
         "# Methods",
         "Every page here is made from its class's docstring by `make cards`. *Passes*: forward and "
@@ -165,11 +170,43 @@ def index(methods: Mapping[str, type[Method]]) -> str:
 
 def pages() -> dict[str, str]:
     """File name -> text of every page."""
-    return {f"{name}.md": page(method) for name, method in METHODS.items()} | {
-        "README.md": index(METHODS)
+    methods = {name: METHODS[name] for name in METHODS.own}
+    return {f"{name}.md": page(method) for name, method in methods.items()} | {
+        "README.md": index(methods)
     }
 
 
+def parts_table(parts: Registry[Any]) -> str:
+    """One line a part of the library: its names, the first paragraph of its docstring, options."""
+    names: dict[type[Any], list[str]] = {}
+    for name in parts.own:
+        names.setdefault(parts[name], []).append(f"`{name}`")
+    rows = [[parts.kind, "what it does", "options and defaults"]]
+    for kind, words in names.items():
+        said = " ".join(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].split())
+        values = {o: v if isinstance(v, str) else json.dumps(v) for o, v in kind.options().items()}
+        options = " ".join(f"`{option}={value}`" for option, value in values.items())
+        rows.append([", ".join(words), said.replace("``", "`"), options])
+    return _table(rows)
+
+
+def fill_tables(text: str) -> str:
+    """A page of the documentation with its tables of fusions and encoders made anew.
+
+    A table stands between ``<!-- fusions, by make cards -->`` and ``<!-- end -->``.
+    """
+    tables: dict[str, Registry[Any]] = {"fusions": FUSIONS, "encoders": ENCODERS}
+    for name, parts in tables.items():
+        start, end = f"<!-- {name}, by make cards -->\n", "<!-- end -->"
+        before, found, rest = text.partition(start)
+        if found:
+            text = f"{before}{start}{parts_table(parts)}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
 if __name__ == "__main__":
+    folder = Path(sys.argv[1])
     for file, text in pages().items():
-        (Path(sys.argv[1]) / file).write_text(text)
+        (folder / file).write_text(text)
+    for path in folder.parent.glob("*.md"):
+        path.write_text(fill_tables(path.read_text()))

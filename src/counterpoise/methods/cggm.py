@@ -19,10 +19,10 @@ from .gradients import scale_grads
 
 
 class CGGM(Method):
-    """A classifier of each modality sets the size of its encoder's gradient, and a direction.
+    """Let a classifier of each modality set the size and the direction of its encoder's gradient.
 
-    Each modality has a linear classifier on its detached features, trained beside the model. They
-    never train the encoders, and prediction does without them.
+    Each modality has a linear classifier on its detached features, which is trained along with the
+    model. The classifiers never train the encoders and are not used for prediction.
 
     Problem: the modality that improves fastest determines both the size of the fused gradient and
     its direction.
@@ -32,36 +32,38 @@ class CGGM(Method):
         ``D_m = |eps_m(t) - eps_m(t-1)|``, at least ``floor``;
         ``B_m = (sum_k D_k - D_m) / sum_k D_k``; ``g_m := rho * B_m * g_m`` for encoder ``m``.
 
-        ``q_m = dL_m/dW_m``: the gradient of classifier ``m``'s weight (held constant).
-        ``q_fm``: that of the columns of the fused head that read ``z_m``.
+        ``q_m = dL_m/dW_m`` is the gradient of classifier ``m``'s weight (held constant), and
+        ``q_fm`` that of the columns of the fused head that read ``z_m``.
         ``L = CE(f, y) + direction * (1/M) sum_m (|B_m| - B_m cos(q_m, q_fm))``.
 
     Args:
         rho: how much gradients are enlarged.
         direction: weight of the loss that aligns directions (``lambda``); 0 leaves it out.
         improvement: ``"absolute"`` changes of the metric, or ``"signed"`` as the paper writes it:
-            their sum can be close to 0 or negative, ``B_m`` then explodes or turns the gradient
-            around, and the run needs ``max_norm``.
-        floor: smallest absolute change, in units of the metric, so that noise is no improvement.
+            their sum can be close to 0 or negative; ``B_m`` then explodes or reverses the gradient,
+            and the run needs ``max_norm``.
+        floor: smallest absolute change that counts, in units of the metric, so that noise does not
+            pass for improvement.
         classifier_lr: factor on the learning rate of the classifiers.
-        mode: ``"paper"``, or ``"released"``: as the published code, changes are signed, the first
-            is from a metric of 0, and the cosine is that of the weights, not of their gradients
-            (so that it moves nothing but the fused head).
+        mode: ``"paper"``, or ``"released"``: as in the published code, changes are signed, the
+            first one starts from a metric of 0, and the cosine is taken of the weights, not of
+            their gradients (so it moves nothing but the fused head).
 
-    Cost: that of joint training, and two more derivatives of the loss by its logits; nothing runs
-    through an encoder twice.
+    Cost: that of joint training, plus two more derivatives of the loss with respect to its logits;
+    nothing runs through an encoder twice.
 
     State: ``classifiers.*``, ``metric`` [M] (``eps`` of the last batch with the modality, NaN
     before), ``balance`` [M] (the last ``B``).
 
-    Missing: a classifier learns from, and is judged by, the samples that have its modality. A
-    modality without a change (absent from the batch, or first seen in it, so all of them in
-    the first step) counts as the mean of the others, with which ``B_m = (M - 1) / M``.
+    Missing: a classifier learns from, and is judged on, the samples that have its modality. A
+    modality without a change (because it is absent from the batch or seen for the first time, as
+    all are in the first step) counts as the mean of the others, which gives ``B_m = (M - 1) / M``.
 
     Differs: the direction loss enters the step it is computed in; paper and code add it to the next
-    one, with the old graph. Columns per modality give ``q_fm`` the shape of ``q_m``; the code
-    needs features and fused state of one width. Metrics are the task's (accuracy, sample F1, mean
-    absolute error); the code judges regression by the sign of the target. The floor is ours.
+    one, with the old graph. Here, taking the columns of each modality gives ``q_fm`` the shape of
+    ``q_m``; the code needs features and a fused state of equal width. The metric is that of the
+    task (accuracy, sample F1, mean absolute error); the code judges regression by the sign of the
+    target. The floor is ours.
     """
 
     name = "cggm"
@@ -77,6 +79,7 @@ class CGGM(Method):
 
     def __init__(
         self,
+        *,
         rho: float = 1.3,
         direction: float = 0.2,
         improvement: str = "absolute",

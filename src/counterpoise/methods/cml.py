@@ -15,40 +15,41 @@ from counterpoise.errors import check_number
 
 
 class CML(Method):
-    """Train on nested subsets of the modalities; confidence must fall with them (CML).
+    """Train on nested subsets of the modalities, with a penalty where a smaller one is more
+    confident (CML).
 
-    Problem: a model that leans on some modalities is as sure of itself, or surer, when others are
-    taken away. Its confidence then says nothing of what it was given.
+    Problem: a model that leans on some modalities is just as confident, or more so, when others are
+    taken away. Its confidence then says nothing about what it was given.
 
     Formula:
-        For each batch a random order of the modalities; from each sample's present ones they are
-        taken away in this order, one after the other: subsets ``T_0`` (all) to ``T_(A-1)`` (one is
-        left). Logits ``f(T_j)`` of the fusion with only ``T_j`` present, confidence
-        ``c_j = max softmax f(T_j)``:
+        For each batch, draw a random order of the modalities. Those that a sample has are taken
+        away in this order, one after the other, which gives the subsets ``T_0`` (all) to
+        ``T_(A-1)`` (one is left). ``f(T_j)`` are the logits of the fusion with only ``T_j``
+        present, and ``c_j = max softmax f(T_j)`` is the confidence:
 
         ``L = mean_i [ (1/A) sum_j CE(f(T_j), y) + weight * sum_(j>=1) right_(j-1)
         [c_j - c_(j-1) - margin]_+ ]``
 
-        where ``right_(j-1)`` is 1 where ``f(T_(j-1))`` predicts the sample rightly, else 0. The
+        where ``right_(j-1)`` is 1 if ``f(T_(j-1))`` predicts the sample correctly, else 0. The
         paper compares all pairs of nested subsets; a random chain in each batch is the sampled
         version.
 
     Args:
         weight: ``lambda`` of the confidence term.
-        margin: ``eps``, by how much confidence may rise.
+        margin: ``eps``, how much confidence may rise without a penalty.
 
     Cost: each modality is encoded once; the fusion runs once for each modality.
 
-    State: none. The order is a function of seed, epoch and batch: the same on every rank and after
-    a resume.
+    State: none. The order depends only on seed, epoch and batch, so it is the same on every rank
+    and after a resume.
 
     Missing: the chain of a sample starts from what it has, and its first term is a mean over its
     own ``A`` subsets; a sample with one modality has nothing to compare.
 
-    Differs: in a public benchmark's version (a) the ReLU is taken of the sum over the batch, so
-    that violations and their opposites cancel; (b) the mask of right predictions is computed and
-    not used; (c) the order changes with the epoch only. The authors' code sums the term over the
-    batch where this is a mean, and has a second one, for samples that both subsets get wrong,
+    Differs: in a public benchmark's version (a) the ReLU is applied to the sum over the batch, so
+    that violations and their opposites cancel; (b) the mask of correct predictions is computed but
+    not used; (c) the order changes only with the epoch. The authors' code sums the term over the
+    batch, where this takes the mean, and has a second term for samples that both subsets get wrong,
     which is left out.
     """
 
@@ -61,7 +62,7 @@ class CML(Method):
     policies = ("slice", "ablate")
     tasks = (Classification,)
 
-    def __init__(self, weight: float = 0.1, margin: float = 0.0) -> None:
+    def __init__(self, *, weight: float = 0.1, margin: float = 0.0) -> None:
         super().__init__()
         check_number("weight", weight, 0)
         check_number("margin", margin, 0, 1)

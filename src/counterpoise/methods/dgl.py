@@ -19,10 +19,10 @@ from counterpoise.fusion import Fusion
 class DGL(Method):
     """The fused loss trains the fusion only; the encoders learn from unimodal losses only.
 
-    The trivial baseline that it should be compared with is multi-loss: it differs by what the
-    unimodal losses do to the fusion and the fused loss to the encoders. Regression is refused: of a
-    fused value that is a sum, the encoders would make each part the target and the fusion the
-    whole, and the two never settle.
+    The trivial baseline to compare it with is multi-loss, in which the unimodal losses also train
+    the fusion and the fused loss also trains the encoders. Regression is refused: where the fused
+    value is a sum, the encoders would drive each part to the target while the fusion drives the sum
+    to it, and the two never settle.
 
     Problem: the fused loss reaches an encoder through a fusion that already relies on the others,
     which damps the encoder's gradient; the unimodal losses disturb the fusion.
@@ -43,9 +43,9 @@ class DGL(Method):
 
     State: none.
 
-    Missing: a modality's loss is over the samples that have it, and absent features are zeros in
-    the fused loss. The fusion is trained on samples as complete as the training data, and
-    predicts all.
+    Missing: a modality's loss is a mean over the samples that have it, and absent features are
+    zeros in the fused loss. The fusion is trained on samples as they come, complete or not, and
+    used for all predictions.
 
     Differs: the published code runs two backward passes and drops the fusion's gradient in
     between; holding its parameters constant gives the same gradients in one. It clips the gradient
@@ -62,7 +62,7 @@ class DGL(Method):
     policies = ("ablate",)
     tasks = (Classification, MultiLabel)
 
-    def __init__(self, alpha: float = 4.0) -> None:
+    def __init__(self, *, alpha: float = 4.0) -> None:
         super().__init__()
         check_number("alpha", alpha, 0)
         self.alpha = alpha

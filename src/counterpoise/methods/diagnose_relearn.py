@@ -21,44 +21,46 @@ from .measures import cluster_purity
 class DiagnoseRelearn(Method):
     """Joint training that now and then pulls overfitted encoders back to their start (D&R).
 
-    Problem: one encoder overfits while another has hardly begun. How well the features of an
-    encoder separate the classes, on data it trains on and on data it does not, tells them apart; a
-    low score alone is not held against a modality, which may simply be poor.
+    Problem: one encoder overfits while another has hardly begun to learn. The difference shows in
+    how well its features separate the classes, on data it trains on and on data it does not. A low
+    score alone is not held against a modality, which may simply carry little information.
 
     Formula:
-        After epoch ``e`` with ``e mod every = 0`` (never the first, nor the last, after which
-        nothing would be learnt again), at most ``times`` times, for each modality on its own:
-        features of the training and of the validation split, scaled to [-1, 1] per dimension,
-        clustered by k-means (best of 10 starts) into as many clusters as classes; purity ``P =
-        (1/N) sum_cluster max_class count``; ``g = |P_train - P_val|``, ``a = tanh(strength * g)``;
-        ``theta := a theta_0 + (1 - a) theta`` for every parameter of the encoder. The head is left
-        alone.
+        After epoch ``e`` with ``e mod every = 0`` (never after the first, nor after the last, when
+        nothing more would be learnt), at most ``times`` times, and for each modality on its own:
+        scale the features of the training and of the validation split to [-1, 1] per dimension and
+        cluster them by k-means (best of 10 starts) into as many clusters as classes. The purity is
+        ``P = (1/N) sum_cluster max_class count``. With ``g = |P_train - P_val|`` and
+        ``a = tanh(strength * g)``, ``theta := a theta_0 + (1 - a) theta`` for every parameter of
+        the encoder. The head is left alone.
 
     Args:
         strength: ``lambda``.
         every: epochs between re-initialisations; ``None`` takes 2/9 of the run (the paper: 20 of
         90).
-        times: how many at most.
-        least: fewest samples per class, in each split, that a modality is judged by; one with
-            fewer is left alone, and a warning says so: the clusters of so few are pure by chance.
-        batch_norm: running statistics after one: ``"recompute"`` in a pass over the training data,
-            ``"interpolate"`` as the weights, or ``"keep"`` (the published code).
-        moments: the optimiser's state of the encoder: ``"scale"`` by ``1 - a``, ``"reset"``, or
-            ``"keep"`` (the published code).
+        times: the largest number of re-initialisations.
+        least: the fewest samples per class, in each split, by which a modality is judged. One with
+            fewer is left alone, and a warning says so, since clusters of so few samples are pure by
+            chance.
+        batch_norm: what becomes of the running statistics: ``"recompute"`` them in a pass over the
+            training data, ``"interpolate"`` them like the weights, or ``"keep"`` (the published
+            code).
+        moments: what becomes of the optimiser's state of the encoder: ``"scale"`` it by ``1 - a``,
+            ``"reset"`` it, or ``"keep"`` (the published code).
 
     Cost: each diagnosis adds one pass over training and validation data and two clusterings for
     each modality.
 
-    State: ``start.*`` (the encoders' first weights), ``done`` (re-initialisations so far),
-    ``purities`` [M, 2] (train, validation) and ``pulls`` [M] (``a``) of the last one.
+    State: ``start.*`` (the encoders' first weights), ``done`` (the number of re-initialisations so
+    far), ``purities`` [M, 2] (train, validation) and ``pulls`` [M] (``a``) of the last one.
 
-    Missing: a modality is judged by the samples that have it.
+    Missing: a modality is judged on the samples that have it.
 
-    Differs: the published code interpolates parameters only, so BatchNorm's running statistics and
-    the momentum still belong to the old weights. It diagnoses on features from the shuffled,
+    Differs: the published code interpolates only parameters, so that BatchNorm's running statistics
+    and the momentum still belong to the old weights. It diagnoses on features from the shuffled,
     augmented training loader and, in some ports, on the test set; here both are the plain splits,
-    and the test split is out of reach. The gap is an absolute value, as in the paper: an encoder
-    whose *validation* purity is the higher one is pulled too.
+    and the test split cannot be reached. As in the paper, the gap is an absolute value: an encoder
+    with a higher purity on *validation* data is pulled back too.
     """
 
     name = "diagnose-relearn"
@@ -72,6 +74,7 @@ class DiagnoseRelearn(Method):
 
     def __init__(
         self,
+        *,
         strength: float = 3.0,
         every: int | None = None,
         times: int = 3,

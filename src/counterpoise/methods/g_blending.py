@@ -22,43 +22,43 @@ from .multi_loss import MultiLoss
 class GBlending(MultiLoss):
     """Multi-loss with weights from the overfitting-to-generalisation ratio (G-Blending).
 
-    Problem: modalities overfit and generalise at different rates, and one schedule for all suits
-    none.
+    Problem: modalities overfit and generalise at different rates, so a single schedule for all of
+    them suits none.
 
     Formula:
-        Tasks: the loss of each modality's own head and that of the fused head, ``M + 1`` in all.
-        For each, a copy of the model is trained on that loss alone for ``n`` epochs. With ``T`` and
-        ``V`` its mean loss on training and validation data, in evaluation mode, before (0) and
-        after (n): ``G = V_0 - V_n``, ``O = (V_n - T_n) - (V_0 - T_0)``, and
+        There are ``M + 1`` losses: that of each modality's own head and that of the fused head. For
+        each of them, a copy of the model is trained on that loss alone for ``n`` epochs. Let ``T``
+        and ``V`` be its mean loss on training and validation data in evaluation mode, before (0)
+        and after (n) that training. Then ``G = V_0 - V_n``, ``O = (V_n - T_n) - (V_0 - T_0)``, and
         ``w_k = (G_k / O_k^2) / sum_j (G_j / O_j^2)``. Then ``L = sum_k w_k L_k``.
 
         ``"offline"``: once, from the initial weights, with ``n`` the whole run. ``"online"``: every
-        ``super_epoch`` epochs, from the current weights, with ``n`` as many (or what is left of the
-        run). Prediction by the fused head, for incomplete samples too: a loss of small weight
-        leaves a modality's own head nearly untrained.
+            ``super_epoch`` epochs, from the current weights, with ``n`` as many (or what is left of
+            the run). The fused head predicts, also for incomplete samples, since a loss of small
+            weight leaves a modality's own head nearly untrained.
 
         Guards (ours): ``G`` is at least 0 and ``|O|`` at least ``eps V_0``; if nothing generalises,
         all weights are equal.
 
     Args:
-        when: weights are estimated ``"offline"`` or ``"online"``.
+        when: whether weights are estimated ``"offline"`` or ``"online"``.
         super_epoch: epochs between two estimates, if online.
-        eps: the least overfitting, as a share of the first validation loss.
+        eps: the smallest overfitting that counts, as a share of the first validation loss.
 
     Cost: each estimate trains a model of each modality and a joint one for as many epochs as the
-    weights are used, in all twice the encoder work of these epochs, and looks at training and
-    validation data before and after. One more model in memory at a time.
+    weights are used, which in all is twice the encoder work of these epochs, and evaluates training
+    and validation data before and after. It holds one more model in memory at a time.
 
     State: ``loss_weights`` [M + 1], the modalities in order and the fused loss last.
 
-    Missing: a modality's losses, ``T`` and ``V`` are means over the samples that have it; one that
-    no validation sample has gets weight 0.
+    Missing: a modality's losses, ``T`` and ``V`` are means over the samples that have it; a
+    modality that no validation sample has gets weight 0.
 
-    Differs: the authors' code has the weighted training only. A public port estimates with slices
-    of the fused head on zeroed inputs, sums losses over batches (so that ``O`` measures the sizes
-    of the splits), takes training losses in training mode, turns the sign of ``G`` around and its
-    absolute value after, and estimates on the test split. The paper holds out a part of the
-    training data; here that is the validation split.
+    Differs: the authors' code contains only the weighted training. A public port estimates with
+    slices of the fused head on zeroed inputs, sums losses over batches (so that ``O`` measures the
+    sizes of the splits), takes training losses in training mode, inverts the sign of ``G`` and then
+    takes its absolute value, and estimates on the test split. The paper holds out a part of the
+    training data; here, the validation split takes its place.
     """
 
     name = "g-blending"
@@ -71,7 +71,7 @@ class GBlending(MultiLoss):
 
     loss_weights: Tensor
 
-    def __init__(self, when: str = "offline", super_epoch: int = 10, eps: float = 1e-3) -> None:
+    def __init__(self, *, when: str = "offline", super_epoch: int = 10, eps: float = 1e-3) -> None:
         super().__init__()
         check_choice("when", when, ("offline", "online"))
         check_number("super_epoch", super_epoch, 1, whole=True)
@@ -104,7 +104,7 @@ class GBlending(MultiLoss):
 
 
 class OneLoss(Method):
-    """Trains on the loss of one modality's own head, or (``None``) on the fused loss."""
+    """Train on the loss of one modality's own head, or (``None``) on the fused loss."""
 
     def __init__(self, modality: str | None) -> None:
         super().__init__()

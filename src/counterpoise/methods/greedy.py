@@ -16,51 +16,51 @@ from counterpoise.fusion import MMTM
 
 
 class Greedy(Method):
-    """Balanced learning of gated branches by how fast they and their gates learn (Greedy).
+    """Balance gated branches by how fast they and their gates learn (Greedy).
 
     Problem: a network whose modalities gate each other comes to rely on the branch that learns
-    fastest, and the fusion of the others is hardly used. How fast each branch learns, against how
-    fast it learns to use the others, is measured while training; where modalities differ in this,
-    the one ahead is trained alone for some steps.
+    fastest, and hardly uses the others. The method measures, during training, how fast each branch
+    learns compared with how fast it learns to use the others. Where modalities differ in this, the
+    one ahead is trained alone for some steps.
 
     Formula:
-        The model is a branch per modality, gated by all (``MMTM``): ``u_m = W_m (e_m * z_m) + b_m``
-        with the gate ``e_m``, and ``f = mean_m u_m`` predicts. The loss of every step is
-        ``sum_m CE(u_m, y)``.
+        The model has a branch for each modality, gated by all of them (``MMTM``):
+        ``u_m = W_m (e_m * z_m) + b_m`` with the gate ``e_m``, and ``f = mean_m u_m`` predicts. The
+        loss of every step is ``sum_m CE(u_m, y)``.
 
-        1. In regular steps, ``mu_m^g += sum ||grad||^2 / sum ||w||^2`` over the parameters of two
-           groups ``g``: *main*, the encoder and classifier of ``m``; *byp*, the squeeze layer of
-           all and the excitation layer of ``m``.
+        1. In regular steps, ``mu_m^g += sum ||grad||^2 / sum ||w||^2`` over the parameters of each
+           of two groups ``g``: *main*, the encoder and classifier of ``m``; *byp*, the squeeze
+           layer that all share and the excitation layer of ``m``.
         2. ``BDR_m = log10(mu_m^byp / mu_m^main)``, ``d_m = BDR_m - mean_{k != m} BDR_k``.
-        3. If ``m* = argmax_m d_m`` has ``d_{m*} > margin``, the next ``steps`` steps are for
-           curation; then comes a regular one.
-        4. In a step for curation the gate of ``m*`` is its running mean over the regular steps, a
-           constant: the branch hears nothing of the others, and its excitation layer stays. ``mu``
-           and the means rest.
+        3. If ``m* = argmax_m d_m`` has ``d_{m*} > margin``, the next ``steps`` steps are curation
+           steps; then comes a regular one.
+        4. In a curation step the gate of ``m*`` is held at its running mean over the regular steps:
+           the branch receives nothing from the others, and its excitation layer does not change.
+           ``mu`` and the means are not updated.
 
     Args:
-        margin: the least ``d`` that starts a curation, in powers of ten.
-        steps: how many steps one lasts.
-        warm_up: epochs of regular steps before the first.
-        choice: ``"guided"`` by ``d``, or ``"random"``: each step is, by a uniform draw, regular or
-            for the curation of one of the modalities; ``margin`` and ``steps`` are not used.
+        margin: the smallest ``d`` that starts a curation, in powers of ten.
+        steps: how many steps a curation lasts.
+        warm_up: epochs of regular steps before the first curation.
+        choice: ``"guided"`` by ``d``, or ``"random"``: a uniform draw decides whether each step is
+            regular or curates one of the modalities; ``margin`` and ``steps`` are then not used.
 
-    Cost: the gates run twice in regular steps, the second time without gradients; after the
-    warm-up one number is read from the device in each step (not for ``"random"``).
+    Cost: the gates run twice in regular steps, the second time without gradients. After the
+    warm-up, each step reads one number from the device (except with ``"random"``).
 
-    State: ``speeds`` [2, M] (``mu``, *byp* and *main*), ``curation`` [2] (``m*``, steps left); the
-    fusion's ``gate_mean``, ``feature_mean`` and ``tracked``.
+    State: ``speeds`` [2, M] (``mu``, *byp* and *main*), ``curation`` [2] (``m*`` and the steps that
+    are left); the fusion's ``gate_mean``, ``feature_mean`` and ``tracked``.
 
-    Missing: in the gates' input the running mean of its features stands for a missing modality;
-    a branch's loss and means are over the samples that have it, and ``mu`` of one that no sample
-    of the batch has rests.
+    Missing: in the input of the gates, a missing modality is replaced by the running mean of its
+    features. A branch's loss and means are taken over the samples that have it; the ``mu`` of a
+    modality that no sample of the batch has is not updated.
 
     Differs: the paper gates feature maps after several stages of the encoders; here encoders are
-    black boxes and one module gates the last features, a choice of this library, as is the rule for
-    more than two modalities (with two it is the paper's ``|d| > margin``). The published code
-    updates the mean gate of its second modality by the gate of the first, allocates it with the
-    first's width, leaves the means out of checkpoints, and updates them in evaluation and curation
-    too; none of this is repeated.
+    black boxes, and one module gates their last features. That is a choice of this library, as is
+    the rule for more than two modalities (with two it is the paper's ``|d| > margin``). The
+    published code updates the mean gate of its second modality with the gate of the first,
+    allocates it with the first's width, leaves the means out of checkpoints, and updates them in
+    evaluation and curation too; none of this is repeated.
     """
 
     name = "greedy"
@@ -73,7 +73,7 @@ class Greedy(Method):
     curation: Tensor
 
     def __init__(
-        self, margin: float = 0.01, steps: int = 5, warm_up: int = 1, choice: str = "guided"
+        self, *, margin: float = 0.01, steps: int = 5, warm_up: int = 1, choice: str = "guided"
     ) -> None:
         super().__init__()
         check_number("margin", margin, 0)

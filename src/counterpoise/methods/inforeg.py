@@ -19,50 +19,52 @@ HISTORY = 10  # epochs of traces that the window test looks back on
 
 
 class InfoReg(MultiLoss):
-    """Joint and unimodal losses; an encoder that is ahead is held near its start of the epoch.
+    """Joint and unimodal losses; an encoder that is ahead is held near its weights of the epoch's
+    start.
 
     It acts in a modality's *prime learning window*, the epochs in which the information in its
     encoder (a proxy of the trace of the Fisher matrix) still grows quickly.
 
     Problem: in the first epochs the modalities that carry most information crowd out the others,
-    which do not make up for it later.
+    which never catch up later.
 
     Formula:
         ``L = CE(f, y) + sum_m CE(u_m, y)``.
 
-        Trace of an epoch: ``Tr_m = sum_W mean(sum_t (dL_t/dW)^2)`` over the weights ``W`` of
-        encoder ``m`` that have two dimensions or more, and the steps ``t``. ``A_m`` is the mean
-        over the last 10 epochs (those before the first count as 0). The window is open in an epoch
-        if ``(A_m - A_m') / A_m > threshold``, ``A_m'`` the value one epoch before; in the first
-        epoch it is.
+        The trace of an epoch is ``Tr_m = sum_W mean(sum_t (dL_t/dW)^2)`` over the weights ``W`` of
+        encoder ``m`` that have two dimensions or more, and over the steps ``t``. ``A_m`` is its
+        mean over the last 10 epochs (epochs before the first count as 0). The window is open in an
+        epoch if ``(A_m - A_m') / A_m > threshold``, where ``A_m'`` is the value one epoch earlier;
+        in the first epoch it is always open.
 
-        In it, where ``d_m = S_m - mean_{k != m} S_k > 0``:
-        ``g_m += b_m exp(tanh d_m) (theta_m - theta_m^e)``, with the encoder's weights
-        ``theta_m^e`` at the start of the epoch. ``S_m`` is the batch's mean score of ``u_m`` (for
-        classes: the probability of the true one).
+        While it is open, where ``d_m = S_m - mean_{k != m} S_k > 0``:
+        ``g_m += b_m exp(tanh d_m) (theta_m - theta_m^e)``, with the encoder's weights ``theta_m^e``
+        at the start of the epoch. ``S_m`` is the mean score of ``u_m`` in the batch (for classes,
+        the probability of the true one).
 
     Args:
-        strength: ``b``: a number for all, or modality -> number (0 for those not named, which are
-            then never held).
-        threshold: how fast the trace must grow for the window to be open, in shares of itself; 1
-            never acts.
+        strength: ``b``: a number for all, or modality -> number (those not named get 0 and are
+            never held).
+        threshold: how fast the trace must grow for the window to be open, relative to itself; with
+            1 the method never acts.
 
-    Cost: that of joint training; a copy of each encoder, and in the window an addition to each of
+    Cost: that of joint training, a copy of each encoder and, in the window, an addition to each of
     its gradients.
 
-    State: ``history`` [10, M] (traces of epochs), ``gain`` [M] (what the window test compares),
-    ``trace`` [M] (of the running epoch). The encoders' copies are taken anew at the start of an
-    epoch and are not in the checkpoint.
+    State: ``history`` [10, M] (traces of epochs), ``gain`` [M] (what is compared with the
+    threshold), ``trace`` [M] (of the current epoch). The copies of the encoders are made again at
+    the start of each epoch and are not in the checkpoint.
 
-    Missing: scores are compared pair by pair on samples that have both modalities. One that is
-    absent from a batch is not held in that step.
+    Missing: scores are compared pair by pair, on samples that have both modalities. A modality that
+    is absent from a batch is not held in that step.
 
     Differs: the published code compares sums of scores over the batch, so that ``tanh`` saturates
-    and the strength is all but constant, counts the added term in the traces, and opens the window
-    of every modality by the trace of audio; this has means, traces without it, and a window for
-    each. Its strengths for CREMA-D are 0.95 for audio and 0.1 for vision; the default holds
-    whoever is ahead by the first. The mean over more than two modalities is ours, and so is the
-    gap for regression, in units of the target.
+    and the strength is almost constant; it counts the added term in the traces, and opens the
+    window of every modality by the trace of audio. Here scores are means, traces leave the term
+    out, and each modality has its own window. Its strengths for CREMA-D are 0.95 for audio and 0.1
+    for vision; the default holds any modality that is ahead with the first of these. The mean over
+    more than two modalities is ours, and so is the gap for regression, which is in units of the
+    target.
     """
 
     name = "inforeg"
@@ -78,7 +80,7 @@ class InfoReg(MultiLoss):
     trace: Tensor
 
     def __init__(
-        self, strength: float | Mapping[str, float] = 0.95, threshold: float = 0.05
+        self, *, strength: float | Mapping[str, float] = 0.95, threshold: float = 0.05
     ) -> None:
         super().__init__()
         for value in strength.values() if isinstance(strength, Mapping) else (strength,):

@@ -8,9 +8,9 @@ from counterpoise.engine.method import Method
 class Joint(Method):
     """Plain end-to-end training of all encoders and the head.
 
-    The baseline of every paper of this field, and its problem: the modality that is learnt fastest
-    takes the gradient away from the others, whose encoders stay poor, and a head that never saw a
-    modality alone is of little use when it is alone.
+    It is the baseline of every paper of this field, and it has a problem: the modality that is
+    learnt fastest takes the gradient away from the others, whose encoders stay poor, and a head
+    that never saw a modality alone is of little use when it is alone.
 
     Formula:
         ``L = mean_i CE(f_i, y_i)``; with the default fusion ``f = sum_m W_m z_m + b`` over the

@@ -25,56 +25,57 @@ Parts = Callable[[Output, Batch, Context], tuple[Tensor, Tensor | None]]
 
 
 class LFM(Method):
-    """Late fusion that aligns the modalities first and fits the labels more and more (LFM).
+    """Late fusion that first aligns the modalities, then fits the labels more and more (LFM).
 
-    Problem: labels are not equally hard to fit for each modality. Aligning the modalities with each
-    other takes no labels, and narrows the gap.
+    Problem: labels are harder to fit for some modalities than for others. Aligning the modalities
+    with each other needs no labels and narrows this gap.
 
     Formula:
         ``L = 2 ((1 - alpha) L_c + alpha L_a)`` with ``f = mean_m u_m``, ``L_c = CE(f, y)`` and
-        ``L_a`` the mean over pairs of modalities, of the samples that have both, of
+        ``L_a`` the mean over pairs of modalities, and over the samples that have both, of
 
         * ``"contrastive"``: ``-log softmax_j(cos(z_i,m, z_j,k) / temperature)`` at ``j = i``, and
           the same with ``m`` and ``k`` exchanged, averaged; ``j`` runs over the batch;
         * ``"js"``: the Jensen-Shannon divergence of ``softmax(u_m)`` and ``softmax(u_k)`` (for
-          several labels: of each label's chance, averaged).
+          several labels: of the probabilities of each label, averaged).
 
         ``alpha`` at the start of epoch ``t = 1, 2, ...``:
 
         * ``"learned"``: one step of plain gradient descent on a training batch,
-          ``theta' = theta - lr grad L``, has the validation loss ``L_c(theta')``, whose derivative
-          is ``d = -2 lr <grad L_val(theta'), grad L_a - grad L_c>``;
-          ``alpha := clip(alpha - alpha_lr d, .05, .95)``, ``alpha_lr`` halved every 20 epochs.
+          ``theta' = theta - lr grad L``, gives the validation loss ``L_c(theta')``, whose
+          derivative by ``alpha`` is ``d = -2 lr <grad L_val(theta'), grad L_a - grad L_c>``;
+          ``alpha := clip(alpha - alpha_lr d, .05, .95)``, with ``alpha_lr`` halved every 20 epochs.
         * ``"heuristic"``: ``alpha = 1 - exp(-1 / t)``.
 
     Args:
         alpha: weight of the alignment at the start.
         schedule: ``"learned"`` or ``"heuristic"``.
-        alpha_lr: how fast it is learned; 0 leaves ``alpha`` where it is. ``None``: 1, and 1e-4 with
-            ``mode="released"``.
-        alignment: ``"contrastive"`` (the paper; features of one width) or ``"js"`` (the published
-            code; predictions).
+        alpha_lr: how fast ``alpha`` is learned; 0 leaves it where it is. ``None`` takes 1, or 1e-4
+            with ``mode="released"``.
+        alignment: ``"contrastive"`` (the paper; it needs features of equal width) or ``"js"`` (the
+            published code; it compares predictions).
         temperature: of the contrastive loss.
         mode: ``"paper"``, or ``"released"``: what the published code computes.
 
-    Cost: if learned, for each epoch a training batch and the validation split forward and backward,
-    on one more copy of the model.
+    Cost: if ``alpha`` is learned, each epoch runs one training batch and the validation split
+    forward and backward through another copy of the model.
 
     State: ``alignment_weight`` [] (``alpha``).
 
     Missing: pairs are compared on the samples that have both; the mean of the logits is over the
     present.
 
-    Differs: the paper speaks of contrastive learning, the code compares predictions. In it (a) the
-    "gradient" of ``alpha`` is the mean of the first parameter tensor of ``H grad L_c`` on eight
-    held-out samples, ``H`` the Hessian of the loss on the same samples: no derivative of a
-    validation loss; (b) the arguments of both divergences are exchanged, ``KL(mean || p)``, so the
-    "JS" has no upper bound. ``mode="released"`` computes (a), on the first eight validation
-    samples, and (b). A script beside it runs a polynomial fitted to one data set, which has no use
-    elsewhere. Ours: the pairs of more than two modalities, the temperature (that of CLIP), that
-    the heuristic's ``alpha`` weighs the alignment (so that it falls, as in the code's schedules),
-    ``alpha_lr = 1`` (with 1e-4 the true derivative moves nothing), and that gradients for ``alpha``
-    are taken in evaluation mode. Validation data that learn ``alpha`` also select the epoch.
+    Differs: the paper speaks of contrastive learning, while the code compares predictions. In that
+    code (a) the "gradient" of ``alpha`` is the mean of the first parameter tensor of ``H grad L_c``
+    on eight held-out samples, ``H`` the Hessian of the loss on the same samples: no derivative of a
+    validation loss; (b) the arguments of both divergences are exchanged, ``KL(mean || p)``, so that
+    its "JS" has no upper bound. ``mode="released"`` computes (a), on the first eight validation
+    samples, and (b). A script beside it uses a polynomial fitted to one data set, which is of no
+    use elsewhere. Ours are: the pairs of more than two modalities, the temperature (that of CLIP),
+    that the heuristic's ``alpha`` weighs the alignment (so that it falls, as in the code's
+    schedules), ``alpha_lr = 1`` (with 1e-4 the true derivative moves nothing), and that gradients
+    for ``alpha`` are taken in evaluation mode. Note that the validation data that learn ``alpha``
+    also select the best epoch.
     """
 
     name = "lfm"
@@ -90,6 +91,7 @@ class LFM(Method):
 
     def __init__(
         self,
+        *,
         alpha: float = 0.95,
         schedule: str = "learned",
         alpha_lr: float | None = None,
@@ -171,10 +173,12 @@ def validation_slope(ctx: Context, parts: Parts, weight: Tensor) -> Tensor:
     first = branch.gradients(fitted, retain_graph=True)
     second = branch.gradients(aligned)
     lr = {id(p): group["lr"] for group in ctx.optimizer.param_groups for p in group["params"]}
-    rates = [lr.get(id(p), 0.0) for p in ctx.model.parameters()]
+    pairs = zip(branch.model.parameters(), ctx.model.parameters(), strict=True)
+    rates = {id(copied): lr.get(id(p), 0.0) for copied, p in pairs}
     turns = []  # how the step of each parameter changes with alpha
     with torch.no_grad():
-        for p, c, a, rate in zip(branch.parameters(), first, second, rates, strict=True):
+        for p, c, a in zip(branch.parameters(), first, second, strict=True):
+            rate = rates[id(p)]
             c = torch.zeros_like(p) if c is None else c
             a = torch.zeros_like(p) if a is None else a
             p.sub_(2 * rate * ((1 - weight) * c + weight * a))

@@ -11,22 +11,23 @@ from .multi_loss import MultiLoss
 
 
 class LinearProbe(MultiLoss):
-    """Unimodal training, and a fused head that learns from the features in the same steps.
+    """Unimodal training, with a fused head that learns from the features in the same steps.
 
-    The control for methods that keep the fused loss away from the encoders: what is left of their
-    gain when nothing is learnt jointly but a head.
+    This is the control for methods that keep the fused loss away from the encoders: it shows what
+    is left of their gain when only a head is learnt jointly.
 
-    Problem: a fused loss takes gradient from the encoders, or adds it; here it does neither.
+    Problem: a fused loss either takes gradient away from the encoders or adds to it; here it does
+    neither.
 
     Formula:
         ``L = CE(F(sg z_1, ..., sg z_M), y) + weight * sum_m CE(H_m z_m, y)`` (``sg``: no gradient
-        flows back, each loss a mean over the samples that have the modality). The fused head ``F``
-        learns from the first term only, each encoder and its own head ``H_m`` from the second, so
-        with plain SGD the encoders are those of ``unimodal`` to the bit.
+        flows back; each loss is a mean over the samples that have the modality). The fused head
+        ``F`` learns from the first term only, each encoder and its own head ``H_m`` from the
+        second, so with plain SGD the encoders are those of ``unimodal`` to the bit.
 
     Args:
-        weight: of the losses per modality; with optimisers that normalise gradients it has hardly
-            any effect.
+        weight: weight of the losses of each modality; with optimisers that normalise gradients it
+            has hardly any effect.
 
     Cost: that of joint training; the fused loss stops at the head.
 
@@ -35,9 +36,9 @@ class LinearProbe(MultiLoss):
     Missing: a modality's loss is a mean over the samples that have it; a sample that lacks a
     modality is predicted by the mean of the present modalities' own heads, as in ``multi-loss``.
 
-    Differs: not from a paper. Where the fusion first maps features to a common width (``shared``
-    with different widths), these maps learn from both losses. With gradient clipping (``max_norm``)
-    the norm is taken over encoders and fused head, which ties them.
+    Differs: there is no paper to differ from. Where the fusion first maps features to a common
+    width (``shared`` with different widths), these maps learn from both losses. With gradient
+    clipping (``max_norm``) the norm is taken over encoders and fused head, which ties them.
     """
 
     name = "linear-probe"
@@ -45,8 +46,8 @@ class LinearProbe(MultiLoss):
     paper = "Control: for DGL (Wei et al., ICCV 2025) and others that detach the fused loss"
     policies = ("aux",)
 
-    def __init__(self, weight: float = 1.0) -> None:
-        super().__init__(weight)
+    def __init__(self, *, weight: float = 1.0) -> None:
+        super().__init__(weight=weight)
 
     def backward(self, losses: dict[str, Tensor], ctx: Context) -> None:
         head = [p for p in ctx.model.fusion.parameters() if p.requires_grad]

@@ -14,41 +14,41 @@ from .multi_loss import MultiLoss
 
 
 class MBSD(MultiLoss):
-    """In each sample, the modality that is surer of the truth teaches the weaker (MBSD).
+    """In each sample, the modality that is more certain of the truth teaches the other (MBSD).
 
-    Problem: what the dominant modality knows of a sample could help the encoder of the other,
-    which the joint loss leaves behind.
+    Problem: what the dominant modality knows about a sample could help the encoder of the other
+    one, which the joint loss leaves behind.
 
     Formula:
-        Unimodal logits ``u_m``, their softmax ``p_m``, probability ``s_m`` of the true class. For
-        each pair of modalities ``(a, b)``, in each sample that has both, ``strong`` is the one with
-        the greater ``s`` and ``weak`` the other:
+        With unimodal logits ``u_m``, let ``p_m`` be their softmax and ``s_m`` the probability of
+        the true class. For each pair of modalities ``(a, b)``, in each sample that has both,
+        ``strong`` is the one with the greater ``s`` and ``weak`` the other:
 
-        - ``w = |s_a - s_b|`` if at least one of the two predicts the sample rightly, else 0;
+        - ``w = |s_a - s_b|`` if at least one of the two predicts the sample correctly, else 0;
         - ``KD = T^2 KL(p_strong || p_weak)`` of the distributions over the classes, at temperature
           ``T``;
         - ``RS = (1/C) |u_strong - u_weak|^2``, ``C`` the number of classes.
 
         ``L = CE(f, y) + sum_m CE(u_m, y) + 2 / (M (M - 1)) sum_pairs mean_i w_i (distil * KD_i +
-        match * RS_i)``. Weights and the strong side pass no gradient.
+        match * RS_i)``. No gradient flows through the weights or the strong side.
 
     Args:
         distil: weight of ``KD``.
         match: weight of ``RS``.
         temperature: ``T`` of ``KD``.
 
-    Cost: as joint training; the pairs are compared in logits only.
+    Cost: that of joint training; pairs are compared only by their logits.
 
     State: none.
 
     Missing: each pair is compared on the samples that have both; a pair that no sample has adds
     nothing.
 
-    Differs: no code of the authors is known; a public benchmark has the losses, for classification.
+    Differs: no code by the authors is known; a public benchmark has the losses for classification.
     There (a) the divergence is taken between the two probabilities of the true class only, without
     their logarithm, so it can be negative; (b) nothing is detached, so the strong side is pulled
-    down; (c) ``RS`` compares logits for two modalities and probabilities for three. Here are the
-    losses as meant, for any number of modalities.
+    down; (c) ``RS`` compares logits for two modalities and probabilities for three. Here the losses
+    are as the paper means them, for any number of modalities.
     """
 
     name = "mbsd"
@@ -60,7 +60,9 @@ class MBSD(MultiLoss):
     unimodal = "slice"
     tasks = (Classification,)
 
-    def __init__(self, distil: float = 1.0, match: float = 1.0, temperature: float = 1.0) -> None:
+    def __init__(
+        self, *, distil: float = 1.0, match: float = 1.0, temperature: float = 1.0
+    ) -> None:
         super().__init__()
         check_number("distil", distil, 0)
         check_number("match", match, 0)

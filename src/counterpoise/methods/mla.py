@@ -22,13 +22,13 @@ from .measures import entropy_weights, rls_update
 class MLA(Method):
     """Train one modality at a time through a shared head whose gradient is projected (MLA).
 
-    Problem: in a joint loss one modality takes the gradient of the others. Here no loss mixes
-    modalities; what they share is the head, and a projector keeps one modality's step from undoing
-    what the head learnt before.
+    Problem: in a joint loss, one modality takes the gradient away from the others. Here no loss
+    mixes modalities; what they share is the head, and a projector keeps one modality's step from
+    undoing what the head learnt before.
 
     Formula:
-        For each batch and each modality ``m`` in turn, with features of a common width ``d``, head
-        ``H`` [K, d], bias ``b``, projector ``P`` [d, d] from ``I``:
+        Features have a common width ``d``; the head is ``H`` [K, d] with bias ``b``, and the
+        projector ``P`` [d, d] starts as ``I``. For each batch and each modality ``m`` in turn:
 
         1. ``u = H z_m + b``, ``L_m = CE(u, y)`` over the samples that have ``m``; only ``m`` is
            encoded.
@@ -59,21 +59,22 @@ class MLA(Method):
         mode: ``"paper"``, or ``"released"``: what the published code computes.
 
     Cost: the passes run one after the other, in the memory of the largest modality, not of the sum;
-    as many optimiser steps of the head as modalities, and ``d^2`` for the projector.
+    the head is stepped once for each modality, and the projector takes ``d^2`` numbers.
 
     State: ``projector_matrix`` [d, d].
 
-    Missing: a modality's step uses the samples that have it; prediction weighs the present.
+    Missing: a modality's step uses the samples that have it; prediction weighs the modalities that
+    are present.
 
     Differs: in the published code (a) the projector never acts: it looks for a parameter called
     ``module.weight`` and is handed a module whose parameters are ``weight`` and ``bias``; (b) if it
     acted, its update would divide by a *matrix*, ``alpha + k r^T`` entry by entry, where the
-    derivation has the number ``alpha + r^T k``; (c) it would then divide ``P`` by its Frobenius
+    derivation has the scalar ``alpha + r^T k``; (c) it would then divide ``P`` by its Frobenius
     norm at every call; (d) the mean feature of a step is added before its own gradient is
     projected; (e) entropies are taken over the batch, one weight for all its samples, so a
-    prediction depends on the other samples. ``mode="released"`` is what therefore runs: no
-    projector, weights per batch. ``projector="normalised"`` is (c) on top of the correct update,
-    ``update_order="before"`` is (d); (b) has no use.
+    prediction depends on the other samples. What therefore runs is ``mode="released"``: no
+    projector, and weights per batch. ``projector="normalised"`` is (c) on top of the correct
+    update, ``update_order="before"`` is (d); (b) is of no use.
     """
 
     name = "mla"
@@ -86,6 +87,7 @@ class MLA(Method):
 
     def __init__(
         self,
+        *,
         projector: str = "on",
         update_order: str = "after",
         order: str = "fixed",

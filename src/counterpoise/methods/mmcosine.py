@@ -14,19 +14,20 @@ from counterpoise.fusion import Cosine
 class MMCosine(Method):
     """Joint training of a head of scaled cosines, one for each modality and class (MMCosine).
 
-    Problem: the modality whose features, or whose columns of the head, are the longest makes the
-    logits, whatever it knows. Here only directions count, and every modality has the same range.
+    Problem: the modality with the longest features, or the longest columns in the head, determines
+    the logits, whatever it knows. Here only directions count, and every modality has the same
+    range.
 
     Formula:
         ``u_mc = scale * <W_mc, z_m> / (|W_mc| |z_m|)``, without bias; ``f = sum_m u_m``;
-        ``L = CE(f, y)``. The same in prediction. The gradient that reaches ``z_m`` is orthogonal
-        to it.
+        ``L = CE(f, y)``. Prediction uses the same formula. The gradient that reaches ``z_m`` is
+        orthogonal to it.
 
     Args:
-        scale: ``s``, of every modality's cosines: their range is ``-s .. s``. The published code
-            takes 10, another benchmark 15.
+        scale: factor ``s`` on the cosines of every modality, whose range is then ``-s .. s``. The
+            published code takes 10, another benchmark 15.
 
-    Cost: as joint training, and one division per feature and weight.
+    Cost: that of joint training, plus one division for each feature and weight.
 
     State: none; the scale is a buffer of the fusion and belongs to the model's weights.
 
@@ -48,7 +49,7 @@ class MMCosine(Method):
     policies = ("slice", "ablate")
     tasks = (Classification, MultiLabel)
 
-    def __init__(self, scale: float = 10.0) -> None:
+    def __init__(self, *, scale: float = 10.0) -> None:
         super().__init__()
         check_number("scale", scale, 1e-6)
         self.scale = scale

@@ -18,8 +18,9 @@ class MMPareto(MultiLoss):
     """Two losses per encoder, fused and unimodal, combined so that neither is descended backwards.
 
     Problem: in an encoder the gradients of the fused and the unimodal loss may point against each
-    other. Their sum then serves one only; the shortest combination (Pareto) serves both, but leans
-    on the smaller gradient and is short, and short steps lose the noise that generalises.
+    other. Their sum then serves only one of them. The shortest combination (Pareto) serves both,
+    but it leans on the smaller gradient and is short, and short steps lose the noise that helps
+    generalisation.
 
     Formula:
         For each modality ``m`` on its own (any number of them), over all parameters of its encoder,
@@ -31,30 +32,30 @@ class MMPareto(MultiLoss):
         2. ``h = 2 a g_J + 2 (1 - a) g_U``, and the encoder's gradient becomes
            ``gamma max(1, |g_J + g_U| / |h|) h``.
 
-        Heads keep the plain sum of all gradients.
+        The heads keep the plain sum of all gradients.
 
     Args:
-        gamma: factor on the encoders' gradients. At 1, and as long as the gradients agree, this is
-            ``multi-loss``; the control for the factor is ``multi-loss`` with the same
+        gamma: factor on the encoders' gradients. With 1, and as long as the gradients agree, this
+            is ``multi-loss``. The control for the factor is ``multi-loss`` with the same
             ``encoder_lr``.
         mode: ``"paper"``: the length is restored over the whole encoder; or ``"released"``: for
             each parameter tensor, as in the published code, which changes the direction.
 
     Cost: one backward for the fused loss and one for all unimodal losses (they reach different
-    encoders); three vectors as long as the model.
+    encoders), and three vectors as long as the model.
 
     State: none.
 
     Missing: each loss is a mean over the samples that have the modality; an encoder whose modality
-    nobody in the batch has is left alone. Prediction as ``multi-loss``.
+    no sample of the batch has is left alone. Prediction is that of ``multi-loss``.
 
-    Differs: the published code takes norms for each parameter tensor (``mode="released"``), so
-    its step is no combination of the two gradients. It backs up four times; its inner products
-    count every entry twice, which changes nothing; it limits ``a`` to .001 to .999, which acts only
-    where one gradient is zero, and the restored length then makes it the plain sum: here a zero
-    gradient counts as no conflict. Where the shortest combination vanishes (opposite gradients) it
-    divides 0 by 0; here the encoder then gets (almost) no gradient. ``gamma = 1.5`` also multiplies
-    gradients that agree, so part of a gain may be that of a larger learning rate.
+    Differs: the published code takes norms for each parameter tensor (``mode="released"``), so that
+    its step is not a combination of the two gradients. It runs four backward passes; its inner
+    products count every entry twice, which changes nothing; it limits ``a`` to .001 to .999, which
+    acts only where one gradient is zero, and the restored length then makes it the plain sum: here
+    a zero gradient counts as no conflict. Where the shortest combination vanishes (opposite
+    gradients) it divides 0 by 0; here the encoder then gets (almost) no gradient. ``gamma = 1.5``
+    also multiplies gradients that agree, so part of a gain may be that of a larger learning rate.
     """
 
     name = "mmpareto"
@@ -62,7 +63,7 @@ class MMPareto(MultiLoss):
     paper = "Wei, Hu: MMPareto, ICML 2024, arXiv 2405.17730"
     passes = (1, 2)
 
-    def __init__(self, gamma: float = 1.5, mode: str = "paper") -> None:
+    def __init__(self, *, gamma: float = 1.5, mode: str = "paper") -> None:
         super().__init__()
         check_number("gamma", gamma, 0)
         check_choice("mode", mode, ("paper", "released"))

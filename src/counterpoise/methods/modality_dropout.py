@@ -18,19 +18,19 @@ from counterpoise.models.multimodal import MultimodalModel
 
 
 class ModalityDropout(Method):
-    """Drop each modality at random while training, often, so that none is leant on (AMD).
+    """Drop each modality at random, and often, in training, so that the model leans on none (AMD).
 
-    Made for models that are deployed with fewer modalities than they were trained with: a rate of
-    0.8 on the helpers and 0 on the modality that will be there. With one rate for all, the model
-    serves any subset.
+    It is made for models that are deployed with fewer modalities than they were trained with: use a
+    rate of 0.8 for the helpers and 0 for the modality that will be there. With the same rate for
+    all, the model serves any subset.
 
-    Problem: a head that never saw a modality missing leans on the one that was learnt first.
+    Problem: a head that never saw a modality missing leans on the modality that was learnt first.
 
     Formula:
-        Modality ``m`` is kept with probability ``1 - rates[m]``; what is dropped is absent, exactly
-        as if it were missing from the data: its encoder does not run and the head sees zero
-        features. Where the draws would leave a sample nothing, the modality that was closest to
-        staying (the largest draw relative to its rate) is kept. Kept features are not rescaled, and
+        Modality ``m`` is kept with probability ``1 - rates[m]``; a dropped modality is absent,
+        exactly as if it were missing from the data: its encoder does not run and the head sees zero
+        features. Where the draws would leave a sample with nothing, the modality closest to being
+        kept (with the largest draw relative to its rate) stays. Kept features are not rescaled, and
         evaluation drops nothing.
 
     Args:
@@ -39,7 +39,8 @@ class ModalityDropout(Method):
         granularity: one draw for a whole ``"batch"`` (a dropped modality is then not encoded at
             all in that step), or for each ``"sample"``.
         coupling: ``"independent"`` draws, one per modality, or one ``"shared"`` draw that is
-            compared with every rate: equal rates then drop together, unequal ones nest.
+            compared with every rate: modalities with equal rates are then dropped together, and
+            with unequal rates one only when the other is.
         mode: ``"paper"``, or ``"released"``: what the published code computes.
 
     Cost: less than joint training: with two modalities, a rate of 0.8 and whole batches, 52 % of
@@ -48,14 +49,14 @@ class ModalityDropout(Method):
     State: none. Every draw is a function of seed, epoch and batch (or sample), so it is the same on
     every rank and after a resume.
 
-    Missing: the draws apply to what is there.
+    Missing: the draws apply to the modalities that a sample has.
 
     Differs: the paper speaks of dropping each modality with a probability. The published code draws
-    one number per batch and compares it with every rate, so helpers with equal rates always vanish
-    together; and it writes zeros into the raw input, which is then encoded: the encoder learns
-    from, and BatchNorm counts, rows of zeros. ``mode="released"`` does that (whatever ``coupling``
-    and ``granularity`` say), in training and in prediction. The published F1 scores have
-    predictions and truth exchanged and cannot be compared with.
+    one number per batch and compares it with every rate, so that helpers with equal rates always
+    vanish together. It also writes zeros into the raw input, which is then encoded, so that the
+    encoder learns from rows of zeros, and BatchNorm counts them. ``mode="released"`` does that
+    (whatever ``coupling`` and ``granularity`` say), in training and in prediction. The published F1
+    scores exchange predictions and truth, so they cannot be compared with others.
     """
 
     name = "modality-dropout"
@@ -64,6 +65,7 @@ class ModalityDropout(Method):
 
     def __init__(
         self,
+        *,
         rates: float | Mapping[str, float] = 0.8,
         granularity: str = "batch",
         coupling: str = "independent",

@@ -20,50 +20,52 @@ from .measures import shapley
 
 
 class ModalityValuation(Method):
-    """Re-sampling by how much each modality contributes to each prediction.
+    """Re-sample by how much each modality contributes to each prediction.
 
-    Problem: which modality is too weak differs from sample to sample. Each one's contribution to
-    each prediction is valued, and what contributes little is trained more, alone.
+    Problem: which modality is too weak differs from sample to sample. The method values the
+    contribution of each modality to each prediction; one that contributes little is trained more,
+    on its own.
 
     Formula:
         At the start of each epoch after the warm-up, in evaluation mode, with ``c(A)`` = 1 where
-        the prediction from the modalities ``A`` is right (for several labels its F1 score) and the
-        benefit ``v(A) = |A| c(A)``:
+        the prediction from the modalities ``A`` is correct (for several labels, its F1 score) and
+        the benefit ``v(A) = |A| c(A)``:
 
-        ``phi_m = sum_{A without m} |A|! (M - |A| - 1)! / M! (v(A + m) - v(A))``, the Shapley value.
-        ``sum_m phi_m = M c(all)``; where every subset is right, each ``phi_m = 1``. A modality that
-        never changes a prediction still has its part in the benefit, which grows with ``|A|``.
+        ``phi_m = sum_{A without m} |A|! (M - |A| - 1)! / M! (v(A + m) - v(A))``, which is the
+        Shapley value. ``sum_m phi_m = M c(all)``; where every subset is correct, each
+        ``phi_m = 1``. A modality that never changes a prediction still shares in the benefit, which
+        grows with ``|A|``.
 
-        - ``level="sample"``: beside the originals, the epoch holds
+        - ``level="sample"``: besides the originals, the epoch holds
           ``round(most * clip((1 - phi_m) / (1 - phi_min), 0, 1))`` copies of each sample with ``m``
-          alone, ``phi_min = -(M - 1) / 2`` (the least that is possible). For two modalities and
-          ``most=3``: 3 copies for ``phi_m = -1/2``, 2 for 0, 1 for 1/2, none from 1.
+          alone, where ``phi_min = -(M - 1) / 2`` is the smallest possible value. For two modalities
+          and ``most=3``: 3 copies for ``phi_m = -1/2``, 2 for 0, 1 for 1/2, none from 1.
         - ``level="modality"``: with ``phi_m`` the mean over a random ``share`` of the samples,
           ``floor(strength * 2/3 * [mean_{k != m} phi_k - phi_m]_+ * N_m)`` of the ``N_m`` samples
-          with ``m``, drawn at random, come again with ``m`` alone.
+          with ``m``, drawn at random, are repeated with ``m`` alone.
 
     Args:
-        level: of the copies: ``"sample"`` or ``"modality"``.
+        level: whether copies are decided for each ``"sample"`` or for each ``"modality"``.
         warm_up: epochs before the first valuation.
-        most: copies of a sample with one modality, at most (``level="sample"``).
-        share: of the training samples that are valued (``level="modality"``).
-        strength: of the re-sampling (``level="modality"``).
+        most: the largest number of copies of a sample with one modality (``level="sample"``).
+        share: share of the training samples that are valued (``level="modality"``).
+        strength: strength of the re-sampling (``level="modality"``).
 
-    Cost: the copies make an epoch longer, to ``1 + M * most`` times the originals at most. Beyond
-    steps, after the warm-up, each valued sample is encoded once an epoch, and fused for all
-    ``2^M - 1`` subsets.
+    Cost: the copies make an epoch up to ``1 + M * most`` times as long. Besides the steps, after
+    the warm-up, each valued sample is encoded once in each epoch, and fused for all ``2^M - 1``
+    subsets.
 
     State: ``valuations`` [M], the mean ``phi_m`` of the last valuation; the copies follow from the
     weights at the start of an epoch.
 
-    Missing: subsets and copies of the present modalities only; a missing one has no value. A sample
-    with one modality comes again as it is.
+    Missing: subsets and copies are of the present modalities only; a missing one has no value. A
+    sample with one modality is repeated as it is.
 
     Differs: the formula for copies holds for any ``M`` (ours) and gives the paper's table for two;
     at modality level the difference to the mean of the others (ours) is the paper's ``|g_a - g_b|``
     for two. The published code draws copies and the share with replacement, and values all samples
-    also where it uses a share; here nothing is drawn twice before all were drawn, and only the
-    share is valued.
+    even where it uses only a share; here no sample is drawn twice before all have been drawn, and
+    only the share is valued.
     """
 
     name = "modality-valuation"
@@ -75,6 +77,7 @@ class ModalityValuation(Method):
 
     def __init__(
         self,
+        *,
         level: str = "sample",
         warm_up: int = 5,
         most: int = 3,

@@ -13,21 +13,21 @@ from counterpoise.models.multimodal import MultimodalModel
 
 
 class MultiLoss(Method):
-    """The fused loss plus one loss per modality, each with a weight of one.
+    """The fused loss plus one loss for each modality, each with a weight of one.
 
     Nothing is balanced or scheduled, and yet it is hard to beat: several published gains are
-    measured against joint training only, and shrink against this control.
+    measured only against joint training, and shrink when compared with this control.
 
-    Problem: no encoder is left without a loss of its own.
+    Problem: in joint training an encoder has no loss of its own; here each one has.
 
     Formula:
         ``L = CE(f, y) + weight * sum_m L_m``, ``L_m`` the mean of ``CE(u_m, y)`` over the samples
         that have ``m``.
 
     Args:
-        weight: of the losses per modality.
-        encoder_lr: factor on the learning rate of the encoders; the control for methods that
-            enlarge their gradients.
+        weight: weight of the losses of each modality.
+        encoder_lr: factor on the learning rate of the encoders; this is the control for methods
+            that enlarge their gradients.
 
     Cost: that of joint training; the extra heads are linear.
 
@@ -36,7 +36,7 @@ class MultiLoss(Method):
     Missing: with ``unimodal="aux"`` (the default) each modality has an extra linear head. The fused
     head only ever saw samples as complete as the training data, so a sample that lacks a modality
     is predicted by the mean of the present modalities' own heads. With ``slice`` and ``ablate`` the
-    fused head itself was trained on the parts, and serves.
+    fused head itself was trained on the parts, so it predicts.
     """
 
     name = "multi-loss"
@@ -44,7 +44,7 @@ class MultiLoss(Method):
     paper = "Control: the uniform baseline of Wei & Hu, ICML 2024 (MMPareto), and others"
     unimodal = "aux"
 
-    def __init__(self, weight: float = 1.0, encoder_lr: float = 1.0) -> None:
+    def __init__(self, *, weight: float = 1.0, encoder_lr: float = 1.0) -> None:
         super().__init__()
         check_number("weight", weight, 0)
         check_number("encoder_lr", encoder_lr, 0)

@@ -23,18 +23,18 @@ class OGM(Method):
 
     It changes the length of gradients, which SGD follows and Adam largely undoes: use SGD.
 
-    Problem: the modality that is learnt fastest brings the joint loss down, and with it the
+    Problem: the modality that is learnt fastest brings down the joint loss, and with it the
     gradient of all others.
 
     Formula:
         After the backward pass of the joint loss, with ``S_m`` the mean probability of the true
         class in the logits of ``m`` alone:
 
-        1. ``rho_m = S_m / mean_{k != m} S_k``, with two modalities the ratio of both. Each pair is
-           compared on the samples that have both, if at least 8 do.
+        1. ``rho_m = S_m / mean_{k != m} S_k``, which with two modalities is the ratio of their
+           scores. Each pair is compared on the samples that have both, if at least 8 do.
         2. ``kappa_m = 1 - tanh(alpha * rho_m)`` where ``rho_m > 1``, else 1. As soon as ``m`` is
-           ahead this is at most ``1 - tanh(alpha)``; with ``onset="continuous"``,
-           ``1 - tanh(alpha * (rho_m - 1))``, which begins at 1.
+           ahead this is at most ``1 - tanh(alpha)``. With ``onset="continuous"``, it is
+           ``1 - tanh(alpha * (rho_m - 1))``, which starts from 1.
         3. In the epochs ``start`` to ``end``, ``g := kappa_m g`` for the parameters of encoder
            ``m`` that are in ``scope``. The fusion is left alone.
 
@@ -47,7 +47,7 @@ class OGM(Method):
             ``"conv4d"``, the weights of its 2-D convolutions only (the published code).
         mode: ``"paper"``, or ``"released"``: what the published code computes at equal scores.
 
-    Cost: that of joint training, and the logits of each modality alone.
+    Cost: that of joint training, plus the logits of each modality alone.
 
     State: none.
 
@@ -74,6 +74,7 @@ class OGM(Method):
 
     def __init__(
         self,
+        *,
         alpha: float = 0.8,
         onset: str = "jump",
         start: int = 0,

@@ -14,13 +14,13 @@ from .ogm import OGM
 class OGMGE(OGM):
     """Damp the gradients of the encoders that are ahead, and add noise to all (OGM-GE).
 
-    Problem: as in OGM; and a smaller gradient has less noise of its own, which costs
-    generalisation. The noise makes up for it.
+    Problem: as in OGM. In addition, a smaller gradient has less noise of its own, which costs
+    generalisation; the added noise makes up for it.
 
     Formula:
         ``g := kappa_m g + n`` for each tensor in scope, with ``kappa_m`` as in OGM and ``n`` normal
         with mean 0 and the standard deviation of the entries of ``g`` before it was scaled. Every
-        encoder gets noise, also one that is not ahead.
+        encoder gets noise, even one that is not ahead.
 
     Args:
         alpha: strength of the damping; with 0 only the noise is left.
@@ -31,16 +31,16 @@ class OGMGE(OGM):
             ``"conv4d"``, the weights of its 2-D convolutions only (the published code).
         mode: ``"paper"``, or ``"released"``: what the published code computes at equal scores.
 
-    Cost: that of OGM and a normal draw for each parameter in scope.
+    Cost: that of OGM, plus a normal draw for each parameter in scope.
 
-    State: none. The noise is a function of seed, epoch and batch, so it is the same on every rank
+    State: none. The noise depends only on seed, epoch and batch, so it is the same on every rank
     and after a resume.
 
-    Missing: an encoder that took no part in a batch gets no noise either; otherwise as OGM.
+    Missing: an encoder that took no part in a batch gets no noise either; otherwise as in OGM.
 
     Differs: the paper derives the noise from the covariance of the gradient over batches; the
-    published code, and this, takes one standard deviation per tensor (the code adds 1e-8 to it). A
-    tensor with one entry gets none. For the rest as OGM.
+    published code takes one standard deviation for each tensor (and adds 1e-8 to it), and so does
+    this implementation. A tensor with a single entry gets no noise. For the rest see OGM.
     """
 
     name = "ogm-ge"

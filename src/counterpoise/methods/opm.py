@@ -16,10 +16,10 @@ from .measures import dominance
 
 
 class OPM(Method):
-    """Drop the features of the modality that is ahead, the more often the further it is (OPM).
+    """Drop the features of the modality that is ahead, more often the further it is ahead (OPM).
 
-    Problem: the head leans on the modality that is learnt fastest. Where its features are gone,
-    the others must do, and get the whole gradient.
+    Problem: the head leans on the modality that is learnt fastest. Where its features are dropped,
+    the others have to do, and they get the whole gradient.
 
     Formula:
         After ``warm_up`` epochs, with probability ``p_exe`` for each batch:
@@ -30,19 +30,20 @@ class OPM(Method):
         2. ``q_m = clip(q_base * (1 + strength * tanh(rho_m - 1)), 0, 1)`` where ``rho_m > 1``,
            else 0.
         3. ``z_im := k_im z_im / r_im`` with ``k_im`` 0 with probability ``q_m``, else 1, for each
-           sample. If that leaves a sample nothing, its present modality with the highest ``S_m``
-           stays. So ``m`` is kept with probability ``c_im = 1 - q_m``, to which that modality
-           adds ``prod_k q_k``, the product over those that are present.
-        4. ``r_im = sum_k d_k c_ik / sum_k d_k``, ``d_k`` the width of the features, again over the
-           present: the expected share of what is kept, ``1 - sum_m d_m q_m / sum_m d_m`` for a
-           complete sample. With ``rescale="per_modality"``, ``r_im = c_im``.
+           sample. If that leaves a sample with nothing, its present modality with the highest
+           ``S_m`` stays. So ``m`` is kept with probability ``c_im = 1 - q_m``, to which that
+           modality adds ``prod_k q_k``, the product over those that are present.
+        4. ``r_im = sum_k d_k c_ik / sum_k d_k``, with ``d_k`` the width of the features, again over
+           the present modalities. This is the expected share that is kept,
+           ``1 - sum_m d_m q_m / sum_m d_m`` for a complete sample. With ``rescale="per_modality"``,
+           ``r_im = c_im``.
 
-        Other batches are trained on as they are; prediction drops nothing.
+        Other batches are used as they are, and prediction drops nothing.
 
     Args:
         q_base: probability of dropping a modality that is barely ahead.
-        strength: how much more for one that is far ahead (``lambda``).
-        p_exe: share of the batches that features are dropped from.
+        strength: how much more often one that is far ahead is dropped (``lambda``).
+        p_exe: share of the batches in which features are dropped.
         warm_up: epochs without dropping; ``None`` is 6 % of the run (the published code: 6 of 100).
         rescale: ``"common"``, one factor for all features of a sample (the paper), or
             ``"per_modality"``, with which the expected logits of a linear head are those without
@@ -50,15 +51,16 @@ class OPM(Method):
 
     Cost: that of joint training; the head runs twice.
 
-    State: none. Every draw is a function of seed, epoch and batch (or sample), so it is the same on
+    State: none. Every draw depends only on seed, epoch and batch (or sample), so it is the same on
     every rank and after a resume.
 
-    Missing: only what is present can be dropped; a sample with one modality keeps it unchanged.
+    Missing: only present modalities can be dropped; a sample with one modality keeps it unchanged.
 
-    Differs: the published code removes samples that lost all modalities from the batch; here one is
-    kept, and the factor knows. It needs equal widths, gives the rescaling a wrong gradient, and
-    cannot be imported for a bracket too many; a published port divides one score by the other's
-    ratio, so that it drops the *weak* modality. The ratio for more than two modalities is ours.
+    Differs: the published code removes samples that lost all modalities from the batch; here one
+    modality is kept, and the factor takes that into account. It needs equal widths, gives the
+    rescaling a wrong gradient, and cannot be imported because of a stray bracket; a published port
+    divides one score by the other's ratio, so that it drops the *weak* modality. The ratio for more
+    than two modalities is ours.
     """
 
     name = "opm"
@@ -73,6 +75,7 @@ class OPM(Method):
 
     def __init__(
         self,
+        *,
         q_base: float = 0.5,
         strength: float = 0.5,
         p_exe: float = 0.7,

@@ -16,50 +16,52 @@ from counterpoise.errors import check_choice, check_number
 
 
 class PMR(Method):
-    """Draw the features of slow modalities to the prototypes of their classes (PMR).
+    """Draw the features of slow modalities towards the prototypes of their classes (PMR).
 
     Problem: the encoder of a modality that is learnt slowly gets little gradient from the joint
-    loss. A prototype for each class makes a classifier of the features themselves, for any fusion,
-    whose loss drives that encoder alone.
+    loss. A prototype for each class turns the features themselves into a classifier, under any
+    fusion, and its loss drives that encoder alone.
 
     Formula:
         1. Before each epoch, from the features of a ``share`` of the training batches:
-           ``c_my := (1 - momentum) mean(z_m of class y) + momentum c_my``, the first time the mean
-           alone. A class that the share lacks keeps its prototype. Of sequences ``z`` is the mean
+           ``c_my := (1 - momentum) mean(z_m of class y) + momentum c_my``, the first time, the mean
+           alone. A class that the share lacks keeps its prototype. For sequences, ``z`` is the mean
            of the steps.
         2. ``v_imc = -||z_im - c_mc||``, ``R_m`` the mean of ``softmax(v_im)`` at the true class.
         3. ``beta_m = clip(max_k R_k / R_m - 1, 0, 1)``: how far ``m`` is behind. Each pair is
            compared on the samples that have both, if at least 8 do.
         4. ``L = CE(f, y) + alpha * sum_m beta_m CE(v_m, y)``. Prototypes are constants: the second
            term moves encoder ``m`` only.
-        5. In the first ``early`` epochs, less ``mu * delta_m H(softmax(v_m))`` for the modality
-           that is behind none, ``delta_m = clip(max_k R_m / R_k - 1, 0, 1)``: more entropy keeps
-           it from settling too soon.
+        5. In the first ``early`` epochs, subtract ``mu * delta_m H(softmax(v_m))`` for the modality
+           that is behind no other, ``delta_m = clip(max_k R_m / R_k - 1, 0, 1)``: more entropy
+           keeps it from settling too soon.
 
     Args:
         alpha: weight of the loss on prototypes; with ``mu=0``, 0 is joint training.
         momentum: weight of the old prototypes.
-        share: of the training batches that prototypes are computed from, other ones in each epoch.
+        share: share of the training batches from which prototypes are computed; other batches in
+            each epoch.
         mu: weight of the entropy.
-        early: epochs with the entropy; ``None`` is a tenth of the run, at least one.
-        start: first epoch with any of this, from 0.
-        end: last one; ``None`` is two thirds of the run (the published code: 100 of 150).
+        early: number of epochs with the entropy; ``None`` is a tenth of the run, at least one.
+        start: first epoch with any of these losses, from 0.
+        end: last such epoch; ``None`` is two thirds of the run (the published code: 100 of 150).
         mode: ``"paper"``, or ``"released"``: what the published code computes.
 
-    Cost: each epoch encodes a ``share`` of the training data once more; distances of each sample to
-    each prototype.
+    Cost: each epoch encodes a ``share`` of the training data once more, and each step computes the
+    distances of its samples to all prototypes.
 
-    State: ``prototypes_0``, ``prototypes_1`` ... [K, D] and ``known`` [M, K] (which there are).
+    State: ``prototypes_0``, ``prototypes_1`` ... [K, D] and ``known`` [M, K] (which of them exist).
 
     Missing: prototypes, ``R_m`` and losses are means over the samples that have ``m``. A class
-    without a prototype takes no part in the softmax, nor do its samples in ``m``'s terms.
+    without a prototype takes no part in the softmax, and its samples take no part in the terms of
+    ``m``.
 
     Differs: the published code weighs the prototype loss by 0 or 1 (whether the modality is behind)
     and has no entropy: ``mode="released"``. Its prototypes are NaN for a class that the share
     lacks, its distance has an infinite gradient at 0, and on two data sets it computes them from
     validation or test labels; none of this is repeated. The paper states both rules for two
-    modalities; those above are ours and equal them there. ``mu`` and ``early`` are
-    ours too: no published code has them.
+    modalities; those above are ours, and are the same for two. ``mu`` and ``early`` are ours too:
+    no published code has them.
     """
 
     name = "pmr"
@@ -75,6 +77,7 @@ class PMR(Method):
 
     def __init__(
         self,
+        *,
         alpha: float = 1.0,
         momentum: float = 0.2,
         share: float = 0.1,

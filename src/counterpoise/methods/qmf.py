@@ -15,46 +15,46 @@ from counterpoise.models.multimodal import MultimodalModel
 
 
 class QMF(Method):
-    """Weigh each modality of each sample by its energy, and train these weights to rank (QMF).
+    """Weigh each modality of each sample by its energy, and train these weights to rank well (QMF).
 
     Problem: the quality of a modality differs from sample to sample, and fixed fusion weights
     cannot follow it.
 
     Formula:
-        A classifier for each modality with logits ``u_im``.
+        Each modality has a classifier with logits ``u_im``.
 
         1. Weight ``w_im = log sum_c exp(u_imc) / tau``; ``f_i = sum_m sg(w_im) u_im`` over the
            present modalities. The weights are not normalised, and the fused loss does not train
            them (``sg``: no gradient).
-        2. History ``h_im``: the mean of ``CE(u_im, y_i)`` over the times sample ``i`` was trained
-           on, with this one; ``n_im = (h_im - min_j h_jm) / (max_j h_jm - min_j h_jm)`` over the
-           samples of the training set that were seen.
+        2. History ``h_im``: the mean of ``CE(u_im, y_i)`` over all times that sample ``i`` was
+           trained on, this one included; ``n_im = (h_im - min_j h_jm) / (max_j h_jm - min_j h_jm)``
+           over the training samples seen so far.
         3. For sample ``i`` and the next one ``j`` of the batch (after the last, the first), where
            both have ``m``: ``t = sign(n_im - n_jm)``, ``d = |n_im - n_jm|``,
-           ``R_m = mean_i [t (w_im - w_jm) + d]_+``. The sample with the greater losses shall have
-           the lower weight, by ``d`` at least.
+           ``R_m = mean_i [t (w_im - w_jm) + d]_+``. The sample with the greater losses should have
+           the lower weight, by at least ``d``.
         4. ``L = CE(f, y) + sum_m CE(u_m, y) + ranking * sum_m R_m``.
 
         Prediction is ``f``.
 
     Args:
         tau: temperature of the weights.
-        ranking: weight ``lambda`` of the ranking losses.
-        energy: take ``log sum exp`` ``"raw"``, or ``"clamped"`` at 0 from below: confident logits
-            that are all far below 0 would else count with a negative weight.
+        ranking: the weight ``lambda`` of the ranking losses.
+        energy: whether ``log sum exp`` is taken ``"raw"``, or ``"clamped"`` to at least 0:
+            otherwise, confident logits that are all far below 0 would get a negative weight.
         mode: ``"paper"``, or ``"released"``: what the published code computes.
 
-    Cost: as joint training; 2 numbers per training sample and modality.
+    Cost: that of joint training, and two numbers for each training sample and modality.
 
     State: ``history`` [N, M] (mean losses) and ``counts`` [N, M].
 
-    Missing: what is absent has no weight, no loss and no history, and forms no pairs.
+    Missing: an absent modality has no weight, no loss and no history, and forms no pairs.
 
     Differs: in the published code (a) the margin has the wrong sign, ``[t (w_i - w_j) - d]_+``: it
     tolerates a wrong order up to ``d`` where the paper demands the right one by ``d``; (b) the
     history is a sum, so that samples seen more often count as harder, and unseen ones as the
-    easiest. ``mode="released"`` computes both. In every mode: where all histories are equal there
-    is nothing to rank (the published code divides 0 by 0), and pairs are those of the global
+    easiest. ``mode="released"`` computes both. In every mode, where all histories are equal there
+    is nothing to rank (the published code divides 0 by 0), and pairs are taken within the global
     batch, whatever the number of processes.
     """
 
@@ -72,7 +72,7 @@ class QMF(Method):
     counts: Tensor
 
     def __init__(
-        self, tau: float = 10.0, ranking: float = 1.0, energy: str = "raw", mode: str = "paper"
+        self, *, tau: float = 10.0, ranking: float = 1.0, energy: str = "raw", mode: str = "paper"
     ) -> None:
         super().__init__()
         check_number("tau", tau, 1e-6)

@@ -16,50 +16,50 @@ from counterpoise.models.multimodal import MultimodalModel
 
 
 class ReconBoost(Method):
-    """Boosting in stages, each of one modality against the residual of the others (ReconBoost).
+    """Boost in stages, each of one modality against the residual of the others (ReconBoost).
 
-    Problem: modalities that learn at once compete. Here one at a time learns, from targets that
-    are lowered by what the others already know; after each such stage all are adjusted together.
+    Problem: modalities that learn at once compete. Here one learns at a time, from targets reduced
+    by what the others already know, and after each such stage all are adjusted together.
 
     Formula:
-        ``f = eta sum_m u_m`` with a learnable rate ``eta`` that starts at 1. Stage ``t`` is of
+        ``f = eta sum_m u_m`` with a learnable rate ``eta`` that starts at 1. Stage ``t`` belongs to
         ``m = t mod M``:
 
         1. Boosting, for some epochs: ``r = softmax(eta sum_{k != m} u_k)[y]`` and
-           ``L = (weight - discount * r) CE(u_m, y)``; only ``m``'s encoder and head move, the
-           ``u_k`` and ``eta`` are constants. With nothing to go by ``r = 1 / C``: in the first
-           stage, and for samples that have ``m`` only.
+           ``L = (weight - discount * r) CE(u_m, y)``; only the encoder and head of ``m`` move,
+           while the ``u_k`` and ``eta`` are held constant. Where there is nothing to go by (in the
+           first stage, and for samples that have only ``m``), ``r = 1 / C``.
         2. Memory, from the second stage on: ``L += memory * MSE(softmax(u_m), softmax(u_k))``,
            ``k`` the last other modality that had a stage, a constant.
         3. Rectification, for some epochs: ``CE(f, y)`` moves everything, ``eta`` included.
 
-        Boosting begins with a fresh optimiser state of what moves, and so does rectification. The
-        others say ``u_k`` in evaluation mode, as they will when they predict: without dropout, and
-        their BatchNorm statistics stay.
+        Boosting and rectification each begin with a fresh optimiser state for what moves. The
+        others compute ``u_k`` in evaluation mode, as they will when they predict: without dropout,
+        and without changing their BatchNorm statistics.
 
     Args:
         boost_epochs: epochs of boosting in a stage.
         rectify_epochs: epochs of rectification in a stage.
-        weight: of the cross-entropy in boosting.
-        discount: how much of it what the others know takes away.
+        weight: weight of the cross-entropy in boosting.
+        discount: how much the knowledge of the others reduces that weight.
         memory: weight of the memory term.
-        order: of the modalities: ``"cycle"``, or ``"random"`` once each has had a stage.
+        order: of the modalities: ``"cycle"``, or ``"random"`` after each has had one stage.
         mode: ``"paper"``, or ``"released"``: what the published code computes.
 
-    Cost: a step of boosting encodes the others without gradients, and trains one; a stage takes
+    Cost: a boosting step encodes the others without gradients and trains one. A stage takes
     ``boost_epochs + rectify_epochs`` epochs, and a run should have at least one for each modality.
 
     State: the parameter ``rate`` (``eta``); the stage follows from the epoch.
 
-    Missing: boosting of ``m`` takes the samples that have it, the memory term those that have both;
-    sums are over the present modalities.
+    Missing: boosting of ``m`` uses the samples that have it, and the memory term those that have
+    both; sums are over the present modalities.
 
     Differs: in the published code (a) both sides of the memory term are detached, so it has no
     gradient; (b) the loss of boosting is a mean over the classes, which divides it by ``C``; (c) in
     the first stage ``r = 1``, the softmax of a single number. ``mode="released"`` computes these
     three. The released commands also start from encoders trained alone, which is left to the user.
-    Their ensemble grows by a modality a stage; here rectification trains all from the start, and
-    without rectification the ensemble is of those that had a stage.
+    Their ensemble grows by one modality in each stage; here rectification trains all of them from
+    the start, and without rectification the ensemble consists of those that have had a stage.
     """
 
     name = "reconboost"
@@ -71,6 +71,7 @@ class ReconBoost(Method):
 
     def __init__(
         self,
+        *,
         boost_epochs: int = 4,
         rectify_epochs: int = 4,
         weight: float = 5.0,

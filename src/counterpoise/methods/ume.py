@@ -6,13 +6,13 @@ from .unimodal import Unimodal
 
 
 class UME(Unimodal):
-    """Models of one modality each, trained apart, their logits averaged (UME).
+    """Train a model for each modality on its own, and average their logits (UME).
 
-    The same training as ``unimodal``, to the bit; it stands in the table under its own name because
+    The training is the same as ``unimodal``, to the bit. It has its own name in the table because
     it is a method of prediction, and the one that joint training must beat.
 
     Problem: joint training under-learns what each modality says alone. Where that is all there is
-    to learn, an ensemble of models that never met is as good or better.
+    to learn, an ensemble of independent models is as good or better.
 
     Formula:
         ``L = sum_m CE(u_m, y)``, each a mean over the samples that have ``m``, with no parameter
@@ -21,18 +21,18 @@ class UME(Unimodal):
 
         The paper's rule: train a linear probe on the frozen features of all unimodal models. If it
         is not clearly better than this ensemble, there is little to learn across modalities: use
-        UME; otherwise ``umt``. The method ``linear-probe`` is that probe, trained in the same
-        steps as its encoders.
+        UME; otherwise ``umt``. The method ``linear-probe`` is that probe, trained in the same steps
+        as the encoders.
 
     Cost: that of joint training.
 
     State: none.
 
-    Missing: each model learns from the samples that have its modality; the mean is over the
-    present.
+    Missing: each model learns from the samples that have its modality; the mean is over the present
+    modalities.
 
-    Differs: the paper trains the models one after the other, which comes to the same (but for
-    gradient clipping, whose norm here is over all of them).
+    Differs: the paper trains the models one after the other, which gives the same result (except
+    with gradient clipping, whose norm here is taken over all of them).
     """
 
     name = "ume"

@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 
 class UMT(Method):
-    """Joint training with each encoder's features drawn to those of a unimodal teacher (UMT).
+    """Joint training that draws each encoder's features to those of a unimodal teacher (UMT).
 
     Problem: joint training under-learns the features of each modality; a model trained on that
     modality alone has them.
 
     Formula:
-        Before the first epoch, for each modality a teacher: a copy of the encoder as it starts,
+        Before the first epoch, train a teacher for each modality: a copy of the initial encoder,
         trained alone with its own linear head for ``teacher_epochs``, then frozen. Then
         ``L = CE(f, y) + weight * sum_m D_m``, where ``D_m`` is the mean over samples that have
-        ``m`` and over feature dimensions of ``(z_m - z_m^teacher)^2``, of sequences the mean of the
-        steps. The fused head predicts.
+        ``m`` and over feature dimensions of ``(z_m - z_m^teacher)^2``, for sequences, of the mean
+        of their steps. The fused head predicts.
 
         The paper's rule: if a linear probe on the teachers' features is not clearly better than
         the teachers' mean (``ume``), use that; otherwise UMT.
@@ -44,16 +44,16 @@ class UMT(Method):
         weight: ``lambda``; at 0 this is ``joint``, to the bit.
         teacher_epochs: how long the teachers are trained; ``None`` takes as long as the run.
 
-    Cost: the second forward is the teacher's and has no backward. The teachers' training comes
-    before, as long as a run of ``unimodal``; encoders are in memory twice.
+    Cost: the second forward pass is the teacher's and has no backward pass. Before that, training
+    the teachers takes as long as a run of ``unimodal``. All encoders are in memory twice.
 
     State: ``teachers.*`` (encoders and heads, always in evaluation mode).
 
     Missing: teachers learn from, and features are compared on, the samples that have the modality.
 
     Differs: a good ``weight`` depends on the scale of the features; the default is that of a public
-    port. In that port the teachers are never put into evaluation mode, so BatchNorm and
-    dropout stay active in them and their statistics drift; here they do not change by a bit.
+    port. In that port the teachers are never put into evaluation mode, so BatchNorm and dropout
+    stay active in them and their statistics drift; here they do not change at all.
     """
 
     name = "umt"
@@ -66,7 +66,7 @@ class UMT(Method):
 
     teachers: MultimodalModel
 
-    def __init__(self, weight: float = 10.0, teacher_epochs: int | None = None) -> None:
+    def __init__(self, *, weight: float = 10.0, teacher_epochs: int | None = None) -> None:
         super().__init__()
         check_number("weight", weight, 0)
         if teacher_epochs is not None:

@@ -13,12 +13,12 @@ from counterpoise.fusion import Late, Sum
 class Unimodal(Method):
     """One model per modality, trained side by side and evaluated together.
 
-    The reference of the co-learning verdict: what each modality can do when nothing else is there.
+    This is the reference of the co-learning verdict: what each modality can do on its own.
 
     Formula:
         ``L = sum_m L_m``, ``L_m`` the mean of ``CE(u_m, y)`` over the samples that have ``m``. No
         parameter is shared and no loss mixes modalities, so this is training each alone, in one
-        run. All together are predicted by the mean of their logits, ``f = mean_m u_m``.
+        run. The prediction from several modalities is the mean of their logits, ``f = mean_m u_m``.
 
         With gradient clipping (``max_norm``) the norm is taken over all of them, which ties them;
         leave it off for a clean reference.
@@ -27,8 +27,8 @@ class Unimodal(Method):
 
     State: none.
 
-    Missing: each model learns from the samples that have its modality; the mean is over the
-    present.
+    Missing: each model learns from the samples that have its modality; the mean is over the present
+    modalities.
     """
 
     name = "unimodal"

@@ -17,7 +17,7 @@ from .findings import Finding, differences, verdicts
 from .records import Record
 from .summary import (
     Cell,
-    Metric,
+    Shown,
     headline,
     metric_of,
     names,
@@ -131,7 +131,7 @@ def _section(
 
 
 def _learning_curves(
-    records: Sequence[Record], metric: Metric, methods: Sequence[str]
+    records: Sequence[Record], metric: Shown, methods: Sequence[str]
 ) -> tuple[dict[str, figures.Curves], int]:
     """Method -> subset -> mean over seeds after each epoch; and every how many epochs."""
     values: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -158,15 +158,15 @@ def _learning_curves(
 
 
 def _told(
-    findings: Sequence[Finding], metric: Metric, methods: Sequence[str]
+    findings: Sequence[Finding], metric: Shown, methods: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Findings in the words and digits of the page, by method."""
-    scale = 100 if metric.share else 1
+    scale = 100 if metric.percent else 1
     told = []
     for f in sorted(findings, key=lambda f: methods.index(f.method)):
         v = f.verdict
         numbers = [scale * n for n in (v.difference, v.low, v.high)]
-        digits = 1 if metric.share else places(v.together, v.alone)
+        digits = 1 if metric.percent else places(v.together, v.alone)
         difference, low, high = (_signed(n, digits) for n in numbers)
         told.append(
             {
@@ -203,18 +203,18 @@ def _cost(row: Mapping[str, Any]) -> str:
     mean = row["mean"]
     if mean is not None and float(mean).is_integer() and not row["std"]:
         return f"{int(mean):,}"
-    return str(Cell(mean, row["std"], row["n"], share=False))
+    return str(Cell(mean, row["std"], row["n"], percent=False))
 
 
 def _all_metrics(
-    rows: Sequence[Mapping[str, Any]], metric: Metric, methods: Sequence[str]
+    rows: Sequence[Mapping[str, Any]], metric: Shown, methods: Sequence[str]
 ) -> dict[str, Any]:
     found = [r for r in rows if r["split"] == "test"]
-    metrics = [Metric(m, True) for m in names(found, "metric")]
+    metrics = [Shown.find(m) for m in names(found, "metric")]
     metrics.sort(key=lambda m: m.name != metric.name)
     cells = {
         (r["method"], r["present"], r["select"], r["metric"]): Cell(
-            r["mean"], r["std"], r["n"], Metric(r["metric"], True).share
+            r["mean"], r["std"], r["n"], Shown.find(r["metric"]).percent
         )
         for r in found
     }

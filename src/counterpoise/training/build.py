@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from counterpoise.data.columns import Column
+from counterpoise.core.registry import make
 from counterpoise.data.dataset import ArrayData
-from counterpoise.encoders import Standardize, find_encoder, usual_encoder
-from counterpoise.encoders.base import Encoder, Shapes
+from counterpoise.encoders import ENCODERS, Encoder, Standardize, usual_encoder
+from counterpoise.encoders.base import Shapes
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError, unknown
-from counterpoise.fusion import FUSIONS, Fusion, find_fusion
+from counterpoise.fusion import FUSIONS, Fusion
 from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
 
@@ -22,10 +22,10 @@ FEW = 2048  # samples outside of memory from which statistics are taken
 
 def build_model(
     data: ArrayData,
-    method: str | Method = "joint",
+    method: str | Method | type[Method] = "joint",
     *,
-    encoders: Mapping[str, nn.Module | str] | None = None,
-    fusion: str | None = None,
+    encoders: Mapping[str, nn.Module | str | type[Encoder]] | None = None,
+    fusion: str | Fusion | type[Fusion] | None = None,
     unimodal: str | None = None,
     width: int = 128,
     precision: str = "fp32",
@@ -36,18 +36,21 @@ def build_model(
     Args:
         data: says modalities, shapes and task. Encoders of vectors, sequences and small pictures
             begin by standardising with the statistics of ``data.train``, unless ``data.scaled``.
-        method: decides the fusion, if ``fusion`` does not.
-        encoders: modality -> module [B, ...] -> [B, D], or a name in ``ENCODERS``, also with
-            options, ``name:option=value:option=value``; others are chosen by shape.
-        fusion: a name in ``FUSIONS``, or with options ``name:option=value:option=value``; by
-            default the first that the method can train.
+        method: decides the fusion, if ``fusion`` does not (:func:`counterpoise.build_method`).
+        encoders: modality -> module [B, ...] -> [B, D], which is taken as it is; or a name in
+            ``ENCODERS``, also with options, ``name:option=value:option=value``; or a subclass of
+            :class:`Encoder`. Others are chosen by shape.
+        fusion: a name in ``FUSIONS``, also with options, ``name:option=value:option=value``; or a
+            subclass of :class:`Fusion`; or one that is built, which is taken as it is. By default
+            the first that the method can train.
         unimodal: policy of unimodal logits; by default the method's, where the fusion knows it.
         width: of the encoders' features, where neither module nor label says it.
         precision: ``"fp32"`` or ``"bf16"`` (:class:`MultimodalModel`).
         seed: of the initial weights. The global random state is left as it was.
 
     Raises:
-        InputError: an unknown modality or fusion, or a shape that has no default encoder.
+        InputError: an unknown modality, encoder or fusion, a class whose ``__init__`` takes other
+            arguments, a built fusion of other widths, or a shape that has no usual encoder.
     """
     method = build_method(method)
     given = dict(encoders or {})
@@ -56,8 +59,9 @@ def build_model(
             raise unknown("modality in encoders", name, data.modalities)
     if precision not in ("fp32", "bf16"):
         raise unknown("precision", precision, ("fp32", "bf16"))
-    first = method.fusions[0] if method.fusions[0] is not Fusion else FUSIONS["concat"]
-    kind, options = find_fusion(fusion) if fusion is not None else (first, {})
+    if fusion is None:
+        fusion = method.fusions[0] if method.fusions[0] is not Fusion else "concat"
+    kind, options = (fusion, {}) if isinstance(fusion, Fusion) else FUSIONS.resolve(fusion)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         modules = {
@@ -67,8 +71,26 @@ def build_model(
             for m in data.modalities
         }
         widths = {m: feature_width(module, data, m, kind) for m, module in modules.items()}
-        head = kind(widths, data.task.outputs, unimodal or _policy(kind, method), **options)
+        if isinstance(kind, Fusion):
+            _check_built(kind, widths, unimodal)
+            return MultimodalModel(modules, kind, precision)
+        policy = unimodal or _policy(kind, method)
+        head = make("fusion", Fusion, kind, widths, data.task.outputs, unimodal=policy, **options)
     return MultimodalModel(modules, head, precision)
+
+
+def _check_built(fusion: Fusion, widths: Mapping[str, int], unimodal: str | None) -> None:
+    """Raise :class:`InputError` unless a built fusion fits what the encoders give."""
+    if dict(fusion.widths) != dict(widths):
+        raise InputError(
+            f"fusion is built for features of widths {dict(fusion.widths)}, and the encoders give "
+            f"{dict(widths)}; pass encoders with these widths, or the fusion's class or name"
+        )
+    if unimodal not in (None, fusion.policy):
+        raise InputError(
+            f"unimodal is {unimodal!r}, and the fusion is built with {fusion.policy!r}; pass one "
+            "of them, or the fusion's class or name"
+        )
 
 
 def _policy(kind: type[Fusion], method: Method) -> str:
@@ -77,19 +99,22 @@ def _policy(kind: type[Fusion], method: Method) -> str:
     return method.unimodal if method.unimodal in both or not both else both[0]
 
 
-def _encoder(data: ArrayData, name: str, label: str | None, width: int) -> nn.Module:
-    """The encoder of a label, or the usual one for the modality's shape."""
-    if label is None and not _real(data, name) and not _several(data, name):
+def _encoder(
+    data: ArrayData, name: str, chosen: str | type[Encoder] | None, width: int
+) -> nn.Module:
+    """The encoder of a label or a class, or the usual one for the modality's shape."""
+    if chosen is None and not _real(data, name) and not _several(data, name):
         raise InputError(
             f"modality {name!r} holds no real numbers; pass its encoder in `encoders`, such as "
             '"tokens", or floats'
         )
     shape = _shapes(data, name)
-    kind, options = find_encoder(label or data.kinds.get(name) or usual_encoder(shape, name))
-    if kind.sized:
-        options = {"width": width, **options}
+    chosen = chosen or data.kinds.get(name) or usual_encoder(shape, name)
     try:
-        encoder = kind.build(shape, **kind.settle(options, data, name))
+        kind, options = ENCODERS.resolve(chosen)
+        if kind.sized:
+            options = {"width": width, **options}
+        encoder = kind.build(shape, **kind.fill_options(options, data, name))
     except InputError as error:
         raise InputError(f"the encoder of {name!r}: {error}") from None
     first = _standardize(data, name, encoder)
@@ -100,32 +125,26 @@ def _standardize(data: ArrayData, name: str, encoder: Encoder) -> Standardize | 
     if not encoder.kind:
         return None
     if not _real(data, name):
-        raise InputError(f"{encoder.name} takes real numbers, and modality {name!r} holds tokens")
+        label = ENCODERS.name_of(encoder)
+        raise InputError(f"{label} takes real numbers, and modality {name!r} holds tokens")
     return None if data.scaled else standardize(data, name, encoder.kind, encoder.padding)
 
 
 def _several(data: ArrayData, name: str) -> bool:
     """Whether a modality has several tensors, such as text."""
-    inputs = data.train.inputs[name]
-    return set(inputs.spec) != {""} if isinstance(inputs, Column) else isinstance(inputs, dict)
+    return set(data.specs[name]) != {""}
 
 
 def _shapes(data: ArrayData, name: str) -> Shapes:
     """The shape of a sample, or of each of its tensors."""
-    inputs = data.train.inputs[name]
     if not _several(data, name):
         return data.shapes[name]
-    if isinstance(inputs, Column):
-        return {key: shape for key, (_, shape) in inputs.spec.items()}
-    return {key: tuple(x.shape[1:]) for key, x in dict(inputs).items()}
+    return {key: shape for key, (_, shape) in data.specs[name].items()}
 
 
 def _real(data: ArrayData, name: str) -> bool:
     """Whether the samples are one array of numbers or pixels, not tokens."""
-    inputs = data.train.inputs[name]
-    if isinstance(inputs, Column):
-        return set(inputs.spec) == {""} and not inputs.spec[""][0].startswith("int")
-    return isinstance(inputs, torch.Tensor) and inputs.dtype != torch.int64
+    return not _several(data, name) and not data.specs[name][""][0].startswith("int")
 
 
 def standardize(data: ArrayData, name: str, kind: str, padding: bool = False) -> Standardize | None:
@@ -145,16 +164,14 @@ def standardize(data: ArrayData, name: str, kind: str, padding: bool = False) ->
     present = data.train.present[name].nonzero().squeeze(1)
     if not len(present):
         return None
-    inputs = data.train.inputs[name]
-    rows = inputs.rows(present[:FEW]) if isinstance(inputs, Column) else inputs
+    column = data.train.column(name)
+    rows = column.rows(present[:FEW] if column.stored else present)
     assert isinstance(rows, torch.Tensor)  # as _real found
-    if not isinstance(inputs, Column):
-        rows = rows[data.train.present[name]]
     return Standardize.fit(rows if rows.is_floating_point() else rows.float(), kind, padding)
 
 
 def feature_width(
-    encoder: nn.Module, data: ArrayData, name: str, fusion: type[Fusion] = Fusion
+    encoder: nn.Module, data: ArrayData, name: str, fusion: Fusion | type[Fusion] = Fusion
 ) -> int:
     """The width ``D`` of an encoder's features, by trying it on one sample.
 

@@ -8,26 +8,27 @@ from typing import Any
 
 from counterpoise.core import storage
 from counterpoise.core.loader import mix
+from counterpoise.core.task import Task
 from counterpoise.data.dataset import ArrayData
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
-from counterpoise.fusion import fusion_name
+from counterpoise.fusion import FUSIONS
 from counterpoise.models.multimodal import MultimodalModel
 
 from .settings import Settings
 
 
 def describe(
-    model: MultimodalModel, data: ArrayData, method: Method, settings: Settings
+    model: MultimodalModel, data: ArrayData, method: Method, settings: Settings, task: Task
 ) -> dict[str, Any]:
     """What makes a run this run, in plain values: a folder that holds another is refused."""
     shapes = {name: list(p.shape) for name, p in model.state_dict().items()}
     return {
         "data": {"name": data.name, "modalities": list(data.modalities)}
-        | {"fingerprint": data.fingerprint(), **data.task.state()},
+        | {"fingerprint": data.fingerprint(), **task.state()},
         "method": {"name": method.label(), "options": method.settings()},
         "model": {
-            "fusion": fusion_name(model.fusion),
+            "fusion": FUSIONS.name_of(model.fusion),
             "unimodal": model.fusion.policy,
             "precision": model.precision,
             "parameters": sum(p.numel() for p in model.parameters()),

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from counterpoise.core import storage
-from counterpoise.core.loader import Loader
+from counterpoise.core.task import Task
 from counterpoise.data.dataset import ArrayData
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
@@ -20,6 +19,8 @@ from counterpoise.evaluation.subsets import Evaluation, evaluate
 from counterpoise.models.multimodal import MultimodalModel
 
 from .settings import Settings
+from .setup import make_context
+from .task import prepare_task
 
 History = list[dict[str, Any]]
 
@@ -32,9 +33,10 @@ class Run:
         model: with the weights of the last epoch, in evaluation mode.
         method: with its state of the last epoch.
         settings: how it was trained.
+        task: what it learnt, with the metric and the class weights that the settings ask for.
         history: a dict an epoch: ``epoch``, ``loss`` (name -> mean), ``validation``
-            (subset -> metric -> value), ``seconds``, and of them ``processor``, which leaves out
-            what other programs took.
+            (subset -> primary metric -> value), ``seconds``, and of them ``processor``, which
+            leaves out what other programs took.
         best_epoch: where the primary metric on validation was best, with all modalities or
             those that ``settings.best_with`` names.
         best_weights: the model's and the method's state dicts of that epoch.
@@ -43,20 +45,21 @@ class Run:
     model: MultimodalModel
     method: Method
     settings: Settings
+    task: Task
     history: History = field(default_factory=list)
     best_epoch: int = -1
     best_weights: tuple[dict[str, Tensor], dict[str, Tensor]] = field(default=({}, {}))
 
     def evaluate(self, data: ArrayData, split: str = "test", which: str = "last") -> Evaluation:
-        """Every subset's metrics, with the weights of the ``"last"`` or the ``"best"`` epoch."""
+        """All metrics of every subset, with the weights of the ``"last"`` or ``"best"`` epoch."""
         check_choice("which", which, ("last", "best"))
         if which == "last":
-            return evaluate(self.model, data, self.method, split=split)
+            return evaluate(self.model, data, self.method, split=split, task=self.task)
         last = copy_state(self.model), copy_state(self.method)
         try:
             self.model.load_state_dict(self.best_weights[0])
             self.method.load_state_dict(self.best_weights[1])
-            return evaluate(self.model, data, self.method, split=split)
+            return evaluate(self.model, data, self.method, split=split, task=self.task)
         finally:
             self.model.load_state_dict(last[0])
             self.method.load_state_dict(last[1])
@@ -66,11 +69,11 @@ def copy_state(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
 
-def state_of(run: Run, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def state_of(run: Run, ctx: Context) -> dict[str, Any]:
     return {
         "model": run.model.state_dict(),
         "method": run.method.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        **ctx.state_dict(),
         "history": json.dumps(run.history),
         "best_epoch": run.best_epoch,
         "best_model": run.best_weights[0],
@@ -78,11 +81,11 @@ def state_of(run: Run, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     }
 
 
-def restore(run: Run, optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+def restore(run: Run, ctx: Context, saved: dict[str, Any]) -> None:
     try:
         run.model.load_state_dict(saved["model"])
         run.method.load_state_dict(saved["method"])
-        optimizer.load_state_dict(saved["optimizer"])
+        ctx.load_state_dict(saved)
         run.history = json.loads(saved["history"])
         run.best_epoch = int(saved["best_epoch"])
         run.best_weights = (saved["best_model"], saved["best_method"])
@@ -103,11 +106,10 @@ def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method
     folder = Path(folder)
     saved = storage.read_state(folder / "checkpoint.pt")
     record = storage.read_json(folder / "run.json")
-    settings = Settings(**record["settings"])
-    run = Run(model, method, settings)
-    optimizer = settings.build_optimizer([*model.parameters(), *method.parameters()])
-    loaders = {"train": Loader(data.train, settings.batch_size)}
-    method.setup(Context(model, optimizer, data.task, loaders, epochs=settings.epochs))
-    restore(run, optimizer, saved)
+    settings = Settings.from_record(record["settings"])
+    run = Run(model, method, settings, prepare_task(data, settings))
+    ctx = make_context(model, data, run.task, method, settings)
+    method.setup(ctx)
+    restore(run, ctx, saved)
     model.eval()
     return run

@@ -1,72 +1,188 @@
-"""How a run trains."""
+"""How a run trains: each setting is declared once, for Python, the command line and the docs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
+from counterpoise.errors import InputError, check_number, unknown
 
-from counterpoise.errors import check_choice, check_number, unknown
-from counterpoise.evaluation.subsets import present_name
+from .declaration import NEEDED, declarations, describe, plain, read_word, setting, show
+from .optimizers import OPTIMIZERS, build_optimizer
+from .schedules import SCHEDULES
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def read_optimizer(name: str, value: Any) -> str:
+    """The label of an optimiser; torch is imported only if it has options."""
+    word = read_word(name, value)
+    if ":" in word:
+        OPTIMIZERS.resolve(word)
+    elif word not in OPTIMIZERS:
+        raise unknown(name, word, OPTIMIZERS)
+    return word
+
+
+def read_schedule(name: str, value: Any) -> str:
+    """The label of a schedule, whose options fit."""
+    SCHEDULES.build(read_word(name, value))
+    return str(value)
+
+
+def read_weights(name: str, value: Any) -> str | dict[str, float] | list[float]:
+    """``"balanced"``, or the weights of the classes, given or in a file."""
+    if isinstance(value, str) and value == "balanced":
+        return value
+    found = _read_file(name, Path(value)) if isinstance(value, str | Path) else value
+    found = found.tolist() if hasattr(found, "tolist") else found
+    if not isinstance(found, Mapping | list | tuple):
+        raise InputError(f"{name} must map classes to weights, found {show(found)}")
+    pairs = found.items() if isinstance(found, Mapping) else enumerate(found)
+    weights = {key: plain(weight) for key, weight in pairs}
+    for key, weight in weights.items():
+        check_number(f"{name}[{key!r}]", weight, 0)
+    if isinstance(found, Mapping):
+        return {str(key): float(weight) for key, weight in weights.items()}
+    return [float(weight) for weight in weights.values()]
+
+
+def _read_file(name: str, path: Path) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text())  # JSON is YAML, too
+    except OSError as error:
+        raise InputError(
+            f"{name} must be 'balanced' or a file of class: weight lines, found {str(path)!r} "
+            f"({error.strerror})"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{name} cannot be read from {path}: {show(error)}") from None
 
 
 @dataclass(frozen=True)
 class Settings:
     """How a run trains; with data, method and model it decides every weight.
 
+    Numbers of NumPy and torch are kept as Python's own. A value that does not fit raises
+    :class:`counterpoise.InputError`, in one line that names the setting.
+
     Attributes:
-        epochs: passes over the training split.
-        batch_size: samples in a global batch.
-        optimizer: ``"sgd"`` (with ``momentum``), ``"adam"`` or ``"adamw"``.
-        lr: learning rate.
-        lr_step: every so many epochs it is multiplied by ``lr_factor``; ``None`` keeps it.
-        lr_factor: see ``lr_step``.
-        best_with: the modalities, joined by ``+``, with which the best epoch is best on
-            validation: those that will be there when the model is used. ``None``: all.
-        momentum: of SGD.
-        weight_decay: of the optimiser.
-        max_norm: clip the global gradient norm to it; ``None`` never clips.
-        seed: of the order of samples, of dropout, of every draw a method makes.
     """
 
-    epochs: int = 20
-    batch_size: int = 32
-    optimizer: str = "sgd"
-    lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    max_norm: float | None = None
-    seed: int = 0
-    lr_step: int | None = None
-    lr_factor: float = 0.1
-    best_with: str | None = None
+    epochs: int = setting(20, "passes over the training split", least=1, metavar="N")
+    batch_size: int = setting(32, "samples in a global batch", least=1, metavar="N")
+    optimizer: str = setting(
+        "sgd",
+        "how the weights move, with options of PyTorch's class, such as adamw:betas=[0.9,0.98]",
+        metavar="NAME[:OPTION=VALUE]",
+        choices=OPTIMIZERS,
+        read=read_optimizer,
+    )
+    lr: float = setting(0.01, "learning rate", least=0)
+    momentum: float = setting(0.9, "share of the last step that is kept", least=0, of=("sgd",))
+    weight_decay: float = setting(1e-4, "pull of the weights towards 0", least=0)
+    max_norm: float | None = setting(
+        None, "clip the norm of the whole gradient to this; None never clips", least=0, off=None
+    )
+    seed: int = setting(
+        0, "of the order of samples, of dropout, of every draw a method makes", metavar="N"
+    )
+    best_with: str | None = setting(
+        None,
+        "the modalities with which the best epoch is best on validation, those that will be "
+        "there when the model is used; None takes all",
+        metavar="A+B",
+        off=None,
+    )
+    schedule: str = setting(
+        "constant",
+        "how the learning rate changes, with options, such as step:every=30:factor=0.1",
+        metavar="NAME[:OPTION=VALUE]",
+        choices=SCHEDULES,
+        read=read_schedule,
+        off="constant",
+    )
+    warmup: float = setting(
+        0.0, "epochs in which the learning rate rises from almost 0", least=0, off=0.0
+    )
+    encoder_lr: Mapping[str, float] = setting(
+        {},
+        "factor on the learning rate of the encoder of a modality",
+        least=0,
+        metavar="MODALITY=FACTOR",
+        off={},
+    )
+    patience: int | None = setting(
+        None,
+        "stop after so many epochs without a better value on validation, by metric and best_with; "
+        "None never stops early",
+        least=1,
+        metavar="N",
+        off=None,
+    )
+    metric: str | None = setting(
+        None,
+        "the metric that chooses the best epoch; None takes the task's own",
+        metavar="NAME",
+        off=None,
+    )
+    class_weights: str | Mapping[str, float] | Sequence[float] | None = setting(
+        None,
+        "weight of each class in the loss: balanced, or a YAML or JSON file of class: weight; "
+        "in Python also a mapping, or a list in the order of the classes",
+        metavar="balanced|FILE",
+        read=read_weights,
+        off=None,
+    )
+    label_smoothing: float = setting(
+        0.0, "share of the target that is spread over all classes", least=0, below=1, off=0.0
+    )
 
     def __post_init__(self) -> None:
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_number("epochs", self.epochs, 1, whole=True)
-        check_number("batch_size", self.batch_size, 1, whole=True)
-        check_number("seed", self.seed, whole=True)
-        for name in ("lr", "momentum", "weight_decay"):
-            check_number(name, getattr(self, name), 0)
-        if self.max_norm is not None:
-            check_number("max_norm", self.max_norm, 0)
-        check_number("lr_factor", self.lr_factor, 0)
-        if self.lr_step is not None:
-            check_number("lr_step", self.lr_step, 1, whole=True)
+        for name, declared in declarations(Settings).items():
+            object.__setattr__(self, name, declared.check(name, getattr(self, name)))
 
     def plain(self) -> dict[str, Any]:
-        """All that decides the run, by name; no word of what is not used."""
-        unused: tuple[str, ...] = () if self.lr_step else ("lr_step", "lr_factor")
-        unused += () if self.best_with else ("best_with",)
-        return {name: value for name, value in asdict(self).items() if name not in unused}
+        """All that decides the run, by name; settings that do nothing are omitted."""
+        values = asdict(self)
+        return {
+            n: v for n, v in values.items() if v != declarations(Settings)[n].off and self.uses(n)
+        }
+
+    def uses(self, name: str) -> bool:
+        """Whether the optimiser knows a setting; that of another package may know any."""
+        of, optimizer = declarations(Settings)[name].of, self.optimizer.split(":")[0]
+        return not of or optimizer in of or optimizer not in OPTIMIZERS.own
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Settings:
+        """The settings of a run from what :meth:`plain` wrote, also in earlier versions.
+
+        Raises:
+            InputError: a setting that is needed is missing, one is unknown, or does not fit.
+        """
+        values = dict(record)
+        every, factor = values.pop("lr_step", None), values.pop("lr_factor", 0.1)
+        if every is not None:  # as it was written before there were schedules
+            values["schedule"] = f"step:every={every}:factor={factor}"
+        optimizer = str(values.get("optimizer")).split(":")[0]
+        for name, declared in declarations(Settings).items():
+            if name not in values and declared.off is not NEEDED:
+                values[name] = declared.off
+            elif name not in values and (not declared.of or optimizer in declared.of):
+                raise InputError(f"the settings of the run lack {name!r}")
+        return merge_settings(None, values)
 
     def best_subset(self, modalities: Sequence[str]) -> str:
-        """``best_with`` as records write it; of all ``modalities`` where it is not said."""
+        """``best_with`` as records write it; of all ``modalities`` where it is not given."""
+        from counterpoise.evaluation.subsets import present_name
+
         chosen = self.best_with.split("+") if self.best_with else modalities
         for name in chosen:
             if name not in modalities:
@@ -75,18 +191,22 @@ class Settings:
 
     def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser over these parameters."""
-        if self.optimizer == "sgd":
-            return torch.optim.SGD(
-                parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay
-            )
-        if self.optimizer == "adam":
-            return torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay)
-        return torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
+        return build_optimizer(
+            self.optimizer,
+            parameters,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
+
+
+Settings.__doc__ = "\n".join([(Settings.__doc__ or "").rstrip(), *describe(Settings), "    "])
 
 
 def merge_settings(settings: Settings | None, changes: Mapping[str, Any]) -> Settings:
-    settings = settings or Settings()
+    """``settings``, or the defaults, with ``changes`` by name."""
+    known = [item.name for item in fields(Settings)]
     for name in changes:
-        if name not in asdict(settings):
-            raise unknown("setting", name, asdict(settings))
-    return replace(settings, **changes)
+        if name not in known:
+            raise unknown("setting", name, known)
+    return replace(settings or Settings(), **changes)

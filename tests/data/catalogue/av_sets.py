@@ -82,7 +82,7 @@ def check_run(run: Run, asked: dict[str, Any]) -> None:
     assert all(isfinite(value) for value in run.history[0]["loss"].values())
     assert run.method.name == asked["method"]
     assert all(getattr(run.method, key) == value for key, value in asked["set"].items())
-    for key in ("optimizer", "lr", "momentum", "weight-decay", "lr-step", "lr-factor"):
+    for key in ("optimizer", "lr", "momentum", "weight-decay", "schedule"):
         if key in asked:
             assert getattr(run.settings, key.replace("-", "_")) == asked[key]
     assert asked["encoder"] == {"audio": "resnet18", "visual": "resnet18:crop=224"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from folded import check_each
 
 from counterpoise import DATASETS
 from counterpoise.cli.arguments import ready_configs
@@ -24,8 +25,7 @@ def page_of(name: str) -> Path:
     return whole if whole.exists() else PAGES / f"{name.rsplit('-', 1)[0]}.md"
 
 
-@pytest.mark.parametrize("name", PREPARED)
-def test_a_page_says_everything(name: str) -> None:
+def check_page(name: str) -> None:
     text = page_of(name).read_text()
     parts = dict.fromkeys(SECTIONS, "")
     for part in text.split("\n## ")[1:]:
@@ -40,19 +40,27 @@ def test_a_page_says_everything(name: str) -> None:
     assert entry.name == name and entry.summary and entry.licence and entry.source and entry.size
 
 
-@pytest.mark.parametrize("name", PREPARED)
+def test_a_page_says_everything() -> None:
+    check_each(PREPARED, check_page)
+
+
 def test_what_is_missing_is_said_in_one_line(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "raw").mkdir()
-    assert main(["prepare", name, str(tmp_path / "raw"), str(tmp_path / "out")]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and ("RAW" in lines[0] or str(tmp_path) in lines[0])
-    assert not (tmp_path / "out").exists()
-    assert main(["prepare", name, str(tmp_path / "nowhere"), str(tmp_path / "out")]) == 2
-    assert "found no" in capsys.readouterr().err
-    assert main(["data", name]) == 0
-    assert "prepare" in capsys.readouterr().out
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    raw.mkdir()
+
+    def check(name: str) -> None:
+        assert main(["prepare", name, str(raw), str(out)]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1 and ("RAW" in lines[0] or str(tmp_path) in lines[0])
+        assert not out.exists()
+        assert main(["prepare", name, str(tmp_path / "nowhere"), str(out)]) == 2
+        assert "found no" in capsys.readouterr().err
+        assert main(["data", name]) == 0
+        assert "prepare" in capsys.readouterr().out
+
+    check_each(PREPARED, check)
 
 
 def test_the_index_names_every_configuration() -> None:

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from folded import check_each
 
 from counterpoise import DATASETS
 from counterpoise.data.catalogue.find import data_folder
@@ -30,13 +31,15 @@ def test_found(tmp_path):
     assert folder == tmp_path / "utd_mhad" / "Depth"
 
 
-@pytest.mark.parametrize("name", [name for name in DATASETS if DATASETS[name].needs])
-def test_not_found(name, tmp_path):
-    with pytest.raises(InputError) as raised:
-        DATASETS[name].find("some/file", tmp_path)
-    assert str(raised.value) == (
-        f"data set {name!r} is not complete: found no {tmp_path}/some/file; put "
-        f"{DATASETS[name].needs} below {tmp_path}, or point --data-dir (data_dir=) or "
-        "COUNTERPOISE_DATA to the folder that holds them"
-    )
-    assert "\n" not in str(raised.value)
+def test_not_found(tmp_path):
+    def check(name):
+        with pytest.raises(InputError) as raised:
+            DATASETS[name].find("some/file", tmp_path)
+        assert str(raised.value) == (
+            f"data set {name!r} is not complete: found no {tmp_path}/some/file; put "
+            f"{DATASETS[name].needs} below {tmp_path}, or point --data-dir (data_dir=) or "
+            "COUNTERPOISE_DATA to the folder that holds them"
+        )
+        assert "\n" not in str(raised.value)
+
+    check_each([name for name, entry in DATASETS.items() if entry.needs], check)

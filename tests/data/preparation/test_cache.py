@@ -381,6 +381,7 @@ prepare(make_plan(toy_table(Path(sys.argv[1]) / "raw")), Path(sys.argv[1]) / "ou
 """
 
 
+@pytest.mark.slow
 def test_killed_outright_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGKILL leaves no time to tidy up: what is there is whole, and nothing is done twice."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}

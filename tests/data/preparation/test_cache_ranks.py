@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from counterpoise import build_model, fit, load
@@ -31,6 +32,7 @@ os._exit(0)  # results first: gloo sometimes aborts while a process exits
 """
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     lines = [f"{k},{'abc'[k % 3]},{k % 3} {k} {-k},{k / 7}" for k in range(45)]
     (tmp_path / "t.csv").write_text("\n".join(["id,target,x,y", *lines]))

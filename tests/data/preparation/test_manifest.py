@@ -93,7 +93,7 @@ def test_types_are_recognised_by_what_is_in_the_files(tmp_path: Path) -> None:
     }  # fmt: skip
     stated = read_manifest(tmp_path / "t.csv", types={"v": "audio", "n": "text"})
     assert (stated.readers["v"].name, stated.readers["n"].name) == ("audio", "text")
-    with pytest.raises(InputError, match=r"unknown type of modality 'sound'.*known: audio"):
+    with pytest.raises(InputError, match=r"unknown reader 'sound'.*known: audio"):
         read_manifest(tmp_path / "t.csv", types={"v": "sound"})
     mixed = [{"id": k, "target": "a", "x": x} for k, x in enumerate(["film.mp4", "pose.npy"])]
     with pytest.raises(InputError, match=r"column 'x' .* several types \(array and video\)"):

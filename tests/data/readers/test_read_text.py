@@ -64,6 +64,7 @@ def test_long_texts_are_cut_and_keep_their_end_token() -> None:
     assert Text(vocabulary=300).fit(["many words " * 300]).length == 256
 
 
+@pytest.mark.slow
 def test_the_same_in_every_process() -> None:
     """Hashes of words differ from process to process; the tokenizer may not."""
     program = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from counterpoise.core.tasks import Classification, MultiLabel, Regression, Task
-from counterpoise.data.readers import Frames, Text, build_reader
+from counterpoise.data.readers import READERS, Frames, Text
 from counterpoise.data.readers.base import Reader, need
 from counterpoise.errors import InputError, check_choice, unknown
 
@@ -48,7 +48,7 @@ def read_manifest(
             ``test``, if there is one.
         group: the column of what must stay together (a subject, a speaker), if there is one.
         modalities: columns; by default all others.
-        types: modality -> its type in ``READERS``, where recognising it is not wanted.
+        types: modality -> its reader, a label in ``READERS``, where recognising it is not wanted.
         task: ``"classification"``, ``"regression"`` or ``"multilabel"``; by default regression
             where a target is no whole number, else classification.
 
@@ -221,7 +221,7 @@ def _reader(
     types: Mapping[str, str] | None,
 ) -> Reader:
     if types and name in types:
-        return build_reader({"type": types[name]})
+        return READERS.build(types[name])
     cells = []
     for _, record in records:
         if (cell := _cell(record.get(name))) is not None:

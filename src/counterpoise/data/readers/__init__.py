@@ -1,33 +1,46 @@
 """Readers of cells: one file a family, each over a maintained library."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from counterpoise.errors import unknown
+from counterpoise.core.lazy import lazy
+from counterpoise.core.registry import Registry
 
-from .array import ArrayFile
-from .audio import Audio, Waveform
-from .base import Reader
-from .frames import Flow, Frames
-from .image import Image
-from .numbers import Numbers
-from .text import Text
-from .video import Video
+if TYPE_CHECKING:
+    from .array import ArrayFile
+    from .audio import Audio, Waveform
+    from .base import Reader
+    from .frames import Flow, Frames
+    from .image import Image
+    from .numbers import Numbers
+    from .text import Text
+    from .video import Video
 
-READERS: dict[str, type[Reader]] = {
-    reader.name: reader
-    for reader in (Audio, Waveform, Image, Video, Frames, Flow, ArrayFile, Numbers, Text)
-}
+READERS: Registry[Reader] = Registry(
+    "reader",
+    "counterpoise.data.readers.base:Reader",
+    {
+        "audio": "counterpoise.data.readers.audio:Audio",
+        "waveform": "counterpoise.data.readers.audio:Waveform",
+        "image": "counterpoise.data.readers.image:Image",
+        "video": "counterpoise.data.readers.video:Video",
+        "frames": "counterpoise.data.readers.frames:Frames",
+        "flow": "counterpoise.data.readers.frames:Flow",
+        "array": "counterpoise.data.readers.array:ArrayFile",
+        "numbers": "counterpoise.data.readers.numbers:Numbers",
+        "text": "counterpoise.data.readers.text:Text",
+    },
+    group="counterpoise.readers",
+    options=lambda kind: kind.options(),
+)
 
 
 def build_reader(settings: Mapping[str, Any]) -> Reader:
     """A reader from its type and options, as :meth:`Reader.settings` writes them."""
-    name = settings.get("type")
-    if name not in READERS:
-        raise unknown("type of modality", name, READERS)
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-    del options["type"]
-    return READERS[str(name)]().changed(str(name), **options)
+    return READERS.build(str(options.pop("type", None)), **options)
 
 
 __all__ = [
@@ -44,3 +57,6 @@ __all__ = [
     "Waveform",
     "build_reader",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__, {"base": "Reader"}, READERS.own)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from counterpoise.errors import InputError, unknown
+from counterpoise.core.registry import check_options
+from counterpoise.errors import InputError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -58,16 +59,18 @@ class Reader(ABC):
                 counts as unreadable too.
         """
 
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Option -> default: the fields."""
+        return {f.name: f.default for f in fields(cls)}
+
     def settings(self) -> dict[str, Any]:
         """Type and options, fit for JSON."""
         return {"type": self.name, **asdict(self)}
 
     def changed(self, where: str, **options: Any) -> Self:
         """The same reader with other options; ``where`` names it in errors."""
-        known = [f.name for f in fields(self)]
-        for option in options:
-            if option not in known:
-                raise unknown(f"option of {where} ({self.name})", option, known)
+        check_options(f"{where} ({self.name})", self.options(), options)
         return replace(self, **options)
 
 

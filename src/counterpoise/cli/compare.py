@@ -1,0 +1,72 @@
+"""The command ``counterpoise compare``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from counterpoise.errors import check_number
+
+from .arguments import Command, names
+from .experiment import add_experiment, make_recipe, method_labels
+from .progress import show_progress
+
+DEMO_METHODS = "joint,unimodal,multi-loss,modality-dropout,mla"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    add_experiment(parser)
+    parser.add_argument(
+        "--methods",
+        type=names,
+        default=names(DEMO_METHODS),
+        metavar="A,B:OPTION=VALUE",
+        help=f"default {DEMO_METHODS}",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="METHOD.KEY=VALUE",
+        help="an option of one of the methods",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="so many from --seed on; %(default)s"
+    )
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time")
+
+
+def run(options: argparse.Namespace) -> None:
+    check_number("seeds", options.seeds, 1, whole=True)
+    recipe = make_recipe(options)
+
+    from rich.console import Console
+
+    from counterpoise.compare.compare import compare
+    from counterpoise.report import records, text_table
+
+    labels = method_labels(options.methods, options.set)
+    out = options.out or Path("runs") / f"compare-{Path(options.data).name}"
+    seeds = range(options.seed, options.seed + options.seeds)
+    with show_progress(options.quiet) as progress:
+        bar = progress.add_task("starting", total=len(labels) * len(seeds) * options.epochs)
+
+        def tick(label: str, seed: int, epochs: int = 1) -> None:
+            progress.update(bar, advance=epochs, description=f"{label}, seed {seed}")
+
+        page = compare(
+            recipe,
+            labels,
+            list(seeds),
+            out,
+            jobs=options.jobs,
+            tick=tick,
+            command=f"counterpoise {shlex.join(options.command_line)}",
+        )
+    if not options.quiet:
+        Console().print(text_table(records.read(out / "records.jsonl")))
+        print(f"report: {page}")
+
+
+COMMAND = Command("train many methods with many seeds, and report", add, run)

@@ -1,0 +1,77 @@
+"""The command ``counterpoise evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from counterpoise.errors import InputError
+
+from .arguments import Command
+from .output import print_json, print_metrics
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folder", type=Path, metavar="RUN", help="the folder of a run")
+    add("--data-dir", metavar="DIR", help="where data sets lie")
+    add("--split", choices=("train", "validation", "test"), default="test")
+    add("--which", choices=("last", "best"), default="last", help="which epoch")
+    add("--against", type=Path, metavar="RUN", help="a unimodal run, for the co-learning verdict")
+    add("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> None:
+    from counterpoise.compare.recipe import open_run
+    from counterpoise.evaluation import colearning, present_name
+
+    trained, data = open_run(options.folder, options.data_dir)
+    result = trained.evaluate(data, options.split, options.which)
+    against = options.against or _unimodal_beside(options.folder)
+    verdicts = []
+    if against is not None:
+        reference, same = open_run(against, options.data_dir)
+        if same.fingerprint() != data.fingerprint() or same.modalities != data.modalities:
+            raise InputError(f"--against {against} was trained on other data")
+        verdicts = colearning(result, reference.evaluate(same, options.split, options.which))
+    if options.json:
+        found = {
+            "subsets": {present_name(s): values for s, values in result.metrics.items()},
+            "colearning": [{**vars(v), "difference": v.difference} for v in verdicts],
+        }
+        print_json(found)
+        return
+    title = f"{data.name}, {trained.method.name}: {options.split}, {options.which} epoch"
+    print_metrics(result, title)
+    if against is None:
+        hint = "a unimodal run of the same data and seed"
+        print(f"co-learning verdict: needs {hint}; name one with --against RUN")
+        return
+    print(f"co-learning, against {against}:")
+    for verdict in verdicts:
+        print(f"  {verdict}")
+
+
+def _unimodal_beside(folder: Path) -> Path | None:
+    """A unimodal run of the same data, seed and settings in the folders around a run."""
+    from counterpoise.core import storage
+
+    record = storage.read_json(folder / "run.json")
+    nearby = sorted({*folder.parent.glob("*/run.json"), *folder.parent.parent.glob("*/*/run.json")})
+    for path in nearby:
+        with contextlib.suppress(InputError, KeyError, TypeError):
+            other = storage.read_json(path)
+            same = all(other[key] == record[key] for key in ("data", "settings"))
+            same = same and _encoders(other) == _encoders(record)
+            if same and other["method"]["name"] == "unimodal" and path.parent != folder:
+                return path.parent
+    return None
+
+
+def _encoders(record: dict[str, Any]) -> Any:
+    return record["notes"].get("encoders")
+
+
+COMMAND = Command("every subset of a trained model's modalities", add, run)

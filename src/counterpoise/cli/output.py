@@ -1,0 +1,45 @@
+"""What several commands print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from counterpoise.evaluation import Evaluation
+
+
+def print_json(value: object) -> None:
+    """Print a value as indented JSON."""
+    print(json.dumps(value, indent=2))
+
+
+def print_warning(message: Warning | str, *_: object) -> None:
+    """Print a warning in one line, where errors go."""
+    print(f"counterpoise: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def print_metrics(result: Evaluation, title: str) -> None:
+    """Print a table with a line for each subset, and as many metrics as fit, the primary first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from counterpoise.evaluation.subsets import column_title
+
+    console = Console()
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("present", vertical="bottom", no_wrap=True)
+    left = console.width - max(len(" + ".join(subset)) for subset in result.metrics)
+    shown: list[str] = []
+    hidden: list[str] = []
+    for metric in next(iter(result.metrics.values())):
+        left -= 2 + max(map(len, [*column_title(metric).split("\n"), "0.0000"]))
+        (hidden if left < 0 and shown else shown).append(metric)
+    for metric in shown:
+        table.add_column(column_title(metric), justify="right", no_wrap=True)
+    for subset, values in result.metrics.items():
+        table.add_row(" + ".join(subset), *(f"{values[metric]:.4f}" for metric in shown))
+    console.print(table)
+    if hidden:
+        print(f"also measured: {', '.join(hidden)} (evaluate --json, or a wider terminal)")

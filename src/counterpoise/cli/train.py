@@ -1,0 +1,82 @@
+"""The command ``counterpoise train``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .arguments import Command
+from .experiment import add_experiment, make_recipe, method_labels
+from .output import print_metrics
+from .progress import show_progress
+
+if TYPE_CHECKING:
+    from counterpoise.engine.method import Method
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    add_experiment(parser)
+    parser.add_argument(
+        "--method",
+        metavar="NAME[,NAME]",
+        default="joint",
+        help="one, or several that are combined; default %(default)s",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="[METHOD.]KEY=VALUE",
+        help="an option of the method; of several, say of which",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+
+
+def run(options: argparse.Namespace) -> None:
+    from counterpoise.engine.callback import Callback
+
+    recipe = make_recipe(options)
+    method = _method(options)
+    data = recipe.load()
+    out = options.out or Path("runs") / f"{data.name}-{method.name}-seed{options.seed}"
+    epochs, batches = options.epochs, -(-len(data.train) // options.batch_size)
+    whole = "+".join(sorted(data.modalities))
+    with show_progress(options.quiet) as progress:
+        bar = progress.add_task(method.name, total=epochs * batches)
+
+        class Bar(Callback):
+            def on_batch(self, number: int) -> None:
+                progress.advance(bar)
+
+            def on_note(self, text: str) -> None:
+                progress.update(bar, description=f"{method.name}, {text}")
+
+            def on_epoch(self, entry: dict[str, Any]) -> None:
+                metric, value = next(iter(entry["validation"][whole].items()))
+                progress.update(
+                    bar,
+                    completed=(entry["epoch"] + 1) * batches,
+                    description=f"{method.name}, validation {metric} {value:.3f}",
+                )
+
+        done = recipe.train(
+            data, method, options.seed, out=out, resume=options.resume, callbacks=[Bar()]
+        )
+    if options.quiet:
+        return
+    print_metrics(done.evaluate(data), f"{data.name}, {method.name}: test, last epoch")
+    print(f"best validation epoch: {done.best_epoch}; run: {out}")
+
+
+def _method(options: argparse.Namespace) -> Method:
+    """The method, or the chain, with its options."""
+    from counterpoise.methods.registry import build_method, split_chain
+
+    label = options.method.replace(",", "+").replace(" ", "")
+    if len(split_chain(label)) == 1:
+        return build_method(":".join([label, *options.set]))
+    return build_method(method_labels([label], options.set)[0])
+
+
+COMMAND = Command("train one model by one method", add, run)

@@ -1,0 +1,159 @@
+"""Settings that declare themselves: one declaration makes check, flag, documentation, argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import cache
+from math import inf
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from counterpoise.errors import InputError, check_choice, check_number
+
+NEEDED: Any = object()  # for ``off``: every record must hold the setting
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a setting is, beside its name, type and default.
+
+    Attributes:
+        help: what it does, as a phrase; of the flag and of the documentation.
+        least, most, below: bounds of a number, or of a mapping's numbers; ``below`` is excluded.
+        choices: the words it may be; none means any.
+        of: the optimisers that use it; none means all.
+        off: the value with which it does nothing, as in versions that did not know it. Records
+            omit it. ``NEEDED``: there is none.
+        metavar: what stands for the value in the help of the flag.
+        read: takes name and value, returns the value as it is kept, or raises; instead of the
+            other checks.
+        kind: ``int``, ``float``, ``str`` or ``Mapping`` (of names to numbers).
+        optional: whether it may be ``None``.
+    """
+
+    help: str
+    least: float = -inf
+    most: float = inf
+    below: float | None = None
+    choices: Collection[str] = ()
+    of: tuple[str, ...] = ()
+    off: Any = NEEDED
+    metavar: str | None = None
+    read: Callable[[str, Any], Any] | None = None
+    kind: Any = str
+    optional: bool = False
+
+    def explain(self) -> str:
+        """What it does, with the words that it may be."""
+        words = ", ".join(getattr(self.choices, "own", self.choices))  # no entry points: quick
+        return f"{self.help}; one of {words}" if words else self.help
+
+    def check(self, name: str, value: Any) -> Any:
+        """The value in plain Python; :class:`InputError` in one line if it is none for ``name``."""
+        value = plain(value)
+        if value is None and self.optional:
+            return None
+        if self.read is not None:
+            return self.read(name, value)
+        if self.kind is Mapping:
+            return self._entries(name, value)
+        if self.kind in (int, float):
+            return self._number(name, value)
+        if self.choices:
+            check_choice(name, value, self.choices)
+        return read_word(name, value)
+
+    def _number(self, name: str, value: Any) -> Any:
+        check_number(name, value, self.least, self.most, self.kind is int, self.below)
+        return self.kind(value)
+
+    def _entries(self, name: str, value: Any) -> dict[str, float]:
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            raise InputError(f"{name} must map names to numbers, found {show(value)}")
+        numbers = {str(key): plain(number) for key, number in value.items()}
+        for key, number in numbers.items():
+            check_number(f"{name}[{key!r}]", number, self.least, self.most, below=self.below)
+        return {key: float(number) for key, number in numbers.items()}
+
+
+def setting(default: Any, help: str, **others: Any) -> Any:
+    """A field of a dataclass of settings.
+
+    Args:
+        default: of the field; a mapping is copied for each.
+        help: see :class:`Declaration`.
+        others: the other fields of :class:`Declaration` but ``kind`` and ``optional``, which the
+            annotation says.
+    """
+    metadata = {"declared": {"help": help, **others}}
+    if isinstance(default, Mapping):
+        return field(default_factory=lambda: dict(default), hash=False, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@cache
+def declarations(settings: type) -> dict[str, Declaration]:
+    """Name -> declaration of the fields of a dataclass that :func:`setting` made, in order."""
+    hints = get_type_hints(settings)
+    found = {}
+    for item in fields(settings):
+        kinds, optional = _kinds(hints[item.name])
+        found[item.name] = Declaration(
+            kind=kinds[0], optional=optional, **item.metadata["declared"]
+        )
+    return found
+
+
+def default_of(item: Field[Any]) -> Any:
+    """The default of a field, a new mapping for each call where it is one."""
+    return item.default if item.default_factory is MISSING else item.default_factory()
+
+
+def arguments(settings: type, without: Sequence[str] = ()) -> list[tuple[str, Any, Any]]:
+    """Name, annotation and default of the fields, for the constructor of another dataclass.
+
+    A mapping's default is ``None``, since scikit-learn compares defaults to what is there.
+    """
+    chosen = [item for item in fields(settings) if item.name not in without]
+    return [
+        (item.name, item.type, None if item.default is MISSING else item.default) for item in chosen
+    ]
+
+
+def describe(settings: type, without: Sequence[str] = ()) -> Iterator[str]:
+    """The lines of a docstring that say what each setting is, wrapped to 100 columns."""
+    from textwrap import wrap
+
+    for item in fields(settings):
+        if item.name in without:
+            continue
+        declared = declarations(settings)[item.name]
+        use = f" (of {', '.join(declared.of)})" if declared.of else ""
+        text = f"{item.name}: {declared.explain()}{use}. Default: {default_of(item)!r}."
+        yield from wrap(text, 100, initial_indent=" " * 8, subsequent_indent=" " * 12)
+
+
+def plain(value: Any) -> Any:
+    """The scalars of NumPy and torch as Python's own; everything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def read_word(name: str, value: Any) -> str:
+    """A word that is not empty."""
+    if isinstance(value, str) and value:
+        return value
+    raise InputError(f"{name} must be a word, found {show(value)}")
+
+
+def show(value: object) -> str:
+    """A value in one line."""
+    return " ".join(repr(value).split())
+
+
+def _kinds(hint: Any) -> tuple[list[Any], bool]:
+    """The types that an annotation allows, and whether it allows ``None``."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return [get_origin(o) or o for o in options if o is not NoneType], NoneType in options
