@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from .core.loader import Loader
 from .core.tasks import Classification, MultiLabel, Regression, Task
 from .data.dataset import ArrayData, Split
-from .data.splits import by_class, by_group, to_groups
-from .data.xy import Array, Tensors, are_indicators, read_inputs, to_array, to_labels
+from .data.xy import Array, Tensors, are_indicators, hold_out, read_inputs, to_array, to_labels
 from .engine.method import Method
 from .errors import InputError, check_choice
 from .evaluation import evaluate, present_name
@@ -100,7 +99,8 @@ class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are 
             seed = check_random_state(seed).randint(2**31 - 1)
         seed = int(seed)
         if validation is None:
-            splits = self._hold_out(whole, task, groups, seed)
+            classes = whole.target.numpy() if isinstance(task, Classification) else None
+            splits = hold_out(whole, classes, groups, self.validation_fraction, seed)
         elif groups is not None:
             raise InputError("groups say what to hold out; leave them out beside validation")
         else:
@@ -173,26 +173,6 @@ class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are 
             )
         task.check(target, "y")
         return Split({**inputs}, present, target)
-
-    def _hold_out(self, whole: Split, task: Task, groups: Any, seed: int) -> dict[str, Split]:
-        """Training and validation parts, stratified by class where there are classes."""
-        share = self.validation_fraction
-        if not 0 < share < 1:
-            raise InputError(f"validation_fraction must lie between 0 and 1, found {share}")
-        classes = whole.target.numpy() if isinstance(task, Classification) else np.zeros(len(whole))
-        shares, generator = np.array([1 - share, share]), np.random.default_rng(seed)
-        if groups is None:
-            part = by_class(classes, shares, generator)
-        else:
-            part = by_group(classes, to_groups(groups, len(whole)), shares, generator)
-        if len(np.unique(part)) < 2:
-            raise InputError(
-                f"X holds {len(whole)} samples, too few to hold out validation_fraction={share} "
-                "of them; give more, or pass validation=(X, y) to fit"
-            )
-        taken = [whole[torch.from_numpy(np.flatnonzero(part == k))] for k in (0, 1)]
-        parts = (Split(batch.inputs, batch.present, batch.target) for batch in taken)
-        return dict(zip(("train", "validation"), parts, strict=True))
 
 
 class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
