@@ -102,7 +102,7 @@ def test_regression_is_learnt(loss: str) -> None:
     assert model.predict(test).shape == (50,)
     assert model.score(test, y[100:]) == r2_score(y[100:], model.predict(test)) > 0.6
     assert model.task_.kind == loss
-    assert set(model.evaluate(test, y[100:])["a"]) == {"mae", "rmse", "r2"}
+    assert set(model.evaluate(test, y[100:])["a"]) == {"mae", "rmse", "r2", "corr"}
 
 
 @pytest.mark.parametrize("columns", [1, 2])

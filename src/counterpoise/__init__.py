@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from .models.wrap import wrap
     from .training.build import build_model
     from .training.fit import fit
+    from .training.optimizers import OPTIMIZERS
     from .training.run import Run
+    from .training.schedules import SCHEDULES
     from .training.settings import Settings
 else:
     __getattr__, __dir__ = lazy(
@@ -75,7 +77,9 @@ else:
             "models.wrap": "wrap",
             "training.build": "build_model",
             "training.fit": "fit",
+            "training.optimizers": "OPTIMIZERS",
             "training.run": "Run",
+            "training.schedules": "SCHEDULES",
             "training.settings": "Settings",
         },
     )
@@ -87,7 +91,9 @@ __all__ = [
     "METHODS",
     "METRICS",
     "MMTM",
+    "OPTIMIZERS",
     "READERS",
+    "SCHEDULES",
     "TASKS",
     "ArrayData",
     "Batch",

@@ -23,6 +23,7 @@ from .data.xy import Array, Tensors, are_indicators, read_inputs, to_array, to_l
 from .engine.method import Method
 from .errors import InputError, check_choice
 from .evaluation import evaluate, present_name
+from .fusion import Fusion
 from .methods.registry import build_method
 from .training.build import build_model
 from .training.declaration import arguments, describe
@@ -48,7 +49,7 @@ class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are 
     _: KW_ONLY
     method_options: Mapping[str, Any] | None = None
     encoders: Mapping[str, nn.Module | str] | None = None
-    fusion: str | None = None
+    fusion: str | Fusion | type[Fusion] | None = None
     width: int = 128
     validation_fraction: float = 0.15
     select: str = "best"
@@ -116,14 +117,13 @@ class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are 
             data,
             method,
             encoders=encoders,
-            fusion=self.fusion,
+            fusion=deepcopy(self.fusion),
             width=self.width,
             precision=self.precision,
             seed=seed,
         )
         settings = {name: getattr(self, name) for name, *_ in _SETTINGS} | {"seed": seed}
-        shown = (present_name(like), self.metric or task.primary)
-        with show_epochs(self.epochs, *shown, show=self.verbose) as bars:
+        with show_epochs(self.epochs, present_name(like), show=self.verbose) as bars:
             run = train(model, data, method, device=self.device, callbacks=bars, **settings)
         self.method_, self.run_, self.task_ = method, run, run.task
         self.n_iter_ = len(run.history)
@@ -211,7 +211,8 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
         method_options: of the method, by name.
         encoders: modality -> a name in ``ENCODERS`` with or without options, such as
             ``"lstm:layers=2"``, or a module [B, ...] -> [B, D], of which a copy is trained.
-        fusion: a name in ``FUSIONS``; by default the first that the method can train.
+        fusion: a name in ``FUSIONS``, a :class:`Fusion` or its class; by default the first that the
+            method can train.
         width: of the default encoders' features.
         SETTINGS
         validation_fraction: share of the samples that :meth:`fit` holds out.

@@ -64,7 +64,7 @@ def test_the_help_shows_every_declaration() -> None:
     text = " ".join(parser.format_help().split())
     for name, declared in declarations(Settings).items():
         assert f"--{name.replace('_', '-')}" in text
-        assert declared.help in text
+        assert declared.explain() in text
     assert "(default 0.9, of sgd)" in text
 
 

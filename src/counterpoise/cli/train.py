@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
     data = recipe.load()
     out = options.out or Path("runs") / f"{data.name}-{method.name}-seed{options.seed}"
     epochs, batches = options.epochs, -(-len(data.train) // options.batch_size)
-    metric, whole = options.metric or data.task.primary, "+".join(sorted(data.modalities))
+    whole = "+".join(sorted(data.modalities))
     with show_progress(options.quiet) as progress:
         bar = progress.add_task(method.name, total=epochs * batches)
 
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
                 progress.update(bar, description=f"{method.name}, {text}")
 
             def on_epoch(self, entry: dict[str, Any]) -> None:
-                value = entry["validation"][whole][metric]
+                metric, value = next(iter(entry["validation"][whole].items()))
                 progress.update(
                     bar,
                     completed=(entry["epoch"] + 1) * batches,

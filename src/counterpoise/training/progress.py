@@ -11,8 +11,8 @@ from counterpoise.engine.callback import Callback
 
 
 @contextmanager
-def show_epochs(epochs: int, whole: str, metric: str, *, show: bool) -> Iterator[list[Callback]]:
-    """The callback that moves a bar after each epoch; none where nobody can see it."""
+def show_epochs(epochs: int, whole: str, *, show: bool) -> Iterator[list[Callback]]:
+    """The callback that moves a bar after each epoch; none where nobody would see it."""
     if show:
         from rich.console import Console
         from rich.progress import Progress
@@ -25,7 +25,7 @@ def show_epochs(epochs: int, whole: str, metric: str, *, show: bool) -> Iterator
 
                 class Bar(Callback):
                     def on_epoch(self, entry: dict[str, Any]) -> None:
-                        value = entry["validation"][whole][metric]
+                        metric, value = next(iter(entry["validation"][whole].items()))
                         bar.update(line, advance=1, description=f"validation {metric} {value:.3f}")
 
                 yield [Bar()]
