@@ -69,7 +69,8 @@ def fit(
     method = build_method(method)
     settings = merge_settings(settings, changes)
     listeners = Callbacks(callbacks)
-    task = _check(model, data, method, settings)
+    task = prepare_task(data, settings)
+    _check(model, data, method, settings, task)
     folder = None if out is None else Path(out)
     identity = describe(model, data, method, settings, task) | {"notes": dict(notes or {})}
     saved = None if folder is None else open_folder(folder, identity, resume)
@@ -91,8 +92,10 @@ def fit(
     return run
 
 
-def _check(model: MultimodalModel, data: ArrayData, method: Method, settings: Settings) -> Task:
-    """Refuse what does not fit together, before a folder is made; what the run learns."""
+def _check(
+    model: MultimodalModel, data: ArrayData, method: Method, settings: Settings, task: Task
+) -> None:
+    """Refuse what does not fit together, before a folder is made."""
     if not isinstance(model, MultimodalModel):
         raise InputError(
             f"model must be a MultimodalModel, found {type(model).__name__}; "
@@ -103,11 +106,9 @@ def _check(model: MultimodalModel, data: ArrayData, method: Method, settings: Se
             f"model and data must have the same modalities in the same order, found "
             f"{list(model.modalities)} and {list(data.modalities)}"
         )
-    task = prepare_task(data, settings)
     method.check(model, task)
     settings.best_subset(data.modalities)
     check_encoder_lr(model, settings.encoder_lr)
-    return task
 
 
 def _start(run: Run, data: ArrayData, saved: dict[str, Any] | None, listeners: Callback) -> Context:
