@@ -41,7 +41,7 @@ else:
 
 
 @dataclass(eq=False, repr=False)  # for the constructor, whose signature scikit-learn reads
-class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are Any
+class _Multimodal(_Arguments, BaseEstimator):
     """What the estimators share: all but the target."""
 
     method: str | Method | type[Method] = "joint"
@@ -175,7 +175,7 @@ class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are 
         return Split({**inputs}, present, target)
 
 
-class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
+class MultimodalClassifier(ClassifierMixin, _Multimodal):
     """Classify samples of several modalities, any of which may be missing, now or later.
 
     ``X`` is a dict modality -> array [N, ...]. Samples of shape [F] get an MLP, [C, T] a 1-D CNN,
@@ -285,7 +285,7 @@ MultimodalClassifier.__doc__ = (MultimodalClassifier.__doc__ or "").replace(
 
 
 @dataclass(eq=False, repr=False)
-class MultimodalRegressor(RegressorMixin, _Multimodal):  # type: ignore[misc]
+class MultimodalRegressor(RegressorMixin, _Multimodal):
     """Predict numbers from samples of several modalities, any of which may be missing.
 
     As :class:`MultimodalClassifier`, for targets [N] or [N, K]. Scale them to a spread of about 1,
