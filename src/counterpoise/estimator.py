@@ -90,29 +90,14 @@ class _Multimodal(_Arguments, BaseEstimator):
         """
         self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half old
         check_choice("select", self.select, ("best", "last"))
-        task = self._task(y)
-        inputs, present = read_inputs(X)
-        whole = self._split(inputs, present, y, task)
-        like = {m: torch.zeros_like(x[:1]) for m, x in inputs.items()}
-        seed = self.random_state
+        task, seed = self._task(y), self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
         seed = int(seed)
-        if validation is None:
-            classes = whole.target.numpy() if isinstance(task, Classification) else None
-            splits = hold_out(whole, classes, groups, self.validation_fraction, seed)
-        elif groups is not None:
-            raise InputError("groups say what to hold out; leave them out beside validation")
-        else:
-            held = self._split(*read_inputs(validation[0], like), validation[1], task)
-            splits = {"train": whole, "validation": held}
-        for name, mask in splits["train"].present.items():
-            if not bool(mask.any()):
-                raise InputError(f"X[{name!r}] is missing in every sample that is trained on")
+        data, like = self._data(X, y, task, groups, validation, seed)
         # Copies, so that nothing given is trained in place and a second fit starts where this did.
         method = build_method(deepcopy(self.method), **(self.method_options or {}))
         encoders = deepcopy(dict(self.encoders or {}))
-        data = ArrayData.of(task, splits)
         model = build_model(
             data,
             method,
@@ -135,6 +120,26 @@ class _Multimodal(_Arguments, BaseEstimator):
         self.method_.eval()
         self.model_ = model
         return self
+
+    def _data(
+        self, X: Any, y: Any, task: Task, groups: Any, validation: Any, seed: int
+    ) -> tuple[ArrayData, Tensors]:
+        """What :meth:`fit` trains and validates on; and modality -> zeros, as one sample of it."""
+        inputs, present = read_inputs(X)
+        whole = self._split(inputs, present, y, task)
+        like = {m: torch.zeros_like(x[:1]) for m, x in inputs.items()}
+        if validation is None:
+            classes = whole.target.numpy() if isinstance(task, Classification) else None
+            splits = hold_out(whole, classes, groups, self.validation_fraction, seed)
+        elif groups is not None:
+            raise InputError("groups say what to hold out; leave them out beside validation")
+        else:
+            held = self._split(*read_inputs(validation[0], like), validation[1], task)
+            splits = {"train": whole, "validation": held}
+        for name, mask in splits["train"].present.items():
+            if not bool(mask.any()):
+                raise InputError(f"X[{name!r}] is missing in every sample that is trained on")
+        return ArrayData.of(task, splits), like
 
     def evaluate(self, X: Mapping[str, Any], y: Any) -> dict[str, dict[str, float]]:
         """Metrics with every subset of the modalities in ``X``.
