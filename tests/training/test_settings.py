@@ -26,7 +26,7 @@ FIRST = {
     "max_norm": None,
     "seed": 4,
 }
-# A value of each setting that does something.
+# A value of each setting that does something; the tests of flags use them, too.
 USED: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 16,
@@ -39,10 +39,10 @@ USED: dict[str, Any] = {
     "best_with": "a+b",
     "schedule": "step:every=2:factor=0.5",
     "warmup": 0.5,
-    "encoder_lr": {"a": 0.1},
+    "encoder_lr": {"a": 0.1, "b": 2.0},
     "patience": 5,
     "metric": "macro-f1",
-    "class_weights": {"0": 2.0},
+    "class_weights": "balanced",
     "label_smoothing": 0.1,
 }
 

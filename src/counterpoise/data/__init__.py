@@ -1,6 +1,6 @@
 """Data sets: embedded, read from their owners' layout, or anyone's own arrays and files.
 
-May import: ``core``.
+May import: ``core`` and what is below it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The data sets that have a name: one file each, which says what it is and how it is read.
 
-May import: ``data.preparation`` and what is below it.
+May import: ``data.preparation`` and what that may import.
 """
 
 from __future__ import annotations
