@@ -16,7 +16,7 @@ from counterpoise.errors import InputError, check_choice, unknown
 from .convert import Mask, allowed_rows, to_input, to_target
 from .dataset import Dataset, Split, check_name
 from .kinds import KINDS
-from .splits import SPLITS, Indices, check_groups, draw, given, to_groups
+from .splits import SPLITS, Indices, check_groups, draw, find_splits, to_groups
 
 
 class ArrayData(Dataset):
@@ -33,7 +33,7 @@ class ArrayData(Dataset):
         target: N integers (classification into max + 1 classes), [N, K] integers or booleans, 0
             or 1 (multi-label), or floats (regression), unless ``task`` says otherwise.
         present: modality -> N booleans: False where the sample lacks the modality.
-        task: what is learnt; None tells it from ``target``.
+        task: what is learnt; None infers it from ``target``.
         split: None draws one; or N strings of "train", "validation", "test"; or a dict from these
             names to row numbers (rows in none of them are left out).
         groups: N labels; samples of one group never lie in two splits.
@@ -117,7 +117,7 @@ def _split_rows(
         classes = goal.numpy() if isinstance(task, Classification) else np.zeros(total, int)
         rows = draw(classes, codes, fractions, seed)
     else:
-        rows = given(split, total)
+        rows = find_splits(split, total)
         if codes is not None:
             check_groups(groups, codes, rows)
     for part in SPLITS:

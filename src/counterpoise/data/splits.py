@@ -110,10 +110,10 @@ def to_groups(groups: Any, total: int) -> Indices:
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
 
-def given(split: Any, total: int) -> dict[str, Indices]:
+def find_splits(split: Any, total: int) -> dict[str, Indices]:
     """Split name -> rows, from a split that the user gives."""
     if isinstance(split, Mapping):
-        return _given_rows(split, total)
+        return _check_rows(split, total)
     names = np.asarray(split)
     if names.shape != (total,):
         raise InputError(
@@ -125,7 +125,7 @@ def given(split: Any, total: int) -> dict[str, Indices]:
     return {part: np.flatnonzero(names == part) for part in SPLITS}
 
 
-def _given_rows(split: Mapping[Any, Any], total: int) -> dict[str, Indices]:
+def _check_rows(split: Mapping[Any, Any], total: int) -> dict[str, Indices]:
     owner = np.full(total, -1)
     rows: dict[str, Indices] = {part: np.zeros(0, dtype=np.int64) for part in SPLITS}
     for part, value in split.items():

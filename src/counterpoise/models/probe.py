@@ -15,7 +15,7 @@ from counterpoise.errors import InputError, unknown
 
 from .replay import Replay, describe
 
-# What layers call the width of what they give; recurrent ones and LayerNorm are told apart.
+# What layers call the width of their output; recurrent ones and LayerNorm are read differently.
 WIDTHS = ("out_features", "out_channels", "num_features", "num_channels", "embedding_dim")
 ROWS = 8  # of the random features that a forward is tried on
 # How often in training mode: what a forward does in one step of five is then seen 999 times of
@@ -53,7 +53,7 @@ def unseen(everything: nn.ModuleList) -> Iterator[nn.ModuleList]:
 
 
 def read_width(encoder: nn.Module, name: str) -> int:
-    """The width of an encoder's features by its last layer that says one."""
+    """The width of an encoder's features, from its last layer that has one."""
     for layer in reversed(list(encoder.modules())):
         if isinstance(layer, nn.RNNBase):
             return (layer.proj_size or layer.hidden_size) * (1 + layer.bidirectional)
@@ -70,7 +70,7 @@ def read_width(encoder: nn.Module, name: str) -> int:
 
 
 def measure_widths(replay: Replay, example: Mapping[str, Any]) -> dict[str, int]:
-    """Widths by trying the encoders; forward must say the same with them as by itself."""
+    """Widths by trying the encoders; forward must give the same logits with them as by itself."""
     modules, device = replay.encoders, device_of(replay.model)
     for name in example:
         if name not in modules:
@@ -157,13 +157,13 @@ def find_order(
         read = try_forward(replay, given)[0]
         return read is not None and torch.equal(read, torch.cat([given[m] for m in order or ()], 1))
 
-    # A forward may put something else in the place of a modality that is missing.
+    # A forward may replace a missing modality by something else.
     missing = [{**features, m: torch.zeros_like(z)} for m, z in features.items()]
     if order and not all(side_by_side(given) for given in missing):
         order = None
     everything.train()
     if order is None:
-        try_forward(replay, features)  # what fails in training only shall fail now
+        try_forward(replay, features)  # so that what fails only in training fails now
     elif not all(side_by_side(features) for _ in range(TRIES)):
         order = None
     return order
@@ -184,9 +184,9 @@ def _match(read: Tensor | None, features: Mapping[str, Tensor]) -> tuple[str, ..
 
 
 class Untouched(Tensor):
-    """Stands for an input [B, ...] while a forward is tried; whoever computes with it is told.
+    """Stands for an input [B, ...] while a forward is tried; computing with it is an error.
 
-    It tells its batch size, device and type. Moves and conversions give it back, as they do a
+    It has a batch size, a device and a type. Moves and conversions return it, as they do a
     tensor that is there already.
     """
 

@@ -21,7 +21,7 @@ class Replay:
     No module itself, so that what it refers to is registered where it belongs, once.
 
     Args:
-        model: whose forward is called, with the features in the place of its inputs.
+        model: whose forward is called, with the features instead of its inputs.
         encoders: modality -> module.
         head: gives the logits; ``None`` where forward returns them.
         call: ``(model, inputs) -> anything`` instead of calling the model with its inputs.

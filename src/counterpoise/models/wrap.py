@@ -58,7 +58,7 @@ def wrap(
             after the encoders, or forward itself, in which encoders give back the features that
             they are called with. It must use the model that it is given, which may be a copy.
         example: modality -> a few rows of input. Widths of features are then measured, and the
-            logits compared with those of forward; otherwise widths are told from each encoder's
+            logits compared with those of forward; otherwise widths are read from each encoder's
             last layer.
         unimodal: policy of unimodal logits (:class:`Fusion`); by default ``"slice"`` for the
             linear head, ``"ablate"`` for any other.

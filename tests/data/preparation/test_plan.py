@@ -13,6 +13,8 @@ from tables import Saved, Words, toy_table
 
 from counterpoise import Classification, InputError, MultiLabel, Regression
 from counterpoise.data import Row, Table, make_plan
+from counterpoise.data.preparation.draft import Draft
+from counterpoise.data.preparation.table import Bad
 
 
 def rows_of(targets: list[Any], splits: list[str | None] | None = None) -> list[Row]:
@@ -183,3 +185,13 @@ class TestRows:
             make_plan(replace(table, name="other")),
         ):
             assert other.identity() != plan.identity()
+
+
+def test_a_draft_drops_rows_with_a_reason() -> None:
+    draft = Draft(table_of(["a", "b", "a", "b"]), ["text"])
+    first, second = list(draft.rows.values())[:2]
+    draft.drop(second, "is of no use")
+    assert second.id not in draft.rows and first.id in draft.rows
+    assert draft.bad == [Bad(second.id, "", "is of no use")]
+    draft.drop(Row(first.id, "a", {}), "has the id of another")  # which stays
+    assert draft.rows[first.id] is first and len(draft.bad) == 2

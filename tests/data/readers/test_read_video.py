@@ -58,7 +58,7 @@ def test_seeking_gives_what_decoding_through_gives(
     path = video(tmp_path / f"a{suffix}", 4.0, fps=25, size=(32, 32), sound=False)
     reader = Video(frames=7, size=16)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_decoded", None)  # not needed for a whole file
+        patch.setattr(module, "_decode_all", None)  # not needed for a whole file
         sought = reader.read(path)
     with monkeypatch.context() as patch:
         patch.setattr(module, "FAR", 10**6)
@@ -84,9 +84,9 @@ def test_a_long_film_is_not_decoded_through(
     path = video(tmp_path / "a.mp4", 20.0, fps=10, size=(16, 16), sound=False)
     shown = []
     monkeypatch.setattr(
-        module, "_upright", lambda frame: shown.append(frame.pts) or frame.to_image()
+        module, "_turn_upright", lambda frame: shown.append(frame.pts) or frame.to_image()
     )
-    opened, decoded = module.opened, []
+    open_container, decoded = module.open_container, []
 
     class Counting:
         def __init__(self, container: object) -> None:
@@ -104,10 +104,10 @@ def test_a_long_film_is_not_decoded_through(
 
     @contextmanager
     def counted(*arguments: object) -> object:
-        with opened(*arguments) as container:  # type: ignore[arg-type]
+        with open_container(*arguments) as container:  # type: ignore[arg-type]
             yield Counting(container)
 
-    monkeypatch.setattr(module, "opened", counted)
+    monkeypatch.setattr(module, "open_container", counted)
     assert len(Video(frames=3, size=8).read(path)) == 3
     assert [pts * 10 // 10240 for pts in shown] == [33, 100, 166]
     assert len(shown) == 3 and len(decoded) < 30  # key frames are 4 apart

@@ -40,7 +40,7 @@ def av_mnist(data_dir: str | Path | None = None, seed: int = 0) -> ArrayData:
     * ``image`` [28, 28]: 75 % of the energy removed by PCA: the leading principal components
       that together hold 75 % of the variance of the training images are taken out of every image
       (32 of 784 components; their mean too), which leaves the strokes' fine detail. Keeping
-      leading components with 25 % instead would leave 4 numbers per image, of which the same
+      leading components with 25 % instead would leave 4 numbers per image, from which the same
       network reads 61 %.
     * ``audio`` [40, 48]: log-mel power (40 filters from 60 Hz to 4 kHz, 48 frames of 25 ms every
       16 ms, padded or cropped) of the recording with babble behind it: the sum of four other
@@ -66,7 +66,7 @@ def av_mnist(data_dir: str | Path | None = None, seed: int = 0) -> ArrayData:
             f"{recordings.parent.parent / 'mnist'} must hold one label per 28 x 28 image, "
             f"found images {list(images.shape)} and labels {list(labels.shape)}"
         )
-    names = _recordings(recordings)
+    names = _list_recordings(recordings)
     part = np.array([_split_of(index) for _, _, index in names])
     digit = np.array([d for d, _, _ in names])
     generator = np.random.default_rng(seed)
@@ -142,7 +142,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     return np.frombuffer(body, dtype=np.uint8).reshape(shape)
 
 
-def _recordings(folder: Path) -> list[tuple[int, str, int]]:
+def _list_recordings(folder: Path) -> list[tuple[int, str, int]]:
     """(digit, speaker, index) of every recording, sorted."""
     pattern = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
     matches = [match for path in folder.iterdir() if (match := pattern.fullmatch(path.name))]

@@ -33,16 +33,16 @@ def cmu_mosi(raw: Path, name: str = "cmu-mosi", two: bool = False) -> Table:
     """The utterances of the official folds, grouped by source video where the file names it."""
     bad: list[Bad] = []
     if (raw / "X_train.h5").is_file():
-        rows = _stacked(raw, bad)
+        rows = _read_stacked(raw, bad)
     else:
         rows = sentiment_rows(first_file(raw, FILES, NEEDS, "Processed"), bad)
     return sentiment_table(name, rows, bad, two)
 
 
-def _stacked(raw: Path, bad: list[Bad]) -> Iterator[Row]:
+def _read_stacked(raw: Path, bad: list[Bad]) -> Iterator[Row]:
     """The files of the memory fusion network: [N, 20, 325] and [N], which name no video."""
     for part, split in PARTS.items():
-        found = {k: _array(raw / f"{k}_{part}.h5") for k in ("X", "y")}
+        found = {k: _read_array(raw / f"{k}_{part}.h5") for k in ("X", "y")}
         features, targets = columns(f"{raw}, {part}", found, ("X", "y"))
         if features.ndim != 3 or features.shape[2] != 325:
             raise InputError(
@@ -55,7 +55,7 @@ def _stacked(raw: Path, bad: list[Bad]) -> Iterator[Row]:
                 yield Row(name, target, values, split)
 
 
-def _array(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _read_array(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     h5py = need("h5py", "media")
     try:
         with h5py.File(existing(path), "r") as file:

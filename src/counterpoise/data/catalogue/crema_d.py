@@ -48,7 +48,7 @@ def crema_d(raw: Path) -> Table:
         if (first := raw / folder / f"{min(clips)}{suffix}").is_file():
             check_pointer(first)
     bad: list[Bad] = []
-    rows = list(_listed(raw, clips, bad) if _has_lists(raw) else _by_actor(raw, clips, bad))
+    rows = list(_by_lists(raw, clips, bad) if _has_lists(raw) else _by_actor(raw, clips, bad))
     return Table(
         "crema-d",
         rows,
@@ -97,7 +97,7 @@ def _has_lists(raw: Path) -> bool:
     return all(there)
 
 
-def _listed(raw: Path, clips: set[str], bad: list[Bad]) -> Iterator[Row]:
+def _by_lists(raw: Path, clips: set[str], bad: list[Bad]) -> Iterator[Row]:
     seen: dict[str, str] = {}
     # Training last: some published lists repeat the validation part in it.
     for name, split in (("test", "test"), ("val", "validation"), ("train", "train")):

@@ -25,14 +25,14 @@ def food_101(raw: Path) -> Table:
     for part in ("train", "test"):
         if not (images / part).is_dir():
             raise InputError(f"found no {images / part}; RAW must hold {NEEDS}")
-    lists = {part: _titles(raw, part) for part in ("train", "test")}
+    lists = {part: _find_titles(raw, part) for part in ("train", "test")}
     classes = tuple(sorted(path.name for path in (images / "train").iterdir() if path.is_dir()))
     if len(classes) < 2:
         raise InputError(f"{images / 'train'} must hold a folder a class, found {len(classes)}")
     bad: list[Bad] = []
     rows = []
     for part, path in lists.items():
-        for number, fields in _lines(path):
+        for number, fields in _read_lines(path):
             if len(fields) != 3:
                 reason = f"must hold image, title and class, found {len(fields)} fields"
                 bad.append(Bad(f"{path.name} line {number}", "", reason))
@@ -49,7 +49,7 @@ def food_101(raw: Path) -> Table:
     return Table("food-101", rows, readers, Classification(len(classes), classes), bad)
 
 
-def _titles(raw: Path, part: str) -> Path:
+def _find_titles(raw: Path, part: str) -> Path:
     name = f"{part}_titles.csv"
     for path in (raw / "texts" / name, raw / name):
         if path.is_file():
@@ -57,7 +57,7 @@ def _titles(raw: Path, part: str) -> Path:
     raise InputError(f"found no {raw / 'texts' / name}; RAW must hold {NEEDS}")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The fields of each line that is not empty, and its number; no fields where it is broken."""
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         reader = csv.reader(line.replace("\0", "") for line in file)

@@ -68,11 +68,11 @@ def iemocap(raw: Path) -> Table:
         if not folder.is_dir():
             raise InputError(f"found no {folder}; RAW must hold {NEEDS}")
     bad: list[Bad] = []
-    listed = _listed(raw, bad)
+    listed = _read_lists(raw, bad)
     seen = any((home / f"Session{n}" / "dialog" / "avi").is_dir() for n in PARTS)
     rows = []
     for number, part in PARTS.items():
-        for row in _session(home / f"Session{number}", seen, bad):
+        for row in _read_session(home / f"Session{number}", seen, bad):
             if listed is None:
                 rows.append(Row(row.id, row.target, row.cells, part, f"session-{number}"))
             else:
@@ -91,12 +91,12 @@ def iemocap(raw: Path) -> Table:
     return Table("iemocap", rows, found, Classification(len(names), names), bad)
 
 
-def _session(folder: Path, seen: bool, bad: list[Bad]) -> Iterator[Row]:
+def _read_session(folder: Path, seen: bool, bad: list[Bad]) -> Iterator[Row]:
     for path in sorted((folder / "dialog" / "EmoEvaluation").glob("Ses*.txt")):
         dialog = path.stem
-        said = _said(folder / "dialog" / "transcriptions" / path.name)
+        said = _read_words(folder / "dialog" / "transcriptions" / path.name)
         film = folder / "dialog" / "avi" / "DivX" / f"{dialog}.avi"
-        for place, line in enumerate(_lines(path), 1):
+        for place, line in enumerate(_read_lines(path), 1):
             if not line.startswith("["):
                 continue  # the votes of each listener
             match = TURN.fullmatch(line)
@@ -123,19 +123,19 @@ def _session(folder: Path, seen: bool, bad: list[Bad]) -> Iterator[Row]:
             yield Row(name, FOUR[code], values)
 
 
-def _lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8", errors="replace")
     return [line.strip() for line in text.splitlines()]
 
 
-def _said(path: Path) -> dict[str, str]:
+def _read_words(path: Path) -> dict[str, str]:
     """Utterance -> what is said in it."""
     if not path.is_file():
         return {}
-    return {m[1]: m[2] for line in _lines(path) if (m := SAID.fullmatch(line))}
+    return {m[1]: m[2] for line in _read_lines(path) if (m := SAID.fullmatch(line))}
 
 
-def _listed(raw: Path, bad: list[Bad]) -> dict[str, str] | None:
+def _read_lists(raw: Path, bad: list[Bad]) -> dict[str, str] | None:
     """Utterance -> split, by the lists of MLA's authors, if they are there."""
     there = [name for name in LISTS if (raw / name).is_file()]
     if not there:
@@ -144,7 +144,7 @@ def _listed(raw: Path, bad: list[Bad]) -> dict[str, str] | None:
     for name, split in LISTS.items():
         if name not in there:
             raise InputError(f"{raw / there[0]} needs {name} beside it; add that, or take it away")
-        for line in _lines(raw / name):
+        for line in _read_lines(raw / name):
             utterance = line.split(" ")[0].removesuffix(".mp4")
             if found.setdefault(utterance, split) != split:
                 bad.append(Bad(f"{name}: {utterance}", "", "stands in both lists; it trains"))
@@ -155,12 +155,12 @@ def iemocap_features(raw: Path) -> Table:
     """Features by utterance, by stacked arrays or by a pickle of parts, whichever is there."""
     bad: list[Bad] = []
     if (raw / FEATURES["text"][0]).is_file():
-        rows = list(_by_utterance(raw, bad))
+        rows = list(_read_utterances(raw, bad))
     elif (raw / "X_train.npy").is_file():
-        rows = list(_stacked(raw, bad))
+        rows = list(_read_stacked(raw, bad))
     elif (raw / "iemocap_data.pkl").is_file():
         emotions = ("neutral", "happy", "sad", "angry")
-        rows = list(_several(raw / "iemocap_data.pkl", emotions, bad))
+        rows = list(_read_pickle(raw / "iemocap_data.pkl", emotions, bad))
         return Table("iemocap-features", rows, readers(), MultiLabel(4, emotions), bad)
     else:
         raise InputError(f"found no {raw / FEATURES['text'][0]}; RAW must hold {FEATURE_NEEDS}")
@@ -168,14 +168,14 @@ def iemocap_features(raw: Path) -> Table:
     return Table("iemocap-features", rows, readers(), task, bad)
 
 
-def _by_utterance(raw: Path, bad: list[Bad]) -> Iterator[Row]:
+def _read_utterances(raw: Path, bad: list[Bad]) -> Iterator[Row]:
     features: dict[str, Mapping[str, Any]] = {}
     for modality, (name, _) in FEATURES.items():
         found = read_npy(raw / name)
         if not isinstance(found, Mapping):
             raise InputError(f"{raw / name} must hold a dict from utterances to arrays")
         features[modality] = found
-    labels = _labels(raw / "df_iemocap.csv")
+    labels = _read_labels(raw / "df_iemocap.csv")
     for name in sorted(set().union(*features.values())):
         code = labels.get(name)
         if code in UNUSED:
@@ -192,7 +192,7 @@ def _by_utterance(raw: Path, bad: list[Bad]) -> Iterator[Row]:
             yield Row(name, NINE[code], values, PARTS[number], f"session-{number}")
 
 
-def _labels(path: Path) -> dict[str, str]:
+def _read_labels(path: Path) -> dict[str, str]:
     if not path.is_file():
         raise InputError(f"found no {path}; RAW must hold {FEATURE_NEEDS}")
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
@@ -202,7 +202,7 @@ def _labels(path: Path) -> dict[str, str]:
     return {row["wav_file"]: row["emotion"] for row in rows}
 
 
-def _stacked(raw: Path, bad: list[Bad]) -> Iterator[Row]:
+def _read_stacked(raw: Path, bad: list[Bad]) -> Iterator[Row]:
     codes = [str(code) for code in np.ravel(read_npy(raw / "labels.npy"))]
     for part, split in (("train", "train"), ("val", "validation"), ("test", "test")):
         found = {k: read_npy(raw / f"{k}_{part}.npy") for k in ("X", "Y")}
@@ -222,7 +222,7 @@ def _stacked(raw: Path, bad: list[Bad]) -> Iterator[Row]:
                 yield Row(name, NINE[code], values, split)
 
 
-def _several(path: Path, emotions: tuple[str, ...], bad: list[Bad]) -> Iterator[Row]:
+def _read_pickle(path: Path, emotions: tuple[str, ...], bad: list[Bad]) -> Iterator[Row]:
     """Utterances with any of four emotions, each of which has a pair of no and yes."""
     for split, where, part in parts_of(path):
         names = (*KEYS.values(), "labels")

@@ -67,16 +67,16 @@ def kinetics_sounds(raw: Path) -> Table:
     The test part is Kinetics' own where its list has labels and some of its clips are there;
     otherwise it is Kinetics' validation part, and the validation part is drawn from training.
 
-    How many clips of each list are there is told in ``Table.bad``, one line a list.
+    ``Table.bad`` says, in a line for each list, how many of its clips are there.
     """
-    lists = {part: path for part in LISTS if (path := _list(raw, part))}
+    lists = {part: path for part in LISTS if (path := _find_list(raw, part))}
     if "train" not in lists or len(lists) < 2:
         raise InputError(f"found no lists in {raw}; RAW must hold {NEEDS}")
     videos = find_videos(raw)
     bad: list[Bad] = []
     parts: dict[str, list[Row]] = {}
     for part, path in lists.items():
-        listed = dict(_clips(path, bad))
+        listed = dict(_read_clips(path, bad))
         there = {name: about for name, about in listed.items() if name in videos}
         if len(there) < len(listed):
             reason = (
@@ -106,12 +106,12 @@ def kinetics_sounds(raw: Path) -> Table:
     )
 
 
-def _list(raw: Path, part: str) -> Path | None:
+def _find_list(raw: Path, part: str) -> Path | None:
     places = (f / f"{name}.csv" for f in (raw, raw / "annotations") for name in LISTS[part])
     return next((path for path in places if path.is_file()), None)
 
 
-def _clips(path: Path, bad: list[Bad]) -> Iterator[tuple[str, tuple[str, str]]]:
+def _read_clips(path: Path, bad: list[Bad]) -> Iterator[tuple[str, tuple[str, str]]]:
     """File name, class and video of each clip of the 31 classes; a list without labels has none."""
     at: dict[str, int] = {}
     for place, fields in read_list(path):

@@ -34,10 +34,10 @@ def mvsa_single(raw: Path) -> Table:
         if not path.exists():
             raise InputError(f"found no {path}; RAW must hold {NEEDS}")
     bad: list[Bad] = []
-    labels = _labels(raw / LABELS, bad)
+    labels = _read_labels(raw / LABELS, bad)
     if not labels:
         raise InputError(f"{raw / LABELS} holds no label that can be used; RAW must hold {NEEDS}")
-    splits = _lists(raw, labels, bad)
+    splits = _read_lists(raw, labels, bad)
     rows = [
         Row(
             name,
@@ -53,7 +53,7 @@ def mvsa_single(raw: Path) -> Table:
     return Table("mvsa-single", rows, readers, task, bad, fractions=FRACTIONS)
 
 
-def _labels(path: Path, bad: list[Bad]) -> dict[str, str]:
+def _read_labels(path: Path, bad: list[Bad]) -> dict[str, str]:
     """Tweet -> its one label; what contradicts itself is counted."""
     labels: dict[str, str] = {}
     torn = 0
@@ -80,7 +80,7 @@ def _labels(path: Path, bad: list[Bad]) -> dict[str, str]:
     return labels
 
 
-def _lists(raw: Path, labels: Mapping[str, str], bad: list[Bad]) -> dict[str, str]:
+def _read_lists(raw: Path, labels: Mapping[str, str], bad: list[Bad]) -> dict[str, str]:
     """Tweet -> its split by the three lists, where they are there."""
     paths = {part: raw / f"{part}.jsonl" for part in ("train", "dev", "test")}
     if not all(path.is_file() for path in paths.values()):

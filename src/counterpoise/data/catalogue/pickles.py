@@ -142,7 +142,7 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     return _text(text).encode("utf-8" if encoding == "utf-8" else "latin1")
 
 
-def _made(kind: type[Any]) -> Callable[..., Any]:
+def _maker(kind: type[Any]) -> Callable[..., Any]:
     """A container from another; from a number, bytes would be as long as it says."""
 
     def make(content: Any = (), encoding: Any = "latin1") -> Any:
@@ -166,7 +166,7 @@ def _default_dict(factory: Any = None, *content: Any) -> defaultdict[Any, Any]:
 
 SEQUENCES = (list, tuple, dict, set, frozenset, bytes, bytearray)
 NUMBERS = (int, float)  # as factories; never called from here
-CONTAINERS: dict[str, Any] = {kind.__name__: _made(kind) for kind in SEQUENCES} | {
+CONTAINERS: dict[str, Any] = {kind.__name__: _maker(kind) for kind in SEQUENCES} | {
     "complex": complex,
     "int": int,
     "float": float,

@@ -39,13 +39,15 @@ def ucf_101(raw: Path, split: int = 1) -> Table:
             raise InputError(f"found no {path}; RAW must hold {NEEDS}")
     files = _Files(raw)
     bad: list[Bad] = []
-    classes = _classes(lists / "classInd.txt", bad)
-    rows = [row for part, path in paths.items() for row in _rows(path, part, classes, files, bad)]
+    classes = _read_classes(lists / "classInd.txt", bad)
+    rows = [
+        row for part, path in paths.items() for row in _read_rows(path, part, classes, files, bad)
+    ]
     name = "ucf-101" if split == 1 else f"ucf-101:split={split}"
     return Table(name, rows, files.readers, Classification(len(classes), tuple(classes)), bad)
 
 
-def _rows(
+def _read_rows(
     path: Path, part: str, classes: dict[str, int], files: _Files, bad: list[Bad]
 ) -> Iterator[Row]:
     """The clips of one list."""
@@ -102,7 +104,7 @@ class _Files:
         return cells
 
 
-def _classes(path: Path, bad: list[Bad]) -> dict[str, int]:
+def _read_classes(path: Path, bad: list[Bad]) -> dict[str, int]:
     """Class -> its number from 1, in the owners' order."""
     classes: dict[str, int] = {}
     for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):

@@ -86,7 +86,7 @@ NEEDS = (
 def vggsound(raw: Path) -> Table:
     """The clips that are there, in the owners' training and test parts.
 
-    How many clips of the list are there is told in ``Table.bad``.
+    ``Table.bad`` says how many clips of the list are there.
     """
     places = (raw / "vggsound.csv", raw / "data" / "vggsound.csv")
     path = next((place for place in places if place.is_file()), None)
@@ -94,7 +94,7 @@ def vggsound(raw: Path) -> Table:
         raise InputError(f"found no {places[0]}; RAW must hold {NEEDS}")
     bad: list[Bad] = []
     videos = find_videos(raw)
-    listed = list(_clips(path, bad))
+    listed = list(_read_clips(path, bad))
     rows = [
         Row(row.id, row.target, {"audio": found, "visual": found}, row.split, row.group)
         for row in listed
@@ -131,7 +131,7 @@ def vggsound(raw: Path) -> Table:
     )
 
 
-def _clips(path: Path, bad: list[Bad]) -> Iterator[Row]:
+def _read_clips(path: Path, bad: list[Bad]) -> Iterator[Row]:
     """The rows of the list, still without files."""
     for place, fields in read_list(path):
         try:

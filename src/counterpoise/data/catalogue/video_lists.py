@@ -48,7 +48,7 @@ def find_videos(raw: Path) -> dict[str, str]:
 
 
 def check_pointer(path: Path | str) -> None:
-    """Raise :class:`InputError` if a file is only what Git LFS puts in the place of a large one."""
+    """Raise :class:`InputError` if a file is a pointer of Git LFS instead of the large file."""
     with open(path, "rb") as file:
         if file.read(len(POINTER)) == POINTER:
             raise InputError(

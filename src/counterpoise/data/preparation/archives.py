@@ -39,7 +39,7 @@ def contents(path: Path | str) -> list[tuple[str, int]]:
     if not path.is_file():
         raise InputError(f"{path} is not there")
     try:
-        found = list(_zipped(path) if path.suffix.lower() in ZIPS else _tarred(path))
+        found = list(_list_zip(path) if path.suffix.lower() in ZIPS else _list_tar(path))
     except InputError:
         raise
     except Exception as error:  # each compression has errors of its own
@@ -95,7 +95,7 @@ def unpack(path: Path | str, folder: Path | str, limit: int = BYTES) -> Path:
     return folder
 
 
-def _checked(name: str, path: Path) -> str:
+def _check_name(name: str, path: Path) -> str:
     """A name that stays inside of the folder."""
     parts = PurePosixPath(name.replace("\\", "/"))
     drive = len(name) > 1 and name[1] == ":"
@@ -104,10 +104,10 @@ def _checked(name: str, path: Path) -> str:
     return str(parts)
 
 
-def _zipped(path: Path) -> Iterator[tuple[str, int]]:
+def _list_zip(path: Path) -> Iterator[tuple[str, int]]:
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
-            name = _checked(entry.filename, path)
+            name = _check_name(entry.filename, path)
             mode = entry.external_attr >> 16
             if entry.is_dir():
                 continue
@@ -118,10 +118,10 @@ def _zipped(path: Path) -> Iterator[tuple[str, int]]:
             yield name, entry.file_size
 
 
-def _tarred(path: Path) -> Iterator[tuple[str, int]]:
+def _list_tar(path: Path) -> Iterator[tuple[str, int]]:
     with tarfile.open(path) as archive:
         for entry in archive:
-            name = _checked(entry.name, path)
+            name = _check_name(entry.name, path)
             if entry.isdir():
                 continue
             if not entry.isfile():
@@ -144,14 +144,14 @@ def _extract(path: Path, folder: Path, sizes: dict[str, int]) -> None:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 if not entry.is_dir():
-                    name = _checked(entry.filename, path)
+                    name = _check_name(entry.filename, path)
                     with archive.open(entry) as source:
                         _copy(source, folder / name, sizes[name], path)
         return
     with tarfile.open(path) as tar:
         for member in tar:
             if member.isfile():
-                name = _checked(member.name, path)
+                name = _check_name(member.name, path)
                 content = tar.extractfile(member)
                 assert content is not None  # it is a file
                 with content:

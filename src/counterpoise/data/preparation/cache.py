@@ -43,16 +43,16 @@ def prepare(
 ) -> Dataset:
     """Decode every sample once, into a folder that :func:`open_cache` reads.
 
-    Shards that are there and whole (by their checksum) are kept, so the same call goes on where
-    it was stopped, and verifies what is complete. A row with a cell that cannot be read is left
-    out and listed in ``bad.csv`` with the reason; the same call takes it up once it is mended.
+    Shards whose checksums fit are kept, so the same call continues a preparation that was stopped,
+    and mends one that was damaged. A row with a cell that cannot be read is left out and listed in
+    ``bad.csv`` with the reason; the same call adds it once it is mended.
 
     Args:
         plan: what to decode.
         out: the folder; takes ``dataset.json``, ``bad.csv`` and the shards.
         jobs: processes that decode.
-        max_bad: the share of bad rows, of all, that is too many.
-        tick: told how many rows more are done.
+        max_bad: the largest share of bad rows that is accepted.
+        tick: called with the number of rows that were done since the last call.
 
     Raises:
         InputError: a folder that holds something else, too many bad rows, a full disk.
@@ -64,22 +64,22 @@ def prepare(
     _claim(out, plan)
     todo, entries = [], {}
     bad, tick = list(plan.bad), tick or (lambda _: None)
-    _limit(bad, plan.total, max_bad, out)
+    _check_bad(bad, plan.total, max_bad, out)
     for job in _jobs(plan, out):
-        entry = _finished(job.path)
-        if entry is not None and not _mended(job, entry, plan):
+        entry = _find_finished(job.path)
+        if entry is not None and not _is_mended(job, entry, plan):
             entries[job.path] = entry
             bad += [Bad(**b) for b in entry["bad"]]
             tick(len(job.rows))
         else:
             todo.append(job)
     _check_space(out, sum(len(job.rows) for job in todo) * sample_bytes(plan.specs))
-    for job, entry in _work(todo, plan, jobs):
+    for job, entry in _write_all(todo, plan, jobs):
         entries[job.path] = entry
         bad += [Bad(**b) for b in entry["bad"]]
         tick(len(job.rows))
-        _limit(bad, plan.total, max_bad, out)
-    _limit(bad, plan.total, max_bad, out)
+        _check_bad(bad, plan.total, max_bad, out)
+    _check_bad(bad, plan.total, max_bad, out)
     shards = [entries[job.path] for job in _jobs(plan, out)]
     write_index(plan, out, shards, len({b.id for b in bad}))
     return open_cache(out)
@@ -124,7 +124,7 @@ def _check_space(out: Path, needed: int) -> None:
         )
 
 
-def _limit(bad: Sequence[Bad], total: int, most: float, out: Path) -> None:
+def _check_bad(bad: Sequence[Bad], total: int, most: float, out: Path) -> None:
     """Write the list of bad rows; too many of them end the work."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
@@ -148,7 +148,7 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _finished(path: Path) -> dict[str, Any] | None:
+def _find_finished(path: Path) -> dict[str, Any] | None:
     """What is known of a shard that is there and whole."""
     with contextlib.suppress(InputError, OSError, KeyError, TypeError):
         entry: dict[str, Any] = storage.read_json(path.with_suffix(".json"))
@@ -157,7 +157,7 @@ def _finished(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def _mended(job: Job, entry: Mapping[str, Any], plan: Plan) -> bool:
+def _is_mended(job: Job, entry: Mapping[str, Any], plan: Plan) -> bool:
     """Whether a cell that could not be read can be by now, so that its shard is made again."""
     rows = {row.id: row for row in job.rows}
     return any(
@@ -185,7 +185,7 @@ def _write_there(job: Job) -> dict[str, Any]:
     return write_shard(job, _worker["readers"], _worker["specs"])
 
 
-def _work(todo: list[Job], plan: Plan, jobs: int) -> Iterator[tuple[Job, dict[str, Any]]]:
+def _write_all(todo: list[Job], plan: Plan, jobs: int) -> Iterator[tuple[Job, dict[str, Any]]]:
     if jobs == 1 or len(todo) <= 1:
         for job in todo:
             yield job, write_shard(job, plan.readers, plan.specs)
@@ -196,12 +196,12 @@ def _work(todo: list[Job], plan: Plan, jobs: int) -> Iterator[tuple[Job, dict[st
         for job in todo:  # a few ahead: rows may hold whole arrays
             waiting[workers.submit(_write_there, job)] = job
             if len(waiting) >= 2 * jobs:
-                yield from _done(waiting)
+                yield from _collect(waiting)
         while waiting:
-            yield from _done(waiting)
+            yield from _collect(waiting)
 
 
-def _done(waiting: dict[Future[dict[str, Any]], Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
+def _collect(waiting: dict[Future[dict[str, Any]], Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
     finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
     for future in finished:
         yield waiting.pop(future), future.result()

@@ -71,17 +71,17 @@ def read_manifest(
     rows = []
     for number, record in records:
         cells = _find_cells(record, readers, path.parent)
-        name = _cell(record.get(id))
+        name = _clean(record.get(id))
         rows.append(
             Row(
                 str(number if name is None else name),
-                _target(record.get(target), task),
+                _to_target(record.get(target), task),
                 cells,
-                _word(record.get(split)),
-                _word(record.get(group)),
+                _to_word(record.get(split)),
+                _to_word(record.get(group)),
             )
         )
-    return Table(path.stem, rows, readers, _task(task, rows), bad)
+    return Table(path.stem, rows, readers, _find_task(task, rows), bad)
 
 
 def _choose_columns(
@@ -107,7 +107,7 @@ def _find_cells(
     return {
         m: resolve(folder, cell) if is_file(reader) else cell
         for m, reader in readers.items()
-        if (cell := _cell(record.get(m))) is not None
+        if (cell := _clean(record.get(m))) is not None
     }
 
 
@@ -185,7 +185,7 @@ def _parse(text: str) -> Any:
         return None
 
 
-def _cell(value: Any) -> Any:
+def _clean(value: Any) -> Any:
     """What a cell holds, None where it is empty."""
     if isinstance(value, str):
         return value if value.strip() else None
@@ -194,13 +194,13 @@ def _cell(value: Any) -> Any:
     return None if value is None or value == [] else value
 
 
-def _word(value: Any) -> str | None:
-    value = _cell(value)
+def _to_word(value: Any) -> str | None:
+    value = _clean(value)
     return None if value is None else str(value).strip()
 
 
-def _target(value: Any, task: str | None) -> Any:
-    value = _cell(value)
+def _to_target(value: Any, task: str | None) -> Any:
+    value = _clean(value)
     if isinstance(value, str):
         value = value.strip()
         if task == "multilabel":
@@ -212,7 +212,7 @@ def _target(value: Any, task: str | None) -> Any:
     return value
 
 
-def _task(task: str | None, rows: Sequence[Row]) -> Task | None:
+def _find_task(task: str | None, rows: Sequence[Row]) -> Task | None:
     """The task that is asked for; its classes are those of the training rows, if these are said."""
     known = [row for row in rows if row.target not in (None, "", [])]
     if task is None or not known:
@@ -242,7 +242,7 @@ def _choose_reader(
         return READERS.build(types[name])
     cells = []
     for _, record in records:
-        if (cell := _cell(record.get(name))) is not None:
+        if (cell := _clean(record.get(name))) is not None:
             if isinstance(cell, list) and isinstance(cell[0], str):
                 cell = cell[0]  # a part of a recording: (path, start, end)
             there = resolve(path.parent, cell)

@@ -118,11 +118,11 @@ def make_plan(
     modalities: Sequence[str] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Plan:
-    """Decide all that decoding needs: who is in which split, classes, lengths, vocabularies.
+    """Decide everything that decoding needs: the splits, the classes, lengths and vocabularies.
 
-    Only the training split decides anything. Where no row says its split, all are drawn, by group
-    and in proportion of the classes; where only the validation part is missing, it is taken from
-    the training rows in the same way, never from the test rows.
+    Only the training split decides anything. If no row names its split, splits are drawn, by group
+    and in proportion of the classes. If only the validation part is missing, it is drawn from the
+    training rows in the same way, never from the test rows.
 
     Args:
         table: the rows.
@@ -134,7 +134,7 @@ def make_plan(
 
     Raises:
         InputError: no usable row, an unknown modality or option, a group in two splits, a modality
-            of which nothing can be read.
+            without a cell that can be read.
     """
     readers = _choose_readers(table, modalities, options or {})
     draft = Draft(table, list(readers))

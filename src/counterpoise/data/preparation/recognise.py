@@ -15,7 +15,7 @@ from counterpoise.data.readers.audio import Audio
 from counterpoise.data.readers.base import Reader, need
 from counterpoise.data.readers.numbers import Numbers, to_numbers
 from counterpoise.data.readers.text import Text
-from counterpoise.data.readers.video import opened
+from counterpoise.data.readers.video import open_container
 from counterpoise.errors import InputError
 
 ORDER = ("image", "video", "array", "audio")
@@ -26,13 +26,13 @@ NO_FILM = ("tty", "image2", "txt", "srt", "webvtt", "ass")
 
 
 def recognise(cells: Sequence[Any]) -> Reader:
-    """The reader that suits these cells, none of which is empty.
+    """The reader that suits these cells.
 
     Numbers; files, by their suffix or, where that is unknown, by what opens them; folders of
     pictures; else text. A column of names of files stays that, though some are missing.
 
     Args:
-        cells: strings (paths are absolute where the file is there), numbers or arrays.
+        cells: not empty: strings (paths are absolute where the file is there), numbers or arrays.
 
     Raises:
         InputError: cells of several types.
@@ -41,7 +41,7 @@ def recognise(cells: Sequence[Any]) -> Reader:
         return ArrayFile()
     found: dict[str, list[Any]] = {}
     for cell in cells:
-        found.setdefault(_kind(cell), []).append(cell)
+        found.setdefault(_find_kind(cell), []).append(cell)
     unsure = found.pop(UNSURE, [])
     if unsure and not set(found) - {"text", "numbers"}:
         found.setdefault("text", []).extend(unsure)
@@ -53,7 +53,7 @@ def recognise(cells: Sequence[Any]) -> Reader:
         raise InputError(f"several types ({' and '.join(both)}), as {shown}; say which with --type")
     if first == "text file":
         return Text(file=True)
-    if first == "video" and _mute_of_pictures(found[first]):
+    if first == "video" and _has_only_sound(found[first]):
         return Audio()
     return Numbers() if first == "numbers" else READERS[first]()
 
@@ -66,7 +66,7 @@ def _is_number(cell: Any) -> bool:
     return True
 
 
-def _kind(cell: Any) -> str:
+def _find_kind(cell: Any) -> str:
     """The type of the file that a cell names, or ``"numbers"`` or ``"text"``."""
     if _is_number(cell):
         return "numbers"
@@ -82,7 +82,7 @@ def _kind(cell: Any) -> str:
     if path.is_dir():
         return "frames"
     if path.is_file():
-        return _opened(path)
+        return _try_kinds(path)
     return UNSURE if "/" in cell and not any(c.isspace() for c in cell) else "text"
 
 
@@ -94,27 +94,27 @@ def _text_or_table(path: Path) -> str:
     return "array"
 
 
-def _opened(path: Path) -> str:
+def _try_kinds(path: Path) -> str:
     """The type of a file with an unknown suffix, by what opens it."""
     with path.open("rb") as file:
         start = file.read(4096)
     if file_kind(path) != "text":
         return "array"
-    if b"\0" not in start and not _binary(start):
+    if b"\0" not in start and not _is_binary(start):
         return _text_or_table(path)
     with suppress(Exception), need("PIL.Image", "media").open(path):
         return "image"
     with suppress(Exception):
         need("soundfile", "media").info(path)
         return "audio"
-    with suppress(InputError), opened(path, "film") as film:
+    with suppress(InputError), open_container(path, "film") as film:
         names = film.format.name.split(",")
         if not any(name in NO_FILM or name.endswith("_pipe") for name in names):
             return "video" if film.streams.video else "audio"
     raise InputError(f"{path.name} is of no known type; say it with --type")
 
 
-def _binary(start: bytes) -> bool:
+def _is_binary(start: bytes) -> bool:
     try:
         start.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -122,11 +122,11 @@ def _binary(start: bytes) -> bool:
     return False
 
 
-def _mute_of_pictures(cells: Sequence[str]) -> bool:
+def _has_only_sound(cells: Sequence[str]) -> bool:
     """Whether the first file that is there holds sound alone."""
     for cell in cells:
         if Path(cell).is_file():
-            with suppress(InputError), opened(Path(cell), "film") as film:
+            with suppress(InputError), open_container(Path(cell), "film") as film:
                 return bool(film.streams.audio) and not film.streams.video
             return False
     return False

@@ -47,11 +47,11 @@ class Table:
         name: what records call the data set.
         rows: one per sample.
         readers: modality -> how its cells are read.
-        task: what is learnt; None tells it from the targets. The names of a classification say
+        task: what is learnt; None infers it from the targets. The names of a classification say
             which labels there are; a row with another one is bad.
         bad: rows that the layout itself rules out.
         units: modality -> a name for each channel; channels of one unit are standardised by one
-            deviation. Where nothing is said every channel has its own.
+            deviation. Without units every channel has its own.
         fractions: shares of train, validation and test where they are drawn and nobody asks for
             others.
     """

@@ -18,7 +18,7 @@ from .base import Array, Reader, existing, fit_length, need, some
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-LONGEST = 4096  # time steps, where nothing is said
+LONGEST = 4096  # time steps, unless a length is given
 HDF5 = b"\x89HDF\r\n\x1a\n"
 TABLES = (".csv", ".tsv", ".txt")
 
@@ -109,7 +109,7 @@ class ArrayFile(Reader):
             return self._matlab(path), False
         return read_table(path), True
 
-    def _chosen(self, names: list[str], path: Path) -> str:
+    def _choose(self, names: list[str], path: Path) -> str:
         if self.key is None and len(names) == 1:
             return names[0]
         if self.key not in names:
@@ -121,18 +121,18 @@ class ArrayFile(Reader):
     def _npz(self, path: Path) -> Array:
         try:
             with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                return np.asarray(file[self._chosen(list(file.files), path)])
+                return np.asarray(file[self._choose(list(file.files), path)])
         except InputError:
             raise
         except Exception as error:  # a damaged file can break the library anywhere
-            raise _refused(error, path) from None
+            raise _refuse(error, path) from None
 
     def _matlab(self, path: Path) -> Array:
         from scipy.io import loadmat, whosmat
 
         try:
             names = [name for name, _, kind in whosmat(path) if kind not in ("cell", "struct")]
-            name = self._chosen(names, path)
+            name = self._choose(names, path)
             return np.asarray(loadmat(path, variable_names=[name])[name])
         except InputError:
             raise
@@ -150,7 +150,7 @@ class ArrayFile(Reader):
                         names.append(name)
 
                 file.visititems(note)  # which follows no link to another file
-                array = np.asarray(file[self._chosen(names, path)])
+                array = np.asarray(file[self._choose(names, path)])
         except InputError:
             raise
         except Exception:  # a damaged file can break the library anywhere
@@ -178,10 +178,10 @@ def _npy(path: Path, peek: bool) -> Array:
     try:
         return np.asarray(np.load(path, mmap_mode="r" if peek else None, allow_pickle=False))
     except Exception as error:  # a header that is damaged is parsed as Python's
-        raise _refused(error, path) from None
+        raise _refuse(error, path) from None
 
 
-def _refused(error: Exception, path: Path) -> InputError:
+def _refuse(error: Exception, path: Path) -> InputError:
     with path.open("rb") as file:
         pickled = file.read(1) == b"\x80"
     if pickled or "Object arrays" in str(error):

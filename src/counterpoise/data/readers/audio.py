@@ -15,7 +15,7 @@ from counterpoise.errors import InputError, check_number
 from .base import Array, Reader, fit_length, need
 from .clips import look, span
 from .sound import mel_filters
-from .video import Video, opened
+from .video import Video, open_container
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,9 @@ def decode(
     """
     if most is not None:
         end = start + most if end is None else min(end, start + most)
-    wave, rate = _film(path, start, end) if _by_av(path) else _recording(path, start, end)
+    wave, rate = (
+        _decode_film(path, start, end) if _by_av(path) else _decode_recording(path, start, end)
+    )
     if len(wave) == 0:
         raise InputError(
             f"{path.name} " + (f"ends before {start:g} s" if start else "holds no samples")
@@ -65,7 +67,7 @@ def _by_av(path: Path) -> bool:
     return False
 
 
-def _recording(path: Path, start: float, end: float | None) -> tuple[Array, int]:
+def _decode_recording(path: Path, start: float, end: float | None) -> tuple[Array, int]:
     soundfile = need("soundfile", "media")
     try:
         with soundfile.SoundFile(path) as file:
@@ -83,8 +85,10 @@ def _recording(path: Path, start: float, end: float | None) -> tuple[Array, int]
         raise InputError(f"{path.name} is no {what} file, or damaged") from None
 
 
-def _film(path: Path, start: float, end: float | None, seek: bool = True) -> tuple[Array, int]:
-    with opened(path, "sound or video file") as container:
+def _decode_film(
+    path: Path, start: float, end: float | None, seek: bool = True
+) -> tuple[Array, int]:
+    with open_container(path, "sound or video file") as container:
         stream = _track(container, path)
         rate: int = stream.rate
         zero, base = stream.start_time or 0, float(stream.time_base)
@@ -98,7 +102,7 @@ def _film(path: Path, start: float, end: float | None, seek: bool = True) -> tup
             if begin is None:
                 begin = 0.0 if not sought else -1.0 if time is None else (time - zero) * base
                 if sought and not 0 <= begin <= start:
-                    return _film(path, start, end, seek=False)
+                    return _decode_film(path, start, end, seek=False)
             parts.append(part)
             have += len(part)
             if end is not None and begin + have / rate >= end:
@@ -132,7 +136,7 @@ def seconds_of(cell: Any) -> float:
     """How long a clip is, by its header."""
     path, start, end = span(cell)
     if _by_av(path):
-        with opened(path, "sound or video file") as container:
+        with open_container(path, "sound or video file") as container:
             stream = _track(container, path)
             if stream.duration:
                 whole = float(stream.duration * stream.time_base)

@@ -27,13 +27,13 @@ Value = Array | dict[str, Array]
 class Reader(ABC):
     """Turns one cell into one sample of a modality, always of one shape and type.
 
-    A reader is a frozen dataclass of plain values: they are written beside what was decoded, so
-    that the same samples can be had again.
+    A reader is a frozen dataclass of plain values, which are written beside what was decoded, so
+    that the same samples can be made again.
 
     Attributes:
         name: in ``READERS``.
         kind: which small encoder suits it (``KINDS``); empty where an encoder must be chosen.
-        suffixes: of the files by which it is recognised.
+        suffixes: of the files that it reads.
     """
 
     name: ClassVar[str] = ""
@@ -41,10 +41,10 @@ class Reader(ABC):
     suffixes: ClassVar[tuple[str, ...]] = ()
 
     def fit(self, cells: Sequence[Any]) -> Self:
-        """Settle what is left open (a length, a vocabulary) by the cells of the training split.
+        """A reader whose open settings (a length, a vocabulary) are taken from the training cells.
 
-        Where reading all takes long, look at some, always the same. A cell that cannot be read
-        must not end it: skip it here, it is reported later.
+        If reading all of them takes long, look at some, always the same. Skip a cell that cannot
+        be read: it is reported later.
         """
         return self
 
@@ -86,7 +86,7 @@ def need(module: str, extra: str) -> ModuleType:
 
 
 def some(cells: Sequence[Any], most: int = 1000) -> list[Any]:
-    """At most so many cells, evenly chosen."""
+    """At most ``most`` of the cells, evenly chosen."""
     places = np.linspace(0, len(cells) - 1, min(len(cells), most)).round().astype(int)
     return [cells[place] for place in places]
 

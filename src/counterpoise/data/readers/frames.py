@@ -16,7 +16,7 @@ from .clips import check_pick, pick
 from .image import SUFFIXES, check_size, open_picture, to_pixels
 
 
-def numbered(folder: Any) -> list[Path]:
+def list_pictures(folder: Any) -> list[Path]:
     """The pictures in a folder, 2.jpg before 10.jpg."""
     path = Path(str(folder))
     if not path.is_dir():
@@ -61,7 +61,7 @@ class Frames(Reader):
         check_size(self.size, self.keep)
 
     def read(self, cell: Any) -> Array:
-        paths = list(cell) if isinstance(cell, (list, tuple)) else numbered(cell)
+        paths = list(cell) if isinstance(cell, (list, tuple)) else list_pictures(cell)
         if not paths:
             raise InputError("holds no pictures")
         size = check_size(self.size, self.keep)
@@ -100,7 +100,7 @@ class Flow(Reader):
     def read(self, cell: Any) -> Array:
         if not isinstance(cell, (list, tuple)) or len(cell) != 2:
             raise InputError(f"must be two folders (u, v), found {cell!r}")
-        u, v = (numbered(folder) for folder in cell)
+        u, v = (list_pictures(folder) for folder in cell)
         if len(u) != len(v):
             raise InputError(f"holds {len(u)} frames of u and {len(v)} of v")
         size = check_size(self.size, self.keep)

@@ -18,7 +18,7 @@ from .base import Array, Reader, existing, need
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-LONGEST = 256  # tokens, where nothing is said
+LONGEST = 256  # tokens, unless a length is given
 SHARE = 0.95  # of the training texts that fit then
 
 
@@ -48,7 +48,7 @@ class Text(Reader):
     @property
     def vocabulary_size(self) -> int:
         """How many ids there are, the padding 0 (or the tokenizer's own) among them."""
-        return int(_parsed(self.vocabulary_json).get_vocab_size())
+        return int(_parse(self.vocabulary_json).get_vocab_size())
 
     def __post_init__(self) -> None:
         check_number("vocabulary", self.vocabulary, 259, whole=True)
@@ -58,18 +58,18 @@ class Text(Reader):
     def fit(self, cells: Sequence[Any]) -> Self:
         texts = [text for cell in cells if (text := self._try(cell)) is not None]
         content = self.vocabulary_json or (
-            _found(self.tokenizer) if self.tokenizer else _trained(texts, self)
+            _find_tokenizer(self.tokenizer) if self.tokenizer else _train(texts, self)
         )
         made = self.changed(self.name, vocabulary_json=content)
         if self.length is not None:
             return made
-        counts = [len(_parsed(content).encode(text).ids) for text in texts] or [1]
+        counts = [len(_parse(content).encode(text).ids) for text in texts] or [1]
         length = int(np.ceil(np.quantile(counts, SHARE)))
         return made.changed(self.name, length=min(max(length, 2), LONGEST))
 
     def read(self, cell: Any) -> dict[str, Array]:
         length = self.length or LONGEST
-        tokenizer = _parsed(self.vocabulary_json, length)
+        tokenizer = _parse(self.vocabulary_json, length)
         encoding = tokenizer.encode(self._text(cell))
         ids = np.full(length, _padding(self.vocabulary_json), dtype=np.int64)
         mask = np.zeros(length, dtype=np.int64)
@@ -99,7 +99,7 @@ class Text(Reader):
             return None
 
 
-def _trained(texts: Sequence[str], options: Text) -> str:
+def _train(texts: Sequence[str], options: Text) -> str:
     """A tokenizer of these texts (byte-pair encoding), as JSON; the same for the same texts."""
     tokenizers = need("tokenizers", "text")
     steps = tokenizers.normalizers, tokenizers.pre_tokenizers, tokenizers.processors
@@ -123,7 +123,7 @@ def _trained(texts: Sequence[str], options: Text) -> str:
     return str(made.to_str())
 
 
-def _found(name: str) -> str:
+def _find_tokenizer(name: str) -> str:
     """The JSON of a tokenizer on this machine."""
     path = Path(name).expanduser()
     if path.is_dir():
@@ -146,7 +146,7 @@ def _found(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=8)
-def _parsed(content: str, length: int | None = None) -> Any:
+def _parse(content: str, length: int | None = None) -> Any:
     """The tokenizer of a JSON text, without padding; truncating to ``length`` if it is given."""
     if not content:
         raise InputError("the text reader has no tokenizer yet; call fit() with the training cells")
@@ -168,6 +168,6 @@ def _padding(content: str) -> int:
     if padding:
         return int(padding["pad_id"])
     for name in ("[PAD]", "<pad>", "<|padding|>"):
-        if (found := _parsed(content).token_to_id(name)) is not None:
+        if (found := _parse(content).token_to_id(name)) is not None:
             return int(found)
     return 0

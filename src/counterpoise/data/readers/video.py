@@ -24,7 +24,7 @@ Choice = Callable[[Sequence[float]], list[int]]
 
 
 @contextmanager
-def opened(path: Path, what: str) -> Iterator[Any]:
+def open_container(path: Path, what: str) -> Iterator[Any]:
     """A container; whatever FFmpeg cannot read of it is an :class:`InputError`."""
     av = need("av", "media")
     try:
@@ -53,20 +53,20 @@ def frames_of(path: Path, choose: Choice) -> list[Any]:
         path: of the film.
         choose: seconds of all frames, counted from the first -> places of those wanted.
     """
-    with opened(path, "video") as container:
+    with open_container(path, "video") as container:
         times, keys, base = _index(container, path)
     if times:
         wanted = choose([(time - times[0]) * base for time in times])
-        found = _sought(path, sorted({times[i] for i in wanted}), times, keys)
+        found = _seek(path, sorted({times[i] for i in wanted}), times, keys)
         if found is not None:
             return [found[times[i]] for i in wanted]
     # The file tells no times, or not those of its frames: decode it to count, and once more.
-    seconds = [time for time, _ in _decoded(path)]
+    seconds = [time for time, _ in _decode_all(path)]
     if not seconds:
         raise InputError(f"{path.name} holds no frame")
     wanted = choose([time - seconds[0] for time in seconds])
     kept = set(wanted)
-    shown = {i: _upright(frame) for i, (_, frame) in enumerate(_decoded(path)) if i in kept}
+    shown = {i: _turn_upright(frame) for i, (_, frame) in enumerate(_decode_all(path)) if i in kept}
     return [shown[i] for i in wanted]
 
 
@@ -90,12 +90,12 @@ def _index(container: Any, path: Path) -> tuple[list[int], list[int], float]:
     return sorted(times), sorted(keys), float(stream.time_base)
 
 
-def _sought(
+def _seek(
     path: Path, wanted: Sequence[int], times: Sequence[int], keys: Sequence[int]
 ) -> dict[int, Any] | None:
-    """Frame time -> picture, by seeking where that skips much; None if one does not turn up."""
+    """Frame time -> picture, by seeking if that skips much; None if a frame does not turn up."""
     found: dict[int, Any] = {}
-    with opened(path, "video") as container:
+    with open_container(path, "video") as container:
         stream = pictures(container, path)
         frames, at = container.decode(stream), -1  # at: how many frames precede the current one
         for time in wanted:
@@ -108,7 +108,7 @@ def _sought(
                 if frame.pts is None or frame.pts > time:
                     return None
                 if frame.pts == time:
-                    found[time] = _upright(frame)
+                    found[time] = _turn_upright(frame)
                     break
             else:
                 return None
@@ -116,16 +116,16 @@ def _sought(
     return found
 
 
-def _decoded(path: Path) -> Iterator[tuple[float, Any]]:
+def _decode_all(path: Path) -> Iterator[tuple[float, Any]]:
     """Every frame with its time in seconds."""
-    with opened(path, "video") as container:
+    with open_container(path, "video") as container:
         stream = pictures(container, path)
         rate = float(stream.average_rate or 25)
         for i, frame in enumerate(container.decode(stream)):
             yield i / rate if frame.time is None else frame.time, frame
 
 
-def _upright(frame: Any) -> Any:
+def _turn_upright(frame: Any) -> Any:
     picture = frame.to_image()
     turned = getattr(frame, "rotation", 0)  # degrees, as telephones note it
     return picture.rotate(turned, expand=True) if turned else picture
