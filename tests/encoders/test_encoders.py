@@ -13,7 +13,7 @@ from torch import nn
 
 from counterpoise import ArrayData, InputError, MultimodalClassifier, build_model
 from counterpoise.cli.main import main
-from counterpoise.compare.recipe import Recipe, open_run
+from counterpoise.compare.recipe import Recipe
 from counterpoise.core import storage
 from counterpoise.encoders import (
     ENCODERS,
@@ -26,6 +26,7 @@ from counterpoise.encoders import (
     unstarted,
     usual_encoder,
 )
+from counterpoise.training.run import open_run
 from counterpoise.training.settings import Settings
 
 FAST = ["--epochs", "1", "--quiet", "--modalities", "image,audio"]

@@ -18,7 +18,8 @@ from counterpoise import (
     build_method,
     build_model,
 )
-from counterpoise.compare.recipe import Recipe, open_run
+from counterpoise.compare.recipe import Recipe
+from counterpoise.training.run import open_run
 
 
 def test_labels():

@@ -25,9 +25,9 @@ from counterpoise import (
     evaluate,
     fit,
 )
-from counterpoise.compare.recipe import Recipe, open_run
+from counterpoise.compare.recipe import Recipe
 from counterpoise.encoders import LSTM, Encoder
-from counterpoise.training.run import load_run
+from counterpoise.training.run import load_run, open_run
 
 
 class Largest(Fusion):

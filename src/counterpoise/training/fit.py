@@ -18,12 +18,13 @@ from counterpoise.engine.context import Context, check_encoder_lr
 from counterpoise.engine.loop import train_epoch
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
-from counterpoise.evaluation.subsets import evaluate, present_name
+from counterpoise.evaluation.subsets import Evaluation, evaluate, present_name
 from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
 
-from .folder import describe, open_folder
-from .run import Run, copy_state, restore, state_of
+from .folder import CHECKPOINT, open_folder
+from .record import RunRecord
+from .run import Run, copy_state, keep_validation, restore, restore_validation, state_of
 from .settings import Settings, merge_settings
 from .setup import make_context
 from .task import prepare_task
@@ -54,17 +55,21 @@ def fit(
         method: a name in ``METHODS`` or a :class:`Method`.
         settings: how to train.
         out: a folder for the run: ``run.json``, ``checkpoint.pt`` after every epoch,
-            ``best.safetensors`` and, at the end, ``last.safetensors``.
-        resume: go on with the run that ``out`` holds, if it holds one.
+            ``best.safetensors``, what was predicted on validation after the last and the best
+            epoch (``validation-*.safetensors``) and, at the end, ``last.safetensors``.
+        resume: go on with the run that ``out`` holds, if it holds one. With more ``epochs`` it is
+            lengthened, to the same weights as if it had begun with as many.
         device: by default where the model is.
         callbacks: objects that are called while it trains (:class:`counterpoise.Callback`).
-        notes: plain values for ``run.json``, such as how the model was built.
+        notes: plain values for ``run.json``, such as how the model was built. They are part of
+            what makes the run, but for ``source``, where prepared data lie.
         changes: single fields of :class:`Settings`, such as ``epochs=5, seed=1``.
 
     Raises:
         InputError: an unknown method or setting, a model or task the method cannot train, a folder
-            that holds a run (pass ``resume=True``) or one with other settings, a callback that is
-            none.
+            that holds a run (pass ``resume=True``), one with other settings, or one that cannot
+            be lengthened since its method or schedule has read the number of epochs; a callback
+            that is none.
     """
     method = build_method(method)
     settings = merge_settings(settings, changes)
@@ -72,18 +77,19 @@ def fit(
     task = prepare_task(data, settings)
     _check(model, data, method, settings, task)
     folder = None if out is None else Path(out)
-    identity = describe(model, data, method, settings, task) | {"notes": dict(notes or {})}
-    saved = None if folder is None else open_folder(folder, identity, resume)
+    record = RunRecord.of(model, data, method, settings, task, notes)
+    saved = None if folder is None else open_folder(folder, record, resume)
     with torch.random.fork_rng(devices=[]):
         if device is not None:
             model.to(device)
         run = Run(model, method, settings, task)
-        ctx = _start(run, data, saved, listeners)
+        ctx = _start(run, data, folder, saved, listeners)
         while len(run.history) < settings.epochs and not _is_stopped(run, ctx):
-            entry = _train_one(run, ctx, data, listeners)
+            entry, result = _train_one(run, ctx, data, listeners)
             _record(run, ctx, entry, data, folder)
+            keep_validation(run, result, folder)
             if folder is not None and ranks.rank() == 0:
-                storage.write_state(folder / "checkpoint.pt", state_of(run, ctx))
+                storage.write_state(folder / CHECKPOINT, state_of(run, ctx))
             listeners.on_epoch(entry)
     model.eval()
     if folder is not None and ranks.rank() == 0:
@@ -111,7 +117,13 @@ def _check(
     check_encoder_lr(model, settings.encoder_lr)
 
 
-def _start(run: Run, data: ArrayData, saved: dict[str, Any] | None, listeners: Callback) -> Context:
+def _start(
+    run: Run,
+    data: ArrayData,
+    folder: Path | None,
+    saved: dict[str, Any] | None,
+    listeners: Callback,
+) -> Context:
     """The context of a run, at its beginning or where its checkpoint left it."""
     model, method, settings = run.model, run.method, run.settings
     ranks.broadcast(model)
@@ -122,11 +134,15 @@ def _start(run: Run, data: ArrayData, saved: dict[str, Any] | None, listeners: C
     method.to(model.device)
     if saved is not None:
         restore(run, ctx, saved)
+        if folder is not None:
+            restore_validation(run, data, folder)
     return ctx
 
 
-def _train_one(run: Run, ctx: Context, data: ArrayData, listeners: Callback) -> dict[str, Any]:
-    """Train one epoch and validate; the entry of the history."""
+def _train_one(
+    run: Run, ctx: Context, data: ArrayData, listeners: Callback
+) -> tuple[dict[str, Any], Evaluation]:
+    """Train one epoch and validate; the entry of the history, and what was predicted."""
     epoch, started = len(run.history), (time.perf_counter(), time.process_time())
     # Whatever encoders draw depends on seed and epoch only, so a resumed run draws the same.
     torch.manual_seed(mix(run.settings.seed, epoch))
@@ -134,13 +150,14 @@ def _train_one(run: Run, ctx: Context, data: ArrayData, listeners: Callback) -> 
     result = evaluate(
         run.model, data, run.method, split="validation", task=run.task, metrics="primary"
     )
-    return {
+    entry = {
         "epoch": epoch,
         "loss": losses,
         "validation": {present_name(s): m for s, m in result.metrics.items()},
         "seconds": time.perf_counter() - started[0],
         "processor": time.process_time() - started[1],
     }
+    return entry, result
 
 
 def _record(
