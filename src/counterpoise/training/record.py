@@ -184,8 +184,9 @@ class RunRecord:
         for name in (label.partition(":")[0] for label in labels):
             if name not in parts:
                 raise InputError(
-                    f"{self.folder} was trained with {parts.kind} {name!r}, which is no name here; "
-                    "install the package that adds it, or build the model with its class and call load_run"
+                    f"{self.folder} was trained with {parts.kind} {name!r}, which is no name "
+                    "here; install the package that adds it, or build the model with its class and "
+                    "call load_run"
                 )
 
 
