@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from settings import CASES, build
-from toy import same, toy_context, toy_data, toy_model, weights
 from torch import nn
+from toy import same, toy_context, toy_data, toy_model, weights
 
 from counterpoise import Context, InputError, MultimodalModel, build_method, fit, wrap
 from counterpoise.fusion import Concat
@@ -104,10 +104,11 @@ def test_lfm_takes_the_step_of_each_parameter_at_its_rate() -> None:
 
 
 def test_a_factor_of_1_changes_nothing() -> None:
-    data, ends = toy_data(), []
-    for factors in ({}, {"a": 1.0}):
-        ends.append(weights(fit(toy_model(data), data, encoder_lr=factors, **FAST).model))
-    assert same(*ends)
+    data = toy_data()
+    none, one = (
+        fit(toy_model(data), data, encoder_lr=factors, **FAST) for factors in ({}, {"a": 1.0})
+    )
+    assert same(weights(none.model), weights(one.model))
 
 
 class Parts(nn.Module):
@@ -131,7 +132,7 @@ def test_a_wrapped_model() -> None:
 
 def test_what_is_refused(tmp_path: Path) -> None:
     data = toy_data()
-    with pytest.raises(InputError, match="unknown modality in encoder_lr 'c'; .*known: a, b"):
+    with pytest.raises(InputError, match=r"unknown modality in encoder_lr 'c'; .*known: a, b"):
         fit(toy_model(data), data, out=tmp_path / "run", encoder_lr={"c": 0.1}, **FAST)
     assert not (tmp_path / "run").exists()
     shared = nn.Linear(4, 6)
