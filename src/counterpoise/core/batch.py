@@ -71,13 +71,13 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """Move inputs and targets (masks and index stay on the host)."""
 
-        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> Batch:
         """The same in page-locked memory, from which a GPU copies while it computes."""
-        return self._mapped(Tensor.pin_memory)
+        return self._map(Tensor.pin_memory)
 
-    def _mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         return replace(
             self,
             inputs={m: map_tensors(x, function) for m, x in self.inputs.items()},

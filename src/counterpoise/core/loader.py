@@ -95,7 +95,7 @@ class Loader:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch, this rank's share of each."""
-        yield from self._each(self.shares(number))
+        yield from self._load(self.shares(number))
 
     def _read(self, rows: Tensor) -> Batch:
         batch = self.samples[rows]
@@ -108,9 +108,9 @@ class Loader:
     def whole(self, shuffled: int | None = None) -> Iterator[Batch]:
         """Every sample once, the same on every rank; in the split's order, or an epoch's."""
         order = torch.arange(len(self.samples)) if shuffled is None else self.order(shuffled)
-        yield from self._each(torch.split(order, self.batch_size))
+        yield from self._load(torch.split(order, self.batch_size))
 
-    def _each(self, parts: Iterable[Tensor]) -> Iterator[Batch]:
+    def _load(self, parts: Iterable[Tensor]) -> Iterator[Batch]:
         """The batches of these rows; where they lie in files, the next are read meanwhile."""
         if not getattr(self.samples, "stored", False):
             yield from map(self.take, parts)

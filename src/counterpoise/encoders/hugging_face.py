@@ -58,7 +58,7 @@ class Preparation:
             mean = std = None
         sizes = said.get("crop_size") if said.get("do_center_crop") else said.get("size")
         waves = "Wav2Vec2" in str(said.get("feature_extractor_type"))
-        return cls(mean, std, _size(sizes), waves and bool(said.get("do_normalize", True)))
+        return cls(mean, std, _parse_size(sizes), waves and bool(said.get("do_normalize", True)))
 
 
 class HuggingFace(Encoder):
@@ -109,7 +109,7 @@ class HuggingFace(Encoder):
         prepared = Preparation()
         if not isinstance(model, nn.Module):
             model, prepared = _load(str(model), fetch, revision)
-        module: Any = _tower(model, tower)
+        module: Any = _choose_tower(model, tower)
         if not hasattr(module, "config"):
             raise InputError(f"model must be one of transformers, found {type(module).__name__}")
         usual = {"text": "input_ids", "vision": "pixel_values"}.get(tower or "", "")
@@ -122,7 +122,7 @@ class HuggingFace(Encoder):
         if getattr(config, "apply_spec_augment", False):
             config.apply_spec_augment = False  # draws from NumPy, which no seed of a run reaches
         self.channels = int(getattr(config, "num_channels", 3))
-        self.size = _size(getattr(config, "image_size", None)) or prepared.size
+        self.size = _parse_size(getattr(config, "image_size", None)) or prepared.size
         self.frames = getattr(config, "num_frames", None)
         half = (0.5,) * self.channels
         self.pictures = Pictures(
@@ -152,15 +152,15 @@ class HuggingFace(Encoder):
 
     def forward(self, inputs: Input) -> Tensor:
         with torch.no_grad() if self.freeze else nullcontext():
-            return self._run(inputs)
+            return self._encode(inputs)
 
-    def _run(self, inputs: Input) -> Tensor:
+    def _encode(self, inputs: Input) -> Tensor:
         if self.wants == "input_ids":
-            return self._text(inputs)
+            return self._encode_text(inputs)
         if not isinstance(inputs, Tensor):
             raise InputError(f"{type(self.model).__name__} takes {self.wants}, found token numbers")
         if self.wants != "pixel_values":
-            return self._pooled(self._call(self._sound(inputs)))
+            return self._pool(self._call(self._prepare_sound(inputs)))
         pictures = inputs if inputs.dim() > 3 else inputs[:, None]
         if pictures.shape[-3] == 1 < self.channels:
             pictures = pictures.expand(*pictures.shape[:-3], self.channels, -1, -1)
@@ -168,9 +168,9 @@ class HuggingFace(Encoder):
         if self.size is not None:
             flat = resize(pictures.flatten(0, -4), self.size)
             pictures = flat.view(*pictures.shape[:-2], *self.size)
-        return self._seen(pictures)
+        return self._encode_pictures(pictures)
 
-    def _seen(self, pictures: Tensor) -> Tensor:
+    def _encode_pictures(self, pictures: Tensor) -> Tensor:
         video = pictures.dim() == 5
         if self.frames is not None:
             found = pictures.shape[1] if video else 1
@@ -179,22 +179,22 @@ class HuggingFace(Encoder):
                     f"{type(self.model).__name__} takes {self.frames} frames, found {found}; read "
                     "as many"
                 )
-            return self._pooled(self._call(pictures if video else pictures[:, None]))
-        features = self._pooled(self._call(pictures.flatten(0, 1) if video else pictures))
+            return self._pool(self._call(pictures if video else pictures[:, None]))
+        features = self._pool(self._call(pictures.flatten(0, 1) if video else pictures))
         if not video:
             return features
         features = features.view(len(pictures), -1, features.shape[-1])
         return features if self.steps else features.mean(1)
 
-    def _text(self, inputs: Input) -> Tensor:
+    def _encode_text(self, inputs: Input) -> Tensor:
         ids, real = ids_and_mask(inputs)
         words = {} if isinstance(inputs, Tensor) else dict(inputs)
         # A row without any token has its first one read: attention to nothing is not defined.
         words |= {"input_ids": ids, "attention_mask": real.long()}
         output = self.model(**words, return_dict=True)
-        return self._pooled(output, real)
+        return self._pool(output, real)
 
-    def _sound(self, waves: Tensor) -> Tensor:
+    def _prepare_sound(self, waves: Tensor) -> Tensor:
         """[B, 1, T] -> [B, T]; spectrograms [B, F, T] -> [B, T, F], or as they are."""
         if self.wants == "input_features":
             return waves
@@ -212,7 +212,7 @@ class HuggingFace(Encoder):
     def _call(self, values: Tensor) -> Any:
         return self.model(**{self.wants: values}, return_dict=True)
 
-    def _pooled(self, output: Any, real: Tensor | None = None) -> Tensor:
+    def _pool(self, output: Any, real: Tensor | None = None) -> Tensor:
         """[B, D] or, as steps, [B, T, D]."""
         summary = output.get("pooler_output")
         if self.pool == "pooler" and summary is None:
@@ -227,7 +227,7 @@ class HuggingFace(Encoder):
         return pool(states, real, "mean" if self.pool == "auto" else self.pool)
 
 
-def _tower(model: nn.Module, tower: str | None) -> nn.Module:
+def _choose_tower(model: nn.Module, tower: str | None) -> nn.Module:
     """The part of a model that encodes one modality."""
     if hasattr(model, "text_model") and hasattr(model, "vision_model"):
         if tower is None:
@@ -242,7 +242,7 @@ def _tower(model: nn.Module, tower: str | None) -> nn.Module:
     return model
 
 
-def _size(said: Any) -> tuple[int, int] | None:
+def _parse_size(said: Any) -> tuple[int, int] | None:
     """Height and width, in any of the ways that configurations say them."""
     if isinstance(said, Mapping):
         edge = said.get("shortest_edge")
@@ -277,10 +277,10 @@ def _load(source: str, fetch: bool, revision: str | None) -> tuple[nn.Module, Pr
             "downloads it"
         ) from None
     # Weights may be stored in half precision; the model says by itself where it uses that.
-    return model.float(), _preparation(source, where)
+    return model.float(), _read_preparation(source, where)
 
 
-def _preparation(source: str, where: Mapping[str, Any]) -> Preparation:
+def _read_preparation(source: str, where: Mapping[str, Any]) -> Preparation:
     path: Path | None = Path(source) / PREPROCESSOR
     if not Path(source).is_dir():
         hub = need("huggingface_hub", "text")

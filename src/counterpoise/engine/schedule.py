@@ -88,7 +88,7 @@ class Rates:
         batches = ctx.batches
         now = ctx.epoch * batches + min(ctx.batch, batches - 1)
         rising = now + 1 < self._rise
-        steps = self._target(now, ctx.epoch)
+        steps = self._count_steps(now, ctx.epoch)
         if self._applied and not rising and steps == self._steps:
             return
         if steps < self._steps:
@@ -102,7 +102,7 @@ class Rates:
             group["lr"] = twin["lr"] * share
         self._applied = not rising
 
-    def _target(self, now: int, epoch: int) -> int:
+    def _count_steps(self, now: int, epoch: int) -> int:
         """How many steps the scheduler has made at a batch."""
         if self._scheduler is None:
             return 0

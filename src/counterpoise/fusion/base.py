@@ -69,9 +69,15 @@ class Fusion(nn.Module, ABC):
         """The exact share [B, K] of one modality; ``counts`` [B]: how many each sample has."""
         raise InputError(f"{type(self).__name__} has no share for each modality; pass unimodal=aux")
 
-    def own(self, name: str) -> nn.Module | None:
-        """The parts that serve the modality ``name`` alone, if any."""
-        return self.aux[name] if self.policy == "aux" else None
+    def own_parts(self, name: str) -> list[nn.Module]:
+        """The modules that serve the modality ``name`` alone, without its extra head."""
+        return []
+
+    def own(self, name: str) -> nn.ModuleList | None:
+        """:meth:`own_parts`, then the extra head if there is one; ``None`` without any."""
+        extra = [self.aux[name]] if self.policy == "aux" else []
+        parts = [*self.own_parts(name), *extra]
+        return nn.ModuleList(parts) if parts else None
 
     def pooled(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What encoders give as one vector a sample [B, D]: of sequences the mean of their steps.
@@ -88,14 +94,14 @@ class Fusion(nn.Module, ABC):
         if self.policy == "aux":
             unimodal = Lazy(tuple(self.widths), lambda m: self.aux[m](pooled[m]))
         elif self.policy == "ablate":
-            unimodal = Lazy(tuple(self.widths), lambda m: self._ablated(m, features, present))
+            unimodal = Lazy(tuple(self.widths), lambda m: self._ablate(m, features, present))
         return Output(self.logits(features, present, shares), unimodal, pooled)
 
     def _shares(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Lazy:
         counts = torch.stack([present[m] for m in self.widths]).sum(0).clamp(min=1)
         return Lazy(tuple(self.widths), lambda m: self.share(m, features, counts))
 
-    def _ablated(
+    def _ablate(
         self, name: str, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> Tensor:
         alone = {m: z if m == name else torch.zeros_like(z) for m, z in features.items()}

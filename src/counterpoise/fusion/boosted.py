@@ -91,9 +91,8 @@ class Boosted(Additive):
         first, *others = self.increments(name, features[name])
         return sum(others, first)
 
-    def own(self, name: str) -> nn.Module | None:
-        parts = [self.layers[name], super().own(name)]
-        return nn.ModuleList([part for part in parts if part is not None])
+    def own_parts(self, name: str) -> list[nn.Module]:
+        return [self.layers[name]]
 
 
 def _count(fusion: nn.Module, _: Any) -> None:

@@ -81,9 +81,8 @@ class Bottleneck(Fusion):
         self.tokens = nn.Parameter(torch.randn(tokens, width) * 0.02)
         self.head = nn.Linear(width, outputs)
 
-    def own(self, name: str) -> nn.Module | None:
-        parts = [self.branches[name], super().own(name)]
-        return nn.ModuleList([part for part in parts if part is not None])
+    def own_parts(self, name: str) -> list[nn.Module]:
+        return [self.branches[name]]
 
     def logits(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy

@@ -121,7 +121,7 @@ class CGGM(Method):
                 losses[f"{name} classifier"] = ctx.loss(guesses[-1], batch, mask)
         self._compare(torch.stack(found))
         if self.direction > 0:
-            cosines = torch.stack(self._cosines(out, guesses, batch, ctx))
+            cosines = torch.stack(self._measure_cosines(out, guesses, batch, ctx))
             gaps = self.balance.abs() - self.balance * cosines
             chosen = [gap for gap, any_here in zip(gaps, here, strict=True) if any_here]
             if chosen:
@@ -135,7 +135,7 @@ class CGGM(Method):
         self.balance.copy_(balance(metric - self.metric, None if signed else self.floor))
         self.metric.copy_(torch.where(metric.isnan(), self.metric, metric))
 
-    def _cosines(
+    def _measure_cosines(
         self, out: Output, guesses: list[Tensor], batch: Batch, ctx: Context
     ) -> list[Tensor]:
         """For each modality the cosine of ``q_m``, constant, and ``q_fm``."""
