@@ -35,12 +35,12 @@ PREPROCESSOR = "preprocessor_config.json"
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a model wants to be done to its inputs: what its ``preprocessor_config.json`` says.
+    """How a model wants its inputs prepared, by its ``preprocessor_config.json``.
 
     Attributes:
-        mean, std: of each channel of pictures; of spectrograms one each.
-        size: height and width of pictures; None leaves them.
-        each: whether each waveform is brought to mean 0 and deviation 1.
+        mean, std: one value per channel of pictures; a single one for spectrograms.
+        size: height and width of pictures; None leaves them as they are.
+        each: whether each waveform is scaled to mean 0 and deviation 1.
     """
 
     mean: tuple[float, ...] | None = None
@@ -67,10 +67,10 @@ class HuggingFace(Encoder):
     Text is a dict of token numbers, passed by keyword. Pictures [B, 3, H, W] are resized to the
     size that the model takes; bytes are scaled and normalised as its ``preprocessor_config.json``
     says (0.5 and 0.5 where there is none), floats are taken as they are. Frames [B, T, 3, H, W] go
-    to a video model whole, to an image model one by one, and the mean over them is taken. Sound is
-    a waveform [B, 1, T], or a spectrogram [B, F, T] for models that take one. Of an encoder and a
-    decoder the encoder is taken, of a pair of towers (CLIP) that of the modality. A model's own
-    masking of sound in training is switched off, since seeds do not decide it.
+    to a video model whole; an image model encodes them one by one, and their features are averaged.
+    Sound is a waveform [B, 1, T], or a spectrogram [B, F, T] for models that expect one. Models
+    with an encoder and a decoder contribute the encoder, pairs of towers (CLIP) the tower of the
+    modality. A model's own masking of sound in training is switched off, since it ignores seeds.
 
     Args:
         model: an instance, trained in place; a folder; or a name. Weights are read from
@@ -80,13 +80,14 @@ class HuggingFace(Encoder):
             the mean.
         freeze: keep the weights and the evaluation mode; no gradients are computed.
         steps: give the last hidden states, [B, T, D], zeros where there is padding.
-        tower: of two: ``"text"`` or ``"vision"``.
+        tower: which of two towers: ``"text"`` or ``"vision"``.
         fetch: download a named model that is not in the local cache.
-        revision: of a named model: a branch, tag or commit.
-        white: of float pictures: divide by it and normalise as bytes, such as 255 or 1.
+        revision: branch, tag or commit of a named model.
+        white: the value of white in float pictures, such as 255 or 1: they are divided by it and
+            then normalised like bytes.
 
     Raises:
-        InputError: no such model, or one that takes no text, pictures or sound.
+        InputError: no such model, or one that accepts neither text nor pictures nor sound.
     """
 
     name = "hugging-face"
@@ -189,7 +190,7 @@ class HuggingFace(Encoder):
     def _encode_text(self, inputs: Input) -> Tensor:
         ids, real = ids_and_mask(inputs)
         words = {} if isinstance(inputs, Tensor) else dict(inputs)
-        # A row without any token has its first one read: attention to nothing is not defined.
+        # A row without tokens keeps its first one: attention to nothing is not defined.
         words |= {"input_ids": ids, "attention_mask": real.long()}
         output = self.model(**words, return_dict=True)
         return self._pool(output, real)
@@ -243,7 +244,7 @@ def _choose_tower(model: nn.Module, tower: str | None) -> nn.Module:
 
 
 def _parse_size(said: Any) -> tuple[int, int] | None:
-    """Height and width, in any of the ways that configurations say them."""
+    """Height and width, in any of the forms that configurations use."""
     if isinstance(said, Mapping):
         edge = said.get("shortest_edge")
         said = edge if edge is not None else [said.get("height"), said.get("width")]
@@ -255,7 +256,7 @@ def _parse_size(said: Any) -> tuple[int, int] | None:
 
 
 def _load(source: str, fetch: bool, revision: str | None) -> tuple[nn.Module, Preparation]:
-    """A model and what it wants done to its inputs, from a folder or by name."""
+    """A model and the preparation of its inputs, from a folder or by name."""
     library = need("transformers", "text")
     where: dict[str, Any] = {"local_files_only": not fetch, "revision": revision}
     folder = Path(source)
@@ -298,7 +299,7 @@ def _read_preparation(source: str, where: Mapping[str, Any]) -> Preparation:
 
 @contextmanager
 def _quiet(library: Any) -> Iterator[None]:
-    """Without bars of progress, which tests and pipes do not want."""
+    """Hide progress bars, which disturb tests and pipes."""
     logging = library.utils.logging
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

@@ -21,19 +21,19 @@ WITHIN_STEP = ("losses", "backward", "modulate")
 
 
 class Chain(Method):
-    """Several methods together: each hook of each, in the order given.
+    """Several methods together: each hook runs for each of them, in the order given.
 
     Any number of methods may transform the batch, modulate gradients or act at an epoch's start
     and end; at most one may have its own ``batches``, ``losses``, ``backward``, ``step`` or
-    ``predict``. One with its own ``step`` goes with those only that work outside of it: on the
-    batch before, and at the ends of an epoch.
+    ``predict``. A method with its own ``step`` can be combined only with methods that work outside
+    of it: on the batch beforehand, and at the start and end of an epoch.
 
     Args:
         methods: at least two, of different names.
 
     Raises:
-        InputError: two methods that claim the same hook, or that share no fusion, policy or task;
-            the message names both.
+        InputError: two methods claim the same hook, or share no fusion, policy or task; the
+            message names both.
     """
 
     def __init__(self, *methods: Method) -> None:
@@ -54,9 +54,9 @@ class Chain(Method):
                     f"{other.label()!r} would never run; combine others"
                 )
         self.fusions = self._intersect_fusions()  # type: ignore[misc]  # an instance's own
-        self.tasks = self._intersect("tasks")  # type: ignore[misc]
+        self.tasks = self._intersect("tasks")  # type: ignore[misc]  # likewise, and below
         self.policies = self._intersect("policies")  # type: ignore[misc]
-        # The default model gets the policy that one of them asks for, if the others can.
+        # The default model gets the policy that one of them asks for, if the others accept it.
         asked = [m.unimodal for m in self if m.unimodal != Method.unimodal]
         wished = [p for p in (*asked, *self.policies) if p in self.policies]
         self.unimodal = wished[0]  # type: ignore[misc]
@@ -91,7 +91,7 @@ class Chain(Method):
         return both
 
     def _intersect_fusions(self) -> tuple[type[Fusion], ...]:
-        """The fusions that all can train, those that one asks for by name first."""
+        """The fusions that all of them can train; those that one method names come first."""
         if all(method.fusions == (Fusion,) for method in self):
             return (Fusion,)
         named = [kind for m in self for kind in m.fusions if kind is not Fusion]
@@ -108,7 +108,7 @@ class Chain(Method):
         )
 
     def _choose(self, hook: str) -> Method:
-        """Whose ``hook`` runs: its owner's, or the plain one."""
+        """The method whose ``hook`` runs: its owner, or else any, since all have the plain one."""
         return self._owners[hook] or next(iter(self))
 
     def settings(self) -> dict[str, Any]:
@@ -149,7 +149,7 @@ class Chain(Method):
         if owner is None:
             return super().step(batch, ctx)
         for method in self:
-            if method is not owner:  # its own is part of its step
+            if method is not owner:  # the owner calls its own transform in its step
                 batch = method.transform(batch, ctx)
         return owner.step(batch, ctx)
 

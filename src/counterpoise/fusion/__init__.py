@@ -1,4 +1,4 @@
-"""From the features of all present modalities to logits, and to what each modality says alone."""
+"""Fusions turn the features of all present modalities into logits, joint and unimodal."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ from .base import Fusion, weights
 
 
 class _Conditioned(Fusion):
-    """A linear map of each modality that needs one, what comes of them, and a linear head."""
+    """Base of fusions with a linear map for each modality that needs one, and a linear head."""
 
     policies = ("ablate", "aux")
     maps: nn.ModuleDict
 
     def _choose_role(self, argument: str, name: str | None) -> str:
-        """The modality that plays a part; by default the first."""
+        """The modality that an argument names; by default the first."""
         if len(self.widths) < 2:
             raise InputError(
                 f"{type(self).__name__} needs at least two modalities, found {list(self.widths)}"
@@ -83,7 +83,7 @@ class FiLM(_Conditioned):
     def _average_others(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> Tensor:
-        """[B, D]: the mean over the present modalities but the conditioner, 0 without any."""
+        """[B, D]: the mean over the present modalities except the conditioner; 0 without any."""
         like = features[self.conditioner]
         total, count = like.new_zeros(len(like), self.width), like.new_zeros(len(like), 1)
         for name in self.widths:
@@ -98,7 +98,7 @@ class Gated(_Conditioned):
     """One modality opens and closes the features of another; of more than two, each gates all.
 
     Two modalities, gate ``q``: ``h = sigmoid(T_q z_q) * T_k z_k``, ``f = W h + b``. Without ``q``
-    the gate is half open; without ``k`` it is itself what passes. More than two: the gated
+    the gate is half open; without ``k`` the gate itself passes. More than two: the gated
     multimodal unit ``h = sum_m softmax_m(G_m z_1..M) * tanh(T_m z_m)``, the softmax over the
     present modalities in each of the dimensions.
 

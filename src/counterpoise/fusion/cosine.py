@@ -1,4 +1,4 @@
-"""A head that sees directions only, so that no modality wins by the length of its features."""
+"""A head that compares directions only, so that long features give a modality no advantage."""
 
 from __future__ import annotations
 

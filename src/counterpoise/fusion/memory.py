@@ -1,4 +1,4 @@
-"""An LSTM a modality, and a memory of what changes in them together (MFN)."""
+"""An LSTM per modality, and a memory of the changes that they share (MFN)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class MemoryFusion(Fusion):
 
     1. ``q = [c_1^(t-1); ..; c_M^(t-1); c_1^t; ..; c_M^t]``, ``a = softmax(A(q)) * q``, the softmax
        over the entries of ``q``.
-    2. ``v = tanh(V(a))``, what is to be remembered.
+    2. ``v = tanh(V(a))``, the proposal for the memory.
     3. ``u := sigmoid(R([a; u])) * u + sigmoid(S([a; u])) * v``, the memory, from 0.
 
     ``f = O([h_1^T; ..; h_M^T; u^T])``. Each of ``A, V, R, S, O`` has one hidden layer with ReLU.
@@ -34,22 +34,22 @@ class MemoryFusion(Fusion):
     the front, so that the last steps are real ones.
 
     The defaults are the settings for MOSI in the code of Magal et al., arXiv 2501.00865, which
-    makes its first states on the CPU whatever the inputs are on.
+    creates its first states on the CPU, whatever the device of the inputs.
 
     Args:
         widths: modality -> width of its features [B, T, D], of one length ``T``.
         outputs: width of the logits, ``K``.
         unimodal: ``"ablate"`` or ``"aux"``, see :class:`Fusion`.
-        hidden: width of the cells, of all or by modality. By default 128 for the widest features
+        hidden: width of the cells, for all or by modality. By default 128 for the widest features
             and 32 for others.
         memory: width of ``u``.
-        attention: hidden units of ``A``.
-        proposal: of ``V``.
-        retain: of ``R``.
-        update: of ``S``.
-        head: of ``O``.
-        dropout: of the hidden units of ``V`` and ``S``.
-        head_dropout: of those of ``O``.
+        attention: number of hidden units of ``A``.
+        proposal: number of hidden units of ``V``.
+        retain: number of hidden units of ``R``.
+        update: number of hidden units of ``S``.
+        head: number of hidden units of ``O``.
+        dropout: rate of dropout on the hidden units of ``V`` and ``S``.
+        head_dropout: rate of dropout on the hidden units of ``O``.
     """
 
     policies = ("ablate", "aux")

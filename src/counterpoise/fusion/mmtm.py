@@ -24,7 +24,7 @@ class MMTM(Additive):
 
     Attributes:
         held: a modality whose gate is, while training, its running mean; ``None`` for none. Its
-            branch then hears nothing of the others, and its ``E_m`` gets no gradient.
+            branch then gets nothing from the others, and its ``E_m`` gets no gradient.
 
     Args:
         widths: modality -> width of its features.
@@ -95,12 +95,12 @@ class MMTM(Additive):
         return cast(Tensor, self.excitations[name](squeezed)).sigmoid()
 
     def _slice(self, name: str, joined: Tensor) -> Tensor:
-        """A modality's stretch of a vector [D] over all modalities."""
+        """The entries of one modality in a vector [D] over all modalities."""
         parts = torch.split(joined, list(self.widths.values()))
         return parts[list(self.widths).index(name)]
 
 
 def _rename(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
-    """Checkpoints of version 0.1 call ``tracked`` ``steps``."""
+    """Rename ``steps``, as early checkpoints of version 0.1 call it, to ``tracked``."""
     if (old := f"{prefix}steps") in state:
         state[f"{prefix}tracked"] = state.pop(old)

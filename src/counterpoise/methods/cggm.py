@@ -174,7 +174,7 @@ def balance(change: Tensor, floor: float | None) -> Tensor:
     size = change if floor is None else change.abs().clamp(min=floor)
     size = torch.where(known, size, torch.zeros_like(size))
     mean = size.sum() / known.sum().clamp(min=1)
-    # With none known all are alike, whatever their size.
+    # If none is known, all are equal, whatever their size.
     mean = torch.where(known.any(), mean, torch.ones_like(mean))
     size = torch.where(known, size, mean)
     total = size.sum() + (1e-8 if floor is None else 0.0)

@@ -129,7 +129,7 @@ class Greedy(Method):
         if self.choice == "random":
             draw = ctx.uniform(torch.tensor([ctx.batch]), "curation")
             return (None, *names)[int(draw * (len(names) + 1))]
-        # Whether the excitation layer gets a gradient is for the host to know.
+        # The host must know whether the excitation layer gets a gradient.
         target, left = self.curation.tolist()
         return names[target] if left else None
 

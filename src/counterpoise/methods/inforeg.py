@@ -15,7 +15,7 @@ from counterpoise.models.multimodal import MultimodalModel
 
 from .multi_loss import MultiLoss
 
-HISTORY = 10  # epochs of traces that the window test looks back on
+HISTORY = 10  # epochs of traces that the window test uses
 
 
 class InfoReg(MultiLoss):

@@ -175,7 +175,7 @@ def validation_slope(ctx: Context, parts: Parts, weight: Tensor) -> Tensor:
     lr = {id(p): group["lr"] for group in ctx.optimizer.param_groups for p in group["params"]}
     pairs = zip(branch.model.parameters(), ctx.model.parameters(), strict=True)
     rates = {id(copied): lr.get(id(p), 0.0) for copied, p in pairs}
-    turns = []  # how the step of each parameter changes with alpha
+    turns = []  # the change of each parameter's step with alpha
     with torch.no_grad():
         for p, c, a in zip(branch.parameters(), first, second, strict=True):
             rate = rates[id(p)]

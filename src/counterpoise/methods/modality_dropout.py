@@ -81,7 +81,7 @@ class ModalityDropout(Method):
         self.granularity, self.coupling, self.mode = granularity, coupling, mode
 
     def overrides(self, hook: str) -> bool:
-        # In the paper's form prediction is the plain one, so another method may have its own.
+        # The paper's form predicts as usual, so another method may predict in its own way.
         return super().overrides(hook) and (hook != "predict" or self.mode == "released")
 
     def check(self, model: MultimodalModel, task: Task) -> None:

@@ -164,7 +164,7 @@ class ModalityValuation(Method):
         found = [torch.zeros(2, 0, dtype=torch.int64)]
         for k, (mask, number) in enumerate(zip(present, numbers, strict=True)):
             rows = mask.nonzero().squeeze(1)
-            # Every sample once before any a second time.
+            # Every sample is drawn once before any is drawn a second time.
             turns = -(-number // max(len(rows), 1))
             order = [rows[torch.randperm(len(rows), generator=generator)] for _ in range(turns)]
             drawn = torch.cat([rows[:0], *order])[:number]
