@@ -148,13 +148,14 @@ def test_what_is_trained_beside_a_run_is_told() -> None:
 
 def test_the_rate_falls_in_steps_and_a_resumed_run_goes_on_with_it(tmp_path: Path) -> None:
     data = toy_data()
-    schedule = {"batch_size": 16, "lr": 0.05, "schedule": "step:every=2:factor=0.1", "epochs": 5}
+    label = "step:every=2:factor=0.1"
+    schedule = {"batch_size": 16, "lr": 0.05, "schedule": label, "epochs": 5}
     whole = fit(toy_model(data), data, "multi-loss", out=tmp_path / "whole", **schedule)
     plain = fit(toy_model(data), data, "multi-loss", **{**schedule, "schedule": "constant"})
     assert [e["loss"] for e in whole.history[:2]] == [e["loss"] for e in plain.history[:2]]
     assert whole.history[2]["loss"] != plain.history[2]["loss"]
     # At a factor of 0 nothing moves from the second epoch on.
-    still = fit(toy_model(data), data, epochs=4, schedule="step:every=1:factor=0", metric="nll")
+    still = fit(toy_model(data), data, epochs=4, schedule="step:every=1:factor=0.0", metric="nll")
     losses = [entry["validation"]["a+b"]["nll"] for entry in still.history]
     assert losses[0] == losses[1] == losses[3]
 
@@ -172,8 +173,8 @@ def test_the_rate_falls_in_steps_and_a_resumed_run_goes_on_with_it(tmp_path: Pat
     ]}  # fmt: skip
     assert rates == {0.05 * 0.1 * 0.1}
     record = storage.read_json(out / "run.json")["settings"]
-    assert record["schedule"] == "step:every=2:factor=0.1"
-    assert "schedule" not in Settings().plain()  # as in folders that were made before
+    assert record["schedule"] == label
+    assert "schedule" not in Settings().plain()  # folders of runs without one stay as they were
 
 
 def test_the_best_epoch_may_be_that_of_some_modalities(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from counterpoise.compare.recipe import open_run
     from counterpoise.evaluation import colearning, present_name
+    from counterpoise.report.records import strict
 
     trained, data = open_run(options.folder, options.data_dir)
     result = trained.evaluate(data, options.split, options.which)
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
             "subsets": {present_name(s): values for s, values in result.metrics.items()},
             "colearning": [{**vars(v), "difference": v.difference} for v in verdicts],
         }
-        print_json(found)
+        print_json(strict(found))  # a metric may be NaN
         return
     title = f"{data.name}, {trained.method.name}: {options.split}, {options.which} epoch"
     print_metrics(result, title)

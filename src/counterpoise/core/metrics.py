@@ -40,9 +40,8 @@ class BalancedAccuracy(Metric):
     percent = True
 
     def value(self, task: Task, logits: Tensor, target: Tensor) -> float:
-        guess, truth = task.guess(logits), task.truth(target)
-        count = truth.sum(0)
-        return float(((guess * truth).sum(0) / count)[count > 0].mean())
+        hits, _, true = task.counts(logits, target)
+        return float((hits / true)[true > 0].mean())
 
 
 class MacroF1(Metric):
@@ -55,8 +54,8 @@ class MacroF1(Metric):
     percent = True
 
     def value(self, task: Task, logits: Tensor, target: Tensor) -> float:
-        guess, truth = task.guess(logits), task.truth(target)
-        hits, either = (guess * truth).sum(0), guess.sum(0) + truth.sum(0)
+        hits, predicted, true = task.counts(logits, target)
+        either = predicted + true
         return float((2 * hits / either)[either > 0].mean()) if bool(either.any()) else 1.0
 
 

@@ -65,6 +65,11 @@ class Task(ABC):
         """[B, K] -> [B, K]: 1 for each class or label that is predicted, else 0."""
         raise self._no_chances()
 
+    def counts(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[N, K], [N, ...] -> three [K]: how often each is predicted rightly, predicted, true."""
+        guess, truth = self.guess(logits), self.truth(target)
+        return (guess * truth).sum(0), guess.sum(0), truth.sum(0)
+
     def nll(self, logits: Tensor, target: Tensor) -> Tensor:
         """[B, K], [B, ...] -> [B]: the negative log-likelihood of the truth, in nats."""
         raise self._no_chances()

@@ -189,6 +189,14 @@ class Classification(_Labelled):
     def guess(self, logits: Tensor) -> Tensor:
         return F.one_hot(logits.argmax(1), self.outputs).double()
 
+    def counts(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        guess = logits.argmax(1)
+        hits, predicted, true = (
+            torch.bincount(x, minlength=self.outputs).double()
+            for x in (target[guess == target], guess, target)
+        )
+        return hits, predicted, true
+
     def _balance(self, truth: Tensor) -> Tensor:
         # N / (classes that occur * samples of the class): the mean over the samples is 1.
         counts = truth.sum(0)

@@ -1,4 +1,9 @@
-"""Fusions turn the features of all present modalities into logits, joint and unimodal."""
+"""Fusions: from the features of all present modalities to logits, and to each modality's own.
+
+One file holds one family of fusions.
+
+May import: ``data`` and what is below it.
+"""
 
 from __future__ import annotations
 

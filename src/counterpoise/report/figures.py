@@ -115,7 +115,7 @@ def _dots(table: Headline, methods: Sequence[str], reference: str) -> str:
             axes.grid(axis="x")
             axes.locator_params(axis="x", nbins=4)
             axes.tick_params(labelbottom=True)
-            axes.set_title(_wrapped(spaced(table.columns[number]), 80 // across), loc="left")
+            axes.set_title(_wrap(spaced(table.columns[number]), 80 // across), loc="left")
         figure.supxlabel(f"test {table.metric.label}", fontsize=8.5)
         return _svg(
             figure,
@@ -271,5 +271,5 @@ def _short(name: str, most: int = 34) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def _wrapped(name: str, most: int) -> str:
+def _wrap(name: str, most: int) -> str:
     return "\n".join(textwrap.wrap(name, most, max_lines=2, placeholder="…"))

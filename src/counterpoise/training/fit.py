@@ -69,7 +69,8 @@ def fit(
     method = build_method(method)
     settings = merge_settings(settings, changes)
     listeners = Callbacks(callbacks)
-    task = _check(model, data, method, settings)
+    task = prepare_task(data, settings)
+    _check(model, data, method, settings, task)
     folder = None if out is None else Path(out)
     identity = describe(model, data, method, settings, task) | {"notes": dict(notes or {})}
     saved = None if folder is None else open_folder(folder, identity, resume)
@@ -91,8 +92,10 @@ def fit(
     return run
 
 
-def _check(model: MultimodalModel, data: ArrayData, method: Method, settings: Settings) -> Task:
-    """The task, once all fits together; what does not is refused before a folder is made."""
+def _check(
+    model: MultimodalModel, data: ArrayData, method: Method, settings: Settings, task: Task
+) -> None:
+    """Refuse what does not fit together, before a folder is made."""
     if not isinstance(model, MultimodalModel):
         raise InputError(
             f"model must be a MultimodalModel, found {type(model).__name__}; "
@@ -103,20 +106,18 @@ def _check(model: MultimodalModel, data: ArrayData, method: Method, settings: Se
             f"model and data must have the same modalities in the same order, found "
             f"{list(model.modalities)} and {list(data.modalities)}"
         )
-    task = prepare_task(data, settings)
     method.check(model, task)
     settings.best_subset(data.modalities)
     check_encoder_lr(model, settings.encoder_lr)
-    return task
 
 
 def _start(run: Run, data: ArrayData, saved: dict[str, Any] | None, listeners: Callback) -> Context:
     """The context of a run, at its beginning or where its checkpoint left it."""
-    model, method = run.model, run.method
+    model, method, settings = run.model, run.method, run.settings
     ranks.broadcast(model)
-    ctx = make_context(model, method, run.settings, run.task, data, listeners.on_note)
+    ctx = make_context(model, data, run.task, method, settings, listeners.on_note)
     method.to(model.device)
-    torch.manual_seed(mix(run.settings.seed, -1))
+    torch.manual_seed(mix(settings.seed, -1))
     method.setup(ctx)
     method.to(model.device)
     if saved is not None:

@@ -12,7 +12,7 @@ from counterpoise.engine.callback import Callback
 
 @contextmanager
 def show_epochs(epochs: int, whole: str, *, show: bool) -> Iterator[list[Callback]]:
-    """The callback that moves a bar after each epoch; none where nobody can see it."""
+    """The callback that moves a bar after each epoch; none where nobody would see it."""
     if show:
         from rich.console import Console
         from rich.progress import Progress

@@ -108,7 +108,7 @@ def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method
     record = storage.read_json(folder / "run.json")
     settings = Settings.from_record(record["settings"])
     run = Run(model, method, settings, prepare_task(data, settings))
-    ctx = make_context(model, method, settings, run.task, data)
+    ctx = make_context(model, data, run.task, method, settings)
     method.setup(ctx)
     restore(run, ctx, saved)
     model.eval()

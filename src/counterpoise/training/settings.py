@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoise.errors import InputError, check_number, unknown
 
-from .declaration import NEEDED, declarations, describe, plain, setting, show
+from .declaration import NEEDED, declarations, describe, plain, read_word, setting, show
 from .optimizers import OPTIMIZERS, build_optimizer
 from .schedules import SCHEDULES
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 def read_optimizer(name: str, value: Any) -> str:
-    """The label of an optimiser, with a known name and known options."""
-    if not isinstance(value, str):
-        raise InputError(f"{name} must be a label such as 'adamw', found {show(value)}")
-    OPTIMIZERS.resolve(value)
-    return value
+    """The label of an optimiser; torch is imported only if it has options."""
+    word = read_word(name, value)
+    if ":" in word:
+        OPTIMIZERS.resolve(word)
+    elif word not in OPTIMIZERS:
+        raise unknown(name, word, OPTIMIZERS)
+    return word
 
 
 def read_schedule(name: str, value: Any) -> str:
-    """The label of a schedule, with a known name and options that fit."""
-    if not isinstance(value, str):
-        raise InputError(f"{name} must be a label such as 'step:every=30', found {show(value)}")
-    SCHEDULES.build(value)
-    return value
+    """The label of a schedule, whose options fit."""
+    SCHEDULES.build(read_word(name, value))
+    return str(value)
 
 
 def read_weights(name: str, value: Any) -> str | dict[str, float] | list[float]:
@@ -79,8 +79,7 @@ class Settings:
     batch_size: int = setting(32, "samples in a global batch", least=1, metavar="N")
     optimizer: str = setting(
         "sgd",
-        "how the weights move: sgd, adam or adamw, with options of that class of PyTorch, such as "
-        "adamw:betas=[0.9,0.98]",
+        "how the weights move, with options of PyTorch's class, such as adamw:betas=[0.9,0.98]",
         metavar="NAME[:OPTION=VALUE]",
         choices=OPTIMIZERS,
         read=read_optimizer,
@@ -103,19 +102,18 @@ class Settings:
     )
     schedule: str = setting(
         "constant",
-        "how the learning rate goes on: constant, step:every=N:factor=F, cosine, onecycle or "
-        "plateau:patience=N:factor=F",
+        "how the learning rate changes, with options, such as step:every=30:factor=0.1",
         metavar="NAME[:OPTION=VALUE]",
         choices=SCHEDULES,
         read=read_schedule,
         off="constant",
     )
     warmup: float = setting(
-        0.0, "epochs in which the learning rate rises to its value", least=0, off=0.0
+        0.0, "epochs in which the learning rate rises from almost 0", least=0, off=0.0
     )
     encoder_lr: Mapping[str, float] = setting(
         {},
-        "factor of the learning rate for the encoder of one modality",
+        "factor on the learning rate of the encoder of a modality",
         least=0,
         metavar="MODALITY=FACTOR",
         off={},
@@ -158,9 +156,9 @@ class Settings:
         }
 
     def uses(self, name: str) -> bool:
-        """Whether the optimiser knows a setting."""
-        of = declarations(Settings)[name].of
-        return not of or self.optimizer.split(":")[0] in of
+        """Whether the optimiser knows a setting; that of another package may know any."""
+        of, optimizer = declarations(Settings)[name].of, self.optimizer.split(":")[0]
+        return not of or optimizer in of or optimizer not in OPTIMIZERS.own
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Settings:

@@ -18,10 +18,10 @@ from .settings import Settings
 
 def make_context(
     model: MultimodalModel,
+    data: ArrayData,
+    task: Task,
     method: Method,
     settings: Settings,
-    task: Task,
-    data: ArrayData,
     note: Callable[[str], None] | None = None,
 ) -> Context:
     """The context of a run; the method's ``setup`` comes after it."""

@@ -120,7 +120,9 @@ def test_bad_idx(content, message, tmp_path):
     assert str(raised.value) == message.format(path)
 
 
-@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(idx(2, 2, 2, body=8), mtime=0)[:-9]])
+@pytest.mark.parametrize(
+    "content", [b"not gzip", gzip.compress(idx(2, 2, 2, body=8), mtime=0)[:-9]]
+)
 def test_damaged_gzip(content, tmp_path):
     path = tmp_path / "a.gz"
     path.write_bytes(content)
