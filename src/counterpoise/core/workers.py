@@ -1,4 +1,4 @@
-"""Processes that work beside this one, and end with it."""
+"""Worker processes that end with this process."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from counterpoise.errors import InputError
 def pool(
     count: int, start: Callable[..., None], arguments: tuple[Any, ...]
 ) -> Iterator[ProcessPoolExecutor]:
-    """Processes started afresh, each by ``start(*arguments)``.
+    """A pool of new processes, each started by ``start(*arguments)``.
 
-    What is interrupted ends its processes at once: what they finished is on disk.
+    An interrupt ends the processes at once; what they have finished is on disk.
 
     Raises:
-        InputError: a process died, of too little memory as a rule.
+        InputError: a process died, usually for lack of memory.
     """
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(count, context, start, arguments)
