@@ -47,7 +47,7 @@ class Encoder(nn.Module):
         return ()
 
     @classmethod
-    def settle(cls, options: Mapping[str, Any], data: ArrayData, name: str) -> dict[str, Any]:
+    def fill_options(cls, options: Mapping[str, Any], data: ArrayData, name: str) -> dict[str, Any]:
         """The options, completed from the data where they are not given."""
         return dict(options)
 

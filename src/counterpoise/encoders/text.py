@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Input
-from counterpoise.data.columns import Column
 from counterpoise.data.readers import Text
 from counterpoise.errors import InputError, check_choice, check_number
 
@@ -86,7 +85,7 @@ class Tokens(Encoder):
         return ids[0], width
 
     @classmethod
-    def settle(cls, options: Mapping[str, Any], data: ArrayData, name: str) -> dict[str, Any]:
+    def fill_options(cls, options: Mapping[str, Any], data: ArrayData, name: str) -> dict[str, Any]:
         if "vocabulary" in options:
             return dict(options)
         return {**options, "vocabulary": vocabulary_of(data, name)}
@@ -105,11 +104,9 @@ def vocabulary_of(data: ArrayData, name: str) -> int:
     reader = data.readers.get(name)
     if isinstance(reader, Text):
         return reader.vocabulary_size
-    held, largest = data.train.inputs[name], 0
+    column, largest = data.train.column(name), 0
     for rows in torch.split(torch.arange(len(data.train)), PART):
-        part = held.rows(rows) if isinstance(held, Column) else held
+        part = column.rows(rows)
         ids = part if isinstance(part, Tensor) else part[IDS]
         largest = max(largest, int(ids.max()))
-        if not isinstance(held, Column):
-            break
     return largest + 1

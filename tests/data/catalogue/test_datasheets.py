@@ -10,8 +10,8 @@ from folded import check_each
 from counterpoise import DATASETS
 from counterpoise.cli.arguments import ready_configs
 from counterpoise.cli.main import main
-from counterpoise.data import PUBLISHED
 
+PREPARED = [name for name, entry in DATASETS.items() if entry.can_prepare()]
 PAGES = Path(__file__).parents[3] / "docs" / "datasets"
 SECTIONS = (
     *("Source", "Licence", "Size", "What to download and where to put it", "Splits"),
@@ -34,15 +34,14 @@ def check_page(name: str) -> None:
     assert all(parts[title] for title in SECTIONS), [t for t in SECTIONS if not parts[t]]
     assert text.count("```") % 2 == 0
     assert f"counterpoise prepare {name} RAW" in text
-    for modality in PUBLISHED[name].modalities:
+    entry = DATASETS[name]
+    for modality in entry.modalities:
         assert f"`{modality}`" in text
-    entry = PUBLISHED[name]
     assert entry.name == name and entry.summary and entry.licence and entry.source and entry.size
-    assert name in DATASETS and page_of(name).name in (PAGES / "README.md").read_text()
 
 
 def test_a_page_says_everything() -> None:
-    check_each(PUBLISHED, check_page)
+    check_each(PREPARED, check_page)
 
 
 def test_what_is_missing_is_said_in_one_line(
@@ -61,7 +60,7 @@ def test_what_is_missing_is_said_in_one_line(
         assert main(["data", name]) == 0
         assert "prepare" in capsys.readouterr().out
 
-    check_each(PUBLISHED, check)
+    check_each(PREPARED, check)
 
 
 def test_the_index_names_every_configuration() -> None:

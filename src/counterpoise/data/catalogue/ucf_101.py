@@ -12,7 +12,7 @@ from counterpoise.data.readers import Flow, Frames, Video
 from counterpoise.data.readers.base import Reader
 from counterpoise.errors import InputError, unknown
 
-from .base import Published
+from .base import DatasetEntry
 
 NEEDS = (
     "ucfTrainTestlist/ (classInd.txt, trainlist01.txt, testlist01.txt) and UCF-101/<Class>/"
@@ -77,7 +77,8 @@ def ucf_101(raw: Path, split: int = 1) -> Table:
         readers["rgb"] = kind(frames=FRAMES, size=256)
     if flow.is_dir():
         readers["flow"] = Flow(size=256)
-    return Table("ucf-101", rows, readers, Classification(len(classes), tuple(classes)), bad)
+    name = "ucf-101" if split == 1 else f"ucf-101:split={split}"
+    return Table(name, rows, readers, Classification(len(classes), tuple(classes)), bad)
 
 
 def _classes(path: Path, bad: list[Bad]) -> dict[str, int]:
@@ -99,13 +100,23 @@ def _by_name(paths: Iterable[Path]) -> dict[str, str]:
     return {path.stem.lower(): str(path) for path in paths}
 
 
-UCF_101 = Published(
-    name="ucf-101",
-    summary="13,320 clips of 101 actions: RGB and optical flow",
-    modalities=("rgb", "flow"),
-    licence="none stated; clips of YouTube, for research (Soomro, Zamir and Shah, 2012)",
-    source="https://www.crcv.ucf.edu/data/UCF101.php",
-    size="clips 6.9 GB; flow of the two-stream networks some 27 GB",
-    needs=NEEDS,
-    table=ucf_101,
-)
+class Ucf101(DatasetEntry):
+    """UCF-101 in the catalogue; :func:`ucf_101` reads its files.
+
+    Args:
+        split: which of the three official splits, 1, 2 or 3.
+    """
+
+    name = "ucf-101"
+    summary = "13,320 clips of 101 actions: RGB and optical flow"
+    modalities = ("rgb", "flow")
+    licence = "none stated; clips of YouTube, for research (Soomro, Zamir and Shah, 2012)"
+    source = "https://www.crcv.ucf.edu/data/UCF101.php"
+    size = "clips 6.9 GB; flow of the two-stream networks some 27 GB"
+    raw = NEEDS
+
+    def __init__(self, *, split: int = 1) -> None:
+        self.split = split
+
+    def table(self, raw: Path) -> Table:
+        return ucf_101(raw, self.split)

@@ -14,7 +14,7 @@ from counterpoise.data.readers import READERS, Frames, Text
 from counterpoise.data.readers.base import Reader, need
 from counterpoise.errors import InputError, check_choice, unknown
 
-from .plan import ALIASES, class_order
+from .draft import ALIASES, class_order
 from .recognise import recognise
 from .table import Bad, Row, Table
 
