@@ -7,6 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from typing import Any
 from zlib import crc32
 
 import torch
@@ -52,9 +53,24 @@ class Context:
         note: Callable[[str], None] | None = None,
     ) -> None:
         self.model, self.optimizer, self.task, self.loaders = model, optimizer, task, dict(loaders)
-        self.epochs, self.seed, self.max_norm = epochs, seed, max_norm
+        self._total, self.seed, self.max_norm = _Total(epochs), seed, max_norm
         self.note: Callable[[str], None] = note or (lambda _: None)
         self.epoch, self.batch = 0, 0
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the run has. Once it was read, a run cannot be lengthened any more."""
+        self._total.read = True
+        return self._total.epochs
+
+    @epochs.setter
+    def epochs(self, epochs: int) -> None:
+        self._total.epochs = epochs
+
+    @property
+    def total_read(self) -> bool:
+        """Whether schedule or method have read ``epochs``, so that the run depends on it."""
+        return self._total.read
 
     @property
     def batches(self) -> int:
@@ -195,6 +211,15 @@ class Context:
         made.optimizer = kind(model.parameters(), **options)
         return made
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs beside the states of model and method."""
+        return {"optimizer": self.optimizer.state_dict(), "total_read": self.total_read}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint; after ``setup``, which makes the same parameter groups."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._total.read |= bool(state.get("total_read", False))
+
     def features(self, split: str, share: float = 1.0) -> dict[str, tuple[Tensor, Tensor]]:
         """Modality -> (features [N_m, D], targets [N_m]) of a split's samples that have it.
 
@@ -237,3 +262,10 @@ class Context:
             salt: a word that keeps different draws apart.
         """
         return uniform(index, self.seed, self.epoch, crc32(salt.encode()))
+
+
+class _Total:
+    """The number of epochs, and whether anybody asked for it."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs, self.read = epochs, False

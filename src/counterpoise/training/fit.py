@@ -21,8 +21,9 @@ from counterpoise.evaluation.subsets import evaluate, present_name
 from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
 
-from .folder import describe, open_folder
-from .run import Run, copy_state, restore, state_of
+from .folder import CHECKPOINT, open_folder
+from .record import RunRecord
+from .run import Run, copy_state, keep_validation, restore, restore_validation, state_of
 from .settings import Settings, merge_settings
 
 
@@ -53,18 +54,22 @@ def fit(
         method: a name in ``METHODS`` or a :class:`Method`.
         settings: how to train.
         out: a folder for the run: ``run.json``, ``checkpoint.pt`` after every epoch,
-            ``best.safetensors`` and, at the end, ``last.safetensors``.
-        resume: go on with the run that ``out`` holds, if it holds one.
+            ``best.safetensors``, what was predicted on validation after the last and the best
+            epoch (``validation-*.safetensors``) and, at the end, ``last.safetensors``.
+        resume: go on with the run that ``out`` holds, if it holds one. With more ``epochs`` it is
+            lengthened, to the same weights as if it had begun with as many.
         device: by default where the model is.
         on_epoch: called with each new entry of the history.
         on_batch: called after each step with its number in the epoch, from 0.
         on_note: told in words what else than a step a method is at, such as training teachers.
-        notes: plain values for ``run.json``, such as how the model was built.
+        notes: plain values for ``run.json``, such as how the model was built. They are part of
+            what makes the run, but for ``source``, where prepared data lie.
         changes: single fields of :class:`Settings`, such as ``epochs=5, seed=1``.
 
     Raises:
         InputError: an unknown method or setting, a model or task the method cannot train, a folder
-            that holds a run (pass ``resume=True``) or one with other settings.
+            that holds a run (pass ``resume=True``), one with other settings, or one that cannot
+            be lengthened since its method or schedule has read the number of epochs.
     """
     if not isinstance(model, MultimodalModel):
         raise InputError(
@@ -81,8 +86,8 @@ def fit(
     method.check(model, data.task)
     settings.best_subset(data.modalities)
     folder = None if out is None else Path(out)
-    identity = describe(model, data, method, settings) | {"notes": dict(notes or {})}
-    saved = None if folder is None else open_folder(folder, identity, resume)
+    record = RunRecord.of(model, data, method, settings, notes)
+    saved = None if folder is None else open_folder(folder, record, resume)
     with torch.random.fork_rng(devices=[]):
         if device is not None:
             model.to(device)
@@ -124,7 +129,9 @@ def _train(
     method.to(model.device)
     run = Run(model, method, settings)
     if saved is not None:
-        restore(run, optimizer, saved)
+        restore(run, ctx, saved)
+        if folder is not None:
+            restore_validation(run, data, folder)
     schedule, steps = parse_label(settings.schedule)
     for epoch in range(len(run.history), settings.epochs):
         started = time.perf_counter(), time.process_time()
@@ -143,8 +150,9 @@ def _train(
             "processor": time.process_time() - started[1],
         }
         _record(run, entry, data, folder)
+        keep_validation(run, result, folder)
         if folder is not None and ranks.rank() == 0:
-            storage.write_state(folder / "checkpoint.pt", state_of(run, optimizer))
+            storage.write_state(folder / CHECKPOINT, state_of(run, ctx))
         if on_epoch is not None:
             on_epoch(entry)
     model.eval()

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from counterpoise.core import storage
+from counterpoise.core import ranks, storage
 from counterpoise.core.loader import Loader
 from counterpoise.data.dataset import ArrayData
 from counterpoise.engine.context import Context
@@ -19,6 +18,9 @@ from counterpoise.errors import InputError, check_choice
 from counterpoise.evaluation.subsets import Evaluation, evaluate
 from counterpoise.models.multimodal import MultimodalModel
 
+from .folder import CHECKPOINT, read_validation, validation_file
+from .predictions import Predictions
+from .record import RunRecord
 from .settings import Settings
 
 History = list[dict[str, Any]]
@@ -38,6 +40,9 @@ class Run:
         best_epoch: where the primary metric on validation was best, with all modalities or
             those that ``settings.best_with`` names.
         best_weights: the model's and the method's state dicts of that epoch.
+        validation: ``"last"`` and ``"best"`` -> what was predicted on the validation split after
+            that epoch, with all modalities and with each alone. A run that another version
+            trained, or that was killed, may lack them until it is resumed.
     """
 
     model: MultimodalModel
@@ -46,6 +51,7 @@ class Run:
     history: History = field(default_factory=list)
     best_epoch: int = -1
     best_weights: tuple[dict[str, Tensor], dict[str, Tensor]] = field(default=({}, {}))
+    validation: dict[str, Predictions] = field(default_factory=dict)
 
     def evaluate(self, data: ArrayData, split: str = "test", which: str = "last") -> Evaluation:
         """Every subset's metrics, with the weights of the ``"last"`` or the ``"best"`` epoch."""
@@ -66,11 +72,11 @@ def copy_state(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
 
-def state_of(run: Run, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def state_of(run: Run, ctx: Context) -> dict[str, Any]:
     return {
         "model": run.model.state_dict(),
         "method": run.method.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        **ctx.state_dict(),
         "history": json.dumps(run.history),
         "best_epoch": run.best_epoch,
         "best_model": run.best_weights[0],
@@ -78,17 +84,38 @@ def state_of(run: Run, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     }
 
 
-def restore(run: Run, optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+def restore(run: Run, ctx: Context, saved: dict[str, Any]) -> None:
     try:
         run.model.load_state_dict(saved["model"])
         run.method.load_state_dict(saved["method"])
-        optimizer.load_state_dict(saved["optimizer"])
+        ctx.load_state_dict(saved)
         run.history = json.loads(saved["history"])
         run.best_epoch = int(saved["best_epoch"])
         run.best_weights = (saved["best_model"], saved["best_method"])
     except (KeyError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"checkpoint.pt does not fit this run ({reason})") from None
+
+
+def keep_validation(run: Run, result: Evaluation, folder: Path | None) -> None:
+    """Keep what the epoch that was recorded last predicts on validation; also on disk."""
+    epoch = len(run.history) - 1
+    kept = Predictions.of(result, epoch)
+    for which in ("last", "best") if run.best_epoch == epoch else ("last",):
+        run.validation[which] = kept
+        if folder is not None and ranks.rank() == 0:
+            kept.write(validation_file(folder, which))
+
+
+def restore_validation(run: Run, data: ArrayData, folder: Path) -> None:
+    """Read what :func:`keep_validation` wrote; predict again what is not there."""
+    epochs = {"last": len(run.history) - 1, "best": run.best_epoch}
+    run.validation = read_validation(folder, epochs)
+    for which in epochs.keys() - run.validation.keys():
+        kept = Predictions.of(run.evaluate(data, "validation", which), epochs[which])
+        run.validation[which] = kept
+        if ranks.rank() == 0:
+            kept.write(validation_file(folder, which))
 
 
 def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method: Method) -> Run:
@@ -101,13 +128,32 @@ def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method
         method: built as for training; takes its state.
     """
     folder = Path(folder)
-    saved = storage.read_state(folder / "checkpoint.pt")
-    record = storage.read_json(folder / "run.json")
-    settings = Settings.from_record(record["settings"])
+    saved = storage.read_state(folder / CHECKPOINT)
+    settings = RunRecord.read(folder).settings
     run = Run(model, method, settings)
     optimizer = settings.build_optimizer([*model.parameters(), *method.parameters()])
     loaders = {"train": Loader(data.train, settings.batch_size)}
-    method.setup(Context(model, optimizer, data.task, loaders, epochs=settings.epochs))
-    restore(run, optimizer, saved)
+    ctx = Context(model, optimizer, data.task, loaders, epochs=settings.epochs)
+    method.setup(ctx)
+    restore(run, ctx, saved)
+    epochs = {"last": len(run.history) - 1, "best": run.best_epoch}
+    run.validation = read_validation(folder, epochs)
     model.eval()
     return run
+
+
+def open_run(folder: Path | str, data_dir: str | None = None) -> tuple[Run, ArrayData]:
+    """A run that the command line trained, and its data set.
+
+    Args:
+        folder: of the run.
+        data_dir: where data sets lie; or the folder of prepared data that has been moved.
+
+    Raises:
+        InputError: no run, a damaged one or one of a newer format; one whose data changed or whose
+            model was built in Python (load that with :func:`load_run`).
+    """
+    record = RunRecord.read(folder)
+    data = record.load_data(data_dir)
+    model, method = record.build(data)
+    return load_run(folder, model, data, method), data

@@ -6,7 +6,6 @@ import contextlib
 import csv
 import hashlib
 import io
-import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -19,6 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from counterpoise.core import storage
+from counterpoise.core.folder import Folder
+from counterpoise.core.provenance import made_with
 from counterpoise.core.tasks import build_task
 from counterpoise.core.workers import pool
 from counterpoise.data.columns import Shards, Spec, Stored
@@ -106,18 +107,14 @@ def _jobs(plan: Plan, out: Path) -> Iterator[Job]:
 
 def _claim(out: Path, plan: Plan) -> None:
     """Make the folder, or check that it holds this very preparation."""
-    record = out / "plan.json"
-    identity = json.loads(json.dumps({"format": FORMAT, **plan.identity()}))
-    if record.exists():
-        other = storage.difference(storage.read_json(record), identity)
-        if other:
-            raise InputError(
-                f"{out} holds another preparation: {other:.300}; choose another folder"
-            )
-    elif out.exists() and any(not storage.is_draft(path) for path in out.iterdir()):
-        raise InputError(f"{out} is not empty and holds no prepared data; choose another folder")
-    else:
-        storage.write_json(record, identity)
+    folder = Folder(out, "plan.json", kind="prepared data set", format=2, upgrade=_upgrade)
+    folder.claim(plan.identity(), made_with=made_with())
+
+
+def _upgrade(record: dict[str, Any]) -> dict[str, Any]:
+    """Format 1, which version 0.1.0 wrote before its release: an identity and nothing else."""
+    identity = {name: value for name, value in record.items() if name != "format"}
+    return {"format": 1, "identity": identity, "made_with": {"counterpoise": "0.1.0"}}
 
 
 def _check_space(out: Path, needed: int) -> None:
