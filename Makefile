@@ -1,6 +1,9 @@
 # make demo   set up .venv and compare five methods on the embedded digits
 # make test   set up .venv and run the tests, but for the slow ones
 # make test-slow  two processes, kills, fuzzing, a browser
+# make lowest  a smoke of the tests with the lowest versions that pyproject names, in .venv-lowest
+# make lint  ruff, codespell and the layers of imports; make types: mypy
+# make map    the map of the rooms in CONTRIBUTING.md, from the folders' docstrings
 # make bench  speed and memory against a bare PyTorch loop, of every method, and of reading data
 # make cards  the pages of docs/methods, from the methods' docstrings
 # make results  every run of results/ (three hours on two cores; resumes)
@@ -13,7 +16,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export COUNTERPOISE_DATA ?= $(abspath ../shared/data)
 
-.PHONY: setup demo test test-slow bench cards results lint types clean
+.PHONY: setup demo test test-slow lowest bench cards map results lint types clean
 
 setup: $(VENV)/.ready
 
@@ -45,6 +48,22 @@ bench: setup
 	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/data.py
 
+# Only torch is newer: its old builds bring CUDA. See tests/lowest.py.
+LOWEST := .venv-lowest
+SMOKE := tests/data/preparation tests/data/readers tests/report tests/cli tests/core \
+	tests/encoders tests/fusion tests/training tests/test_estimator.py tests/test_contract.py
+
+lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) tests/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		$(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -c $(LOWEST)/constraints.txt \
+		-e '.[stream,media,text]' pytest hypothesis pytest-xdist
+	$(LOWEST)/bin/python -m pytest -n $(TEST_JOBS) -W default $(SMOKE)
+
+map: setup
+	$(BIN)/python tests/rooms.py
+
 cards: setup
 	$(BIN)/python -m counterpoise.methods.cards docs/methods
 
@@ -54,10 +73,11 @@ results: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/lint-imports
 
 types: setup
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(LOWEST) demo

@@ -20,7 +20,7 @@ import pytest
 import torch
 from settings import CASES, build
 from torch import Tensor, nn
-from toy import same, toy_data, weights
+from toy import callback, same, toy_data, weights
 
 from counterpoise import ArrayData, Batch, Method, MultimodalModel, Run, build_model, fit
 from counterpoise.methods import METHODS, MLA, Joint
@@ -159,7 +159,7 @@ def check_resumes(
 
         first = {} if boundary == stops[0] else {"resume": True, "model": stranger()}
         with pytest.raises(Stop):
-            train(build_one(), data, out=folder, on_epoch=stop, **first)
+            train(build_one(), data, out=folder, callbacks=[callback(on_epoch=stop)], **first)
     run = train(build_one(), data, out=folder, resume=True, model=stranger())
     assert same(weights(run.model), weights(whole.model)), f"stopped after {list(stops)}"
     assert same(weights(run.method), weights(whole.method))

@@ -16,7 +16,11 @@ from counterpoise.methods import cards
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SMALL = {"train": ["--epochs", "1"], "compare": ["--epochs", "1", "--seeds", "1"]}
+SMALL = {
+    "train": ["--epochs", "1"],
+    "compare": ["--epochs", "1", "--seeds", "1", "--jobs", "1"],
+    "prepare": ["--jobs", "1"],
+}
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -55,7 +59,7 @@ def recordings(folder: Path) -> None:
 
 
 def run(block: str) -> None:
-    """Commands as written, but for one epoch and one seed; make's targets exist."""
+    """Commands as written, but for one epoch, one seed and one process; make's targets exist."""
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for line in block.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)

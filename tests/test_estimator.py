@@ -102,7 +102,7 @@ def test_regression_is_learnt(loss: str) -> None:
     assert model.predict(test).shape == (50,)
     assert model.score(test, y[100:]) == r2_score(y[100:], model.predict(test)) > 0.6
     assert model.task_.kind == loss
-    assert set(model.evaluate(test, y[100:])["a"]) == {"mae", "rmse", "r2"}
+    assert set(model.evaluate(test, y[100:])["a"]) == {"mae", "rmse", "r2", "corr"}
 
 
 @pytest.mark.parametrize("columns", [1, 2])
@@ -573,7 +573,7 @@ def test_bad_targets_of_regression_are_refused(y: Any, message: str) -> None:
         ({"method": "mls"}, {}, "unknown method 'mls'; did you mean 'mla'?"),
         ({"method_options": {"x": 1}}, {}, "unknown option of joint 'x'"),
         ({"select": "first"}, {}, "unknown value for select 'first'"),
-        ({"optimizer": "sgdd"}, {}, "unknown value for optimizer 'sgdd'; did you mean 'sgd'?"),
+        ({"optimizer": "sgdd"}, {}, "unknown optimizer 'sgdd'; did you mean 'sgd'?"),
         ({"epochs": 0}, {}, "epochs must be a whole number from 1, found 0"),
         ({"fusion": "con"}, {}, "unknown fusion 'con'"),
         ({"precision": "fp16"}, {}, "unknown precision 'fp16'"),

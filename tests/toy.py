@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from counterpoise import ArrayData, Batch, Context, MultimodalModel, Settings, build_model
+from counterpoise import ArrayData, Batch, Callback, Context, MultimodalModel, Settings, build_model
 from counterpoise.core.loader import Loader
 
 NAMES = ("a", "b", "c", "d")
@@ -144,6 +144,15 @@ def gradients(module: nn.Module) -> dict[str, Tensor | None]:
         name: None if p.grad is None else p.grad.detach().clone()
         for name, p in module.named_parameters()
     }
+
+
+def callback(**hooks: Callable[..., None]) -> Callback:
+    """A callback of these functions, such as ``on_epoch=entries.append``."""
+    made = Callback()
+    for name, hook in hooks.items():
+        assert hasattr(Callback, name), name
+        setattr(made, name, hook)
+    return made
 
 
 class Calls:

@@ -8,10 +8,13 @@ from .core.version import __version__
 if TYPE_CHECKING:
     from .core.batch import Batch, Output
     from .core.loader import Loader
+    from .core.metric import Metric
+    from .core.metrics import METRICS
     from .core.tasks import TASKS, Classification, MultiLabel, Regression, Sentiment, Task
     from .data import DATASETS, ArrayData, load
     from .data.readers import READERS
     from .encoders import ENCODERS
+    from .engine.callback import Callback
     from .engine.chain import Chain
     from .engine.context import Context
     from .engine.method import Method
@@ -41,7 +44,9 @@ if TYPE_CHECKING:
     from .models.wrap import wrap
     from .training.build import build_model
     from .training.fit import fit
+    from .training.optimizers import OPTIMIZERS
     from .training.run import Run
+    from .training.schedules import SCHEDULES
     from .training.settings import Settings
 else:
     __getattr__, __dir__ = lazy(
@@ -50,10 +55,13 @@ else:
             **dict.fromkeys(("core", "engine", "evaluation", "models", "training"), ""),
             "core.batch": "Batch Output",
             "core.loader": "Loader",
+            "core.metric": "Metric",
+            "core.metrics": "METRICS",
             "core.tasks": "TASKS Classification MultiLabel Regression Sentiment Task",
             "data": "DATASETS ArrayData load",
             "data.readers": "READERS",
             "encoders": "ENCODERS",
+            "engine.callback": "Callback",
             "engine.chain": "Chain",
             "engine.context": "Context",
             "engine.method": "Method",
@@ -69,7 +77,9 @@ else:
             "models.wrap": "wrap",
             "training.build": "build_model",
             "training.fit": "fit",
+            "training.optimizers": "OPTIMIZERS",
             "training.run": "Run",
+            "training.schedules": "SCHEDULES",
             "training.settings": "Settings",
         },
     )
@@ -79,13 +89,17 @@ __all__ = [
     "ENCODERS",
     "FUSIONS",
     "METHODS",
+    "METRICS",
     "MMTM",
+    "OPTIMIZERS",
     "READERS",
+    "SCHEDULES",
     "TASKS",
     "ArrayData",
     "Batch",
     "Boosted",
     "Bottleneck",
+    "Callback",
     "Chain",
     "Classification",
     "Concat",
@@ -101,6 +115,7 @@ __all__ = [
     "Loader",
     "MemoryFusion",
     "Method",
+    "Metric",
     "MultiLabel",
     "MultimodalClassifier",
     "MultimodalModel",

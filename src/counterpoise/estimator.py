@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from .core.loader import Loader
 from .core.tasks import Classification, MultiLabel, Regression, Task
 from .data.dataset import ArrayData, Split
-from .data.splits import by_class, by_group, to_groups
-from .data.xy import Array, Tensors, are_indicators, read_inputs, to_array, to_labels
+from .data.xy import Array, Tensors, are_indicators, hold_out, read_inputs, to_array, to_labels
 from .engine.method import Method
 from .errors import InputError, check_choice
 from .evaluation import evaluate, present_name
+from .fusion import Fusion
 from .methods.registry import build_method
 from .training.build import build_model
 from .training.declaration import arguments, describe
@@ -41,14 +41,14 @@ else:
 
 
 @dataclass(eq=False, repr=False)  # for the constructor, whose signature scikit-learn reads
-class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are Any
+class _Multimodal(_Arguments, BaseEstimator):
     """What the estimators share: all but the target."""
 
     method: str | Method | type[Method] = "joint"
     _: KW_ONLY
     method_options: Mapping[str, Any] | None = None
     encoders: Mapping[str, nn.Module | str] | None = None
-    fusion: str | None = None
+    fusion: str | Fusion | type[Fusion] | None = None
     width: int = 128
     validation_fraction: float = 0.15
     select: str = "best"
@@ -90,42 +90,28 @@ class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are 
         """
         self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half old
         check_choice("select", self.select, ("best", "last"))
-        task = self._task(y)
-        inputs, present = read_inputs(X)
-        whole = self._split(inputs, present, y, task)
-        like = {m: torch.zeros_like(x[:1]) for m, x in inputs.items()}
-        seed = self.random_state
+        task, seed = self._task(y), self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
         seed = int(seed)
-        if validation is None:
-            splits = self._hold_out(whole, task, groups, seed)
-        elif groups is not None:
-            raise InputError("groups say what to hold out; leave them out beside validation")
-        else:
-            held = self._split(*read_inputs(validation[0], like), validation[1], task)
-            splits = {"train": whole, "validation": held}
-        for name, mask in splits["train"].present.items():
-            if not bool(mask.any()):
-                raise InputError(f"X[{name!r}] is missing in every sample that is trained on")
+        data, like = self._data(X, y, task, groups, validation, seed)
         # Copies, so that nothing given is trained in place and a second fit starts where this did.
         method = build_method(deepcopy(self.method), **(self.method_options or {}))
         encoders = deepcopy(dict(self.encoders or {}))
-        data = ArrayData.of(task, splits)
         model = build_model(
             data,
             method,
             encoders=encoders,
-            fusion=self.fusion,
+            fusion=deepcopy(self.fusion),
             width=self.width,
             precision=self.precision,
             seed=seed,
         )
         settings = {name: getattr(self, name) for name, *_ in _SETTINGS} | {"seed": seed}
-        shown = (present_name(like), self.metric or task.primary)
-        with show_epochs(self.epochs, *shown, show=self.verbose) as on_epoch:
-            run = train(model, data, method, device=self.device, on_epoch=on_epoch, **settings)
-        self.method_, self.run_, self.task_, self.n_iter_ = method, run, task, len(run.history)
+        with show_epochs(self.epochs, present_name(like), show=self.verbose) as bars:
+            run = train(model, data, method, device=self.device, callbacks=bars, **settings)
+        self.method_, self.run_, self.task_ = method, run, run.task
+        self.n_iter_ = len(run.history)
         self.modalities_, self._like = tuple(like), like
         if self.select == "best":  # in a copy: the run goes on to hold the last epoch
             model, self.method_ = deepcopy((model, method))
@@ -135,6 +121,26 @@ class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are 
         self.model_ = model
         return self
 
+    def _data(
+        self, X: Any, y: Any, task: Task, groups: Any, validation: Any, seed: int
+    ) -> tuple[ArrayData, Tensors]:
+        """What :meth:`fit` trains and validates on; and modality -> zeros, as one sample of it."""
+        inputs, present = read_inputs(X)
+        whole = self._split(inputs, present, y, task)
+        like = {m: torch.zeros_like(x[:1]) for m, x in inputs.items()}
+        if validation is None:
+            classes = whole.target.numpy() if isinstance(task, Classification) else None
+            splits = hold_out(whole, classes, groups, self.validation_fraction, seed)
+        elif groups is not None:
+            raise InputError("groups say what to hold out; leave them out beside validation")
+        else:
+            held = self._split(*read_inputs(validation[0], like), validation[1], task)
+            splits = {"train": whole, "validation": held}
+        for name, mask in splits["train"].present.items():
+            if not bool(mask.any()):
+                raise InputError(f"X[{name!r}] is missing in every sample that is trained on")
+        return ArrayData.of(task, splits), like
+
     def evaluate(self, X: Mapping[str, Any], y: Any) -> dict[str, dict[str, float]]:
         """Metrics with every subset of the modalities in ``X``.
 
@@ -143,8 +149,8 @@ class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are 
             y: as in :meth:`fit`, with no new class.
 
         Returns:
-            Modalities, sorted and joined by ``+`` -> metric -> value (accuracy, macro-f1 and nll,
-            or mae, rmse and r2).
+            Modalities, sorted and joined by ``+`` -> metric -> value, of all metrics that the task
+            lists.
         """
         check_is_fitted(self, "model_")
         # Under the name of the one split that every data set has.
@@ -173,28 +179,8 @@ class _Multimodal(_Arguments, BaseEstimator):  # type: ignore[misc]  # both are 
         task.check(target, "y")
         return Split({**inputs}, present, target)
 
-    def _hold_out(self, whole: Split, task: Task, groups: Any, seed: int) -> dict[str, Split]:
-        """Training and validation parts, stratified by class where there are classes."""
-        share = self.validation_fraction
-        if not 0 < share < 1:
-            raise InputError(f"validation_fraction must lie between 0 and 1, found {share}")
-        classes = whole.target.numpy() if isinstance(task, Classification) else np.zeros(len(whole))
-        shares, generator = np.array([1 - share, share]), np.random.default_rng(seed)
-        if groups is None:
-            part = by_class(classes, shares, generator)
-        else:
-            part = by_group(classes, to_groups(groups, len(whole)), shares, generator)
-        if len(np.unique(part)) < 2:
-            raise InputError(
-                f"X holds {len(whole)} samples, too few to hold out validation_fraction={share} "
-                "of them; give more, or pass validation=(X, y) to fit"
-            )
-        taken = [whole[torch.from_numpy(np.flatnonzero(part == k))] for k in (0, 1)]
-        parts = (Split(batch.inputs, batch.present, batch.target) for batch in taken)
-        return dict(zip(("train", "validation"), parts, strict=True))
 
-
-class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
+class MultimodalClassifier(ClassifierMixin, _Multimodal):
     """Classify samples of several modalities, any of which may be missing, now or later.
 
     ``X`` is a dict modality -> array [N, ...]. Samples of shape [F] get an MLP, [C, T] a 1-D CNN,
@@ -210,7 +196,8 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
         method_options: of the method, by name.
         encoders: modality -> a name in ``ENCODERS`` with or without options, such as
             ``"lstm:layers=2"``, or a module [B, ...] -> [B, D], of which a copy is trained.
-        fusion: a name in ``FUSIONS``; by default the first that the method can train.
+        fusion: a name in ``FUSIONS``, a :class:`Fusion` or its class; by default the first that the
+            method can train.
         width: of the default encoders' features.
         SETTINGS
         validation_fraction: share of the samples that :meth:`fit` holds out.
@@ -255,7 +242,7 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):  # type: ignore[misc]
             raise InputError("y must hold labels of one type, found several") from None
         if len(self.classes_) < 2:
             raise InputError(f"y must hold at least 2 classes, found {self.classes_.tolist()}")
-        return Classification(len(self.classes_))
+        return Classification(len(self.classes_), tuple(map(str, self.classes_)))
 
     def _target(self, y: Any) -> Tensor:
         if self._several:
@@ -303,7 +290,7 @@ MultimodalClassifier.__doc__ = (MultimodalClassifier.__doc__ or "").replace(
 
 
 @dataclass(eq=False, repr=False)
-class MultimodalRegressor(RegressorMixin, _Multimodal):  # type: ignore[misc]
+class MultimodalRegressor(RegressorMixin, _Multimodal):
     """Predict numbers from samples of several modalities, any of which may be missing.
 
     As :class:`MultimodalClassifier`, for targets [N] or [N, K]. Scale them to a spread of about 1,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 import pytest
+from training.test_settings import USED
 
 from counterpoise import InputError, Settings
 from counterpoise.cli import prepare
@@ -16,25 +16,6 @@ from counterpoise.cli.experiment import read_settings
 from counterpoise.cli.main import COMMANDS
 from counterpoise.data.preparation import manifest, plan
 from counterpoise.training.declaration import declarations
-
-WORDS: dict[str, tuple[list[str], Any]] = {
-    "epochs": (["3"], 3),
-    "batch_size": (["16"], 16),
-    "optimizer": (["adam"], "adam"),
-    "lr": (["1e-3"], 0.001),
-    "momentum": (["0.5"], 0.5),
-    "weight_decay": (["0"], 0.0),
-    "max_norm": (["2"], 2.0),
-    "seed": (["4"], 4),
-    "best_with": (["a+b"], "a+b"),
-    "schedule": (["step:every=2:factor=0.5"], "step:every=2:factor=0.5"),
-    "warmup": (["0.5"], 0.5),
-    "encoder_lr": (["a=0.1", "b=2"], {"a": 0.1, "b": 2.0}),
-    "patience": (["5"], 5),
-    "metric": (["macro-f1"], "macro-f1"),
-    "class_weights": (["balanced"], "balanced"),
-    "label_smoothing": (["0.1"], 0.1),
-}
 
 
 def settings(*words: str) -> Settings:
@@ -48,12 +29,12 @@ def test_without_flags_the_settings_are_the_defaults(command: str) -> None:
 
 @pytest.mark.parametrize("name", [item.name for item in fields(Settings)])
 def test_every_setting_has_its_flag_and_its_key(name: str, tmp_path: Path) -> None:
-    words, value = WORDS[name]
+    value = USED[name]
+    pairs = [f"{key}={number}" for key, number in value.items()] if isinstance(value, dict) else []
     flag = f"--{name.replace('_', '-')}"
     wanted = {**asdict(Settings()), name: value}
-    assert (
-        asdict(settings("train", "digits", *(w for word in words for w in (flag, word)))) == wanted
-    )
+    words = [word for text in pairs or [str(value)] for word in (flag, text)]
+    assert asdict(settings("train", "digits", *words)) == wanted
     config = tmp_path / "c.yaml"
     config.write_text(f"{flag[2:]}: {value!r}\n".replace("'a'", "a"))
     assert asdict(settings("train", "--config", str(config))) == wanted
@@ -64,7 +45,7 @@ def test_the_help_shows_every_declaration() -> None:
     text = " ".join(parser.format_help().split())
     for name, declared in declarations(Settings).items():
         assert f"--{name.replace('_', '-')}" in text
-        assert declared.help in text
+        assert declared.explain() in text
     assert "(default 0.9, of sgd)" in text
 
 

@@ -79,6 +79,8 @@ def test_names_for_records() -> None:
     assert shapes.name_of(Square) == shapes.name_of(Square(4)) == "square", "the first name"
     assert shapes.name_of(Oval) == "oval"
     assert shapes.name_of(Circle).endswith("<locals>.Circle"), "not to be taken for the other"
+    shown = Registry("text", "json:JSONEncoder", {"text": "json:JSONEncoder"}, group="none")
+    assert shown.name_of(shown["text"]) == "text", "it is defined in json.encoder"
     assert shapes.label_of("square:size=2") == "square:size=2"
     assert shapes.label_of(Square) == "square"
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from toy import same, weights
+from toy import callback, same, weights
 
 from counterpoise import ArrayData, InputError, build_model, fit
 from counterpoise.encoders import CNN2d
@@ -149,7 +149,7 @@ def test_a_resumed_run_draws_the_same_crops(tmp_path: Path) -> None:
 
     whole = train("whole")
     with pytest.raises(KeyboardInterrupt):
-        train("stopped", on_epoch=stop)
+        train("stopped", callbacks=[callback(on_epoch=stop)])
     resumed = train("stopped", resume=True)
     assert same(weights(whole.model), weights(resumed.model))
     assert not same(weights(whole.model), weights(train("other", seed=1).model))

@@ -116,9 +116,34 @@ def test_regression_is_evaluated_too():
 
 def test_the_table_has_a_line_for_each_subset():
     lines = str(evaluate(toy_model(toy_data(3)), toy_data(3))).splitlines()
-    assert len(lines) == 8
-    assert lines[0].split() == ["accuracy", "macro-f1", "nll"]
-    assert lines[1].startswith("a+b+c ")
+    assert len(lines) == 9  # the names of the metrics take two
+    assert lines[0].split() == ["balanced-", "average-"]
+    assert lines[1].split()[:3] == ["accuracy", "accuracy", "macro-f1"]
+    assert lines[2].startswith("a+b+c ")
+    assert len({len(line) for line in lines}) == 1 and len(lines[0]) < 100
+
+
+def test_which_metrics_are_computed():
+    data = toy_data()
+    model = toy_model(data)
+    for which, names in (("primary", ["accuracy"]), (["ece", "nll"], ["ece", "nll"])):
+        found = evaluate(model, data, metrics=which)
+        assert all(list(values) == names for values in found.metrics.values())
+    other = evaluate(model, data, task=data.task.with_metric("brier"), metrics="primary")
+    assert list(other.metrics["a", "b"]) == ["brier"]
+    mean = float(other.outcome("a", "b").mean())
+    assert mean == pytest.approx(other.metrics["a", "b"]["brier"])
+    with pytest.raises(InputError, match="the metric auroc is no mean over samples"):
+        evaluate(model, data, task=data.task.with_metric("auroc")).outcome("a")
+
+
+def test_columns_are_as_wide_as_their_names():
+    for kind in ("multilabel", "regression"):
+        data = toy_data(**{kind: True})
+        lines = str(evaluate(toy_model(data), data)).splitlines()
+        assert len({len(line) for line in lines}) == 1
+        assert len(lines[-1].split()) == 1 + len(data.task.listed)
+        assert len(lines[0]) < 100
 
 
 def test_errors():

@@ -223,7 +223,7 @@ def test_a_modality_that_no_sample_has_stays():
         ({"threshold": -1}, "threshold must be a number from 0"),
         ({"residual": "x"}, "residual must be a number from 0"),
         ({"every": 0}, "every must be a whole number from 1"),
-        ({"zero_init": 1}, "zero_init must be True or False, found 1"),
+        ({"zero_init": 1}, "zero_init of aug must be true or false, found 1"),
         ({"mode": "code"}, "unknown value for mode 'code'"),
     ],
 )

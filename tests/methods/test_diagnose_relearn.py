@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
-from toy import linear_encoders, same, toy_context, toy_data, weights
+from toy import callback, linear_encoders, same, toy_context, toy_data, weights
 
 from counterpoise import Concat, InputError, MultimodalModel, build_method, fit
 from counterpoise.data.dataset import Split
@@ -305,7 +305,7 @@ def test_before_it_acts_it_is_joint_training_to_the_bit():
         states = []
         fit(
             model, data, method, epochs=4, lr=0.1,
-            on_epoch=lambda _, m=model, s=states: s.append(weights(m)),
+            callbacks=[callback(on_epoch=lambda _, m=model, s=states: s.append(weights(m)))],
         )  # fmt: skip
         runs.append(states)
     joint, relearn = runs

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
-from toy import same, toy_batch, toy_context, toy_data, toy_model, weights
+from toy import callback, same, toy_batch, toy_context, toy_data, toy_model, weights
 
 from counterpoise import InputError, build_method, fit
 from counterpoise.methods import Joint
@@ -70,7 +70,8 @@ def test_teachers_never_change_after_the_start():
     data = toy_data(missing=0.3)
     model = noisy(data)
     method, states = build_method("umt"), []
-    fit(model, data, method, on_epoch=lambda _: states.append(weights(method.teachers)), **SETTINGS)
+    watch = callback(on_epoch=lambda _: states.append(weights(method.teachers)))
+    fit(model, data, method, callbacks=[watch], **SETTINGS)
     assert all(same(state, states[0]) for state in states)
     assert states[0]["encoders.a.1.num_batches_tracked"] == 3 * 5  # epochs of teaching, batches
     assert not any(module.training for module in method.train().teachers.modules())

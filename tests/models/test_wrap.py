@@ -15,7 +15,7 @@ from own_models import ENCODERS, Gate, Plain, Pooling, made, own_logits, wrapped
 from settings import OPTIONS
 from torch import Tensor, nn
 from torch.nn import functional as F
-from toy import Calls, same, toy_batch, toy_data, weights
+from toy import Calls, callback, same, toy_batch, toy_data, weights
 
 import counterpoise as cp
 from counterpoise import METHODS, ArrayData, Concat, InputError, Loader, Run, fit, wrap
@@ -294,7 +294,7 @@ def test_resumes_and_loads(kind: type[nn.Module], tmp_path: Path) -> None:
             wrapped(made(kind), unimodal="aux"),
             *(data, "multi-loss"),
             out=tmp_path / "r",
-            on_epoch=stop,
+            callbacks=[callback(on_epoch=stop)],
             **SETTINGS,
         )
     with torch.random.fork_rng(devices=[]):

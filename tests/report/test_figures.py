@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 
 from counterpoise.report.figures import curves, dots, shown_subsets, thin
-from counterpoise.report.summary import Cell, Headline, Metric
+from counterpoise.report.summary import Cell, Headline, Shown
 
-ACCURACY = Metric("accuracy", True)
+ACCURACY = Shown.find("accuracy")
 
 
 def test_a_dot_and_a_bar_for_each_cell_that_there_is() -> None:
-    cell = Cell(0.5, 0.1, 2, share=True)
-    gone = Cell(None, None, 2, share=True)
+    cell = Cell(0.5, 0.1, 2, percent=True)
+    gone = Cell(None, None, 2, percent=True)
     rows = {"unimodal": [cell, cell], "$x^2$ & co": [cell, None], "lost": [gone, cell]}
     (figure,) = dots(Headline("toy", ACCURACY, ["a+b", "a"], rows))
     assert figure.count("<use ") == 4
@@ -32,7 +32,7 @@ def test_a_curve_for_each_subset() -> None:
 
 def test_many_methods_make_several_figures() -> None:
     assert len(curves({str(n): {"a": [(0, 0.5)]} for n in range(13)}, ACCURACY)) == 3
-    cells = {str(n): [Cell(0.5, None, 1, share=True)] for n in range(13)}
+    cells = {str(n): [Cell(0.5, None, 1, percent=True)] for n in range(13)}
     assert len(dots(Headline("toy", ACCURACY, ["a"], cells))) == 2  # type: ignore[arg-type]
 
 

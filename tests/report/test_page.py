@@ -217,6 +217,13 @@ def test_without_samples_it_says_why_there_are_no_verdicts(tmp_path: Path) -> No
     assert "samples.jsonl" in page.prose
 
 
+def test_a_metric_without_outcomes_of_samples_has_no_verdicts_and_says_why(tmp_path: Path) -> None:
+    lines = [{**r, "metric": "auroc"} if r["metric"] == "accuracy" else r for r in fakes()[0]]
+    page = Page(write_report(folder_of(tmp_path, lines, [])).read_text())
+    assert "verdicts" not in page.tables and "samples.jsonl" not in page.prose
+    assert "auroc is no mean over samples" in page.prose
+
+
 def test_it_says_which_runs_are_missing_and_leaves_them_out(tmp_path: Path) -> None:
     lines, outcomes = fakes(seeds=(0, 1))
     last = lines.pop()  # the last run did not finish

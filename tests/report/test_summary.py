@@ -14,7 +14,7 @@ from rich.console import Console
 
 from counterpoise.report import summarise, text_table, write_summary
 from counterpoise.report.records import RECORD
-from counterpoise.report.summary import Cell, headline, metric_of, ordered, places
+from counterpoise.report.summary import Cell, Shown, headline, metric_of, ordered, places
 
 
 def line(*values: Any) -> dict[str, Any]:
@@ -112,12 +112,12 @@ def test_one_method_is_not_called_the_best() -> None:
 @pytest.mark.parametrize(
     ("cell", "text"),
     [
-        (Cell(0.91234, 0.0125, 5, share=True), "91.2 ± 1.2"),
-        (Cell(0.91234, None, 1, share=True), "91.2"),
-        (Cell(0.01234, 0.001, 5, share=False), "0.0123 ± 0.0010"),
-        (Cell(1234.5, 20.0, 5, share=False), "1234 ± 20"),
-        (Cell(0.0, 0.0, 5, share=False), "0.00 ± 0.00"),
-        (Cell(None, None, 5, share=False), "not finite"),
+        (Cell(0.91234, 0.0125, 5, percent=True), "91.2 ± 1.2"),
+        (Cell(0.91234, None, 1, percent=True), "91.2"),
+        (Cell(0.01234, 0.001, 5, percent=False), "0.0123 ± 0.0010"),
+        (Cell(1234.5, 20.0, 5, percent=False), "1234 ± 20"),
+        (Cell(0.0, 0.0, 5, percent=False), "0.00 ± 0.00"),
+        (Cell(None, None, 5, percent=False), "not finite"),
     ],
 )
 def test_a_cell_in_words(cell: Cell, text: str) -> None:
@@ -173,3 +173,20 @@ def test_the_table_for_two_data_sets_names_them() -> None:
 
 def test_the_table_without_a_finished_run() -> None:
     assert "No run has finished yet" in shown(run(0, 0.5)[:-1])
+
+
+def test_the_metric_is_the_one_of_every_epoch_and_says_how_it_is_shown() -> None:
+    head = {"data": "toy", "method": "joint", "seed": 0, "present": "a", "value": 0.5}
+    lines = [
+        {**head, "epoch": 0, "split": "test", "select": "last", "metric": "accuracy"},
+        {**head, "epoch": 0, "split": "validation", "select": "epoch", "metric": "auroc"},
+    ]
+    found = metric_of(lines, "toy")
+    assert (found.name, found.greater_is_better, found.percent) == ("auroc", True, False)
+    assert not found.has_shares
+    assert metric_of(lines[:1], "toy").label == "accuracy in %"
+    # Also a metric that this version does not know.
+    old = [{**lines[1], "metric": "wer"}]
+    assert metric_of(old, "toy") == Shown("wer")
+    sample = {**head, "task": {"metric": "wer", "greater_is_better": False}}
+    assert metric_of(old, "toy", [sample]) == Shown("wer", greater_is_better=False)

@@ -226,3 +226,8 @@ def test_the_estimator_takes_a_class() -> None:
     x = {"a": torch.randn(40, 3, generator=rng).numpy(), "b": torch.randn(40, 2).numpy()}
     model = MultimodalClassifier(fusion=Largest, width=4, epochs=1).fit(x, [0, 1] * 20)
     assert isinstance(model.model_.fusion, Largest)
+    made = Concat({"a": 4, "b": 4}, 2)
+    start = weights(made)
+    model = MultimodalClassifier(fusion=made, width=4, epochs=1).fit(x, [0, 1] * 20)
+    assert same(weights(made), start), "what is given is not trained in place"
+    assert isinstance(model.model_.fusion, Concat)

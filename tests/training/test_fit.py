@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from toy import same, toy_data, toy_model, weights
+from toy import callback, same, toy_data, toy_model, weights
 
 from counterpoise import InputError, Settings, build_method, fit
 from counterpoise.core import storage
@@ -34,7 +34,8 @@ def test_the_global_random_state_is_left_alone() -> None:
 
 def test_history_and_callbacks() -> None:
     data, entries, steps = toy_data(), [], []
-    run = fit(toy_model(data), data, on_epoch=entries.append, on_batch=steps.append, **FAST)
+    watch = callback(on_epoch=entries.append, on_batch=steps.append)
+    run = fit(toy_model(data), data, callbacks=[watch], **FAST)
     assert run.history == entries
     assert [entry["epoch"] for entry in entries] == [0, 1]
     assert steps == [0, 1, 2, 3, 4] * 2
@@ -140,19 +141,21 @@ def test_what_is_trained_beside_a_run_is_told() -> None:
     data = toy_data()
     told: list[str] = []
     method = build_method("umt", teacher_epochs=2)
-    fit(toy_model(data, method), data, method, epochs=1, on_note=told.append)
+    watch = callback(on_note=told.append)
+    fit(toy_model(data, method), data, method, epochs=1, callbacks=[watch])
     assert told == ["training beside, epoch 1 of 2", "training beside, epoch 2 of 2"]
 
 
 def test_the_rate_falls_in_steps_and_a_resumed_run_goes_on_with_it(tmp_path: Path) -> None:
     data = toy_data()
-    schedule = {"batch_size": 16, "lr": 0.05, "schedule": "step:every=2:factor=0.1", "epochs": 5}
+    label = "step:every=2:factor=0.1"
+    schedule = {"batch_size": 16, "lr": 0.05, "schedule": label, "epochs": 5}
     whole = fit(toy_model(data), data, "multi-loss", out=tmp_path / "whole", **schedule)
     plain = fit(toy_model(data), data, "multi-loss", **{**schedule, "schedule": "constant"})
     assert [e["loss"] for e in whole.history[:2]] == [e["loss"] for e in plain.history[:2]]
     assert whole.history[2]["loss"] != plain.history[2]["loss"]
     # At a factor of 0 nothing moves from the second epoch on.
-    still = fit(toy_model(data), data, epochs=4, schedule="step:every=1:factor=0")
+    still = fit(toy_model(data), data, epochs=4, schedule="step:every=1:factor=0.0", metric="nll")
     losses = [entry["validation"]["a+b"]["nll"] for entry in still.history]
     assert losses[0] == losses[1] == losses[3]
 
@@ -160,9 +163,9 @@ def test_the_rate_falls_in_steps_and_a_resumed_run_goes_on_with_it(tmp_path: Pat
         if entry["epoch"] == 2:
             raise KeyboardInterrupt
 
-    out = tmp_path / "stopped"
+    out, watch = tmp_path / "stopped", callback(on_epoch=stop)
     with pytest.raises(KeyboardInterrupt):
-        fit(toy_model(data), data, "multi-loss", out=out, on_epoch=stop, **schedule)
+        fit(toy_model(data), data, "multi-loss", out=out, callbacks=[watch], **schedule)
     again = fit(toy_model(data), data, "multi-loss", out=out, resume=True, **schedule)
     assert same(weights(again.model), weights(whole.model))
     rates = {group["lr"] for group in storage.read_state(out / "checkpoint.pt")["optimizer"][
@@ -170,8 +173,8 @@ def test_the_rate_falls_in_steps_and_a_resumed_run_goes_on_with_it(tmp_path: Pat
     ]}  # fmt: skip
     assert rates == {0.05 * 0.1 * 0.1}
     record = storage.read_json(out / "run.json")["identity"]["settings"]
-    assert record["schedule"] == "step:every=2:factor=0.1"
-    assert "schedule" not in Settings().plain()  # as in folders that were made before
+    assert record["schedule"] == label
+    assert "schedule" not in Settings().plain()  # folders of runs without one stay as they were
 
 
 def test_the_best_epoch_may_be_that_of_some_modalities(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_every_method_is_lengthened_to_the_bit_or_refused(case: str, tmp_path: P
 
 def test_a_run_is_not_shortened_below_what_is_trained(tmp_path: Path) -> None:
     train("joint", tmp_path / "r", epochs=3)
-    with pytest.raises(InputError, match="epochs must be at least 3, which .* found 2; choose"):
+    with pytest.raises(InputError, match=r"epochs must be at least 3, which .* found 2; choose"):
         train("joint", tmp_path / "r", epochs=2, resume=True)
 
 

@@ -26,7 +26,7 @@ FIRST = {
     "max_norm": None,
     "seed": 4,
 }
-# A value of each setting that does something.
+# A value of each setting that does something; the tests of flags use them, too.
 USED: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 16,
@@ -39,10 +39,10 @@ USED: dict[str, Any] = {
     "best_with": "a+b",
     "schedule": "step:every=2:factor=0.5",
     "warmup": 0.5,
-    "encoder_lr": {"a": 0.1},
+    "encoder_lr": {"a": 0.1, "b": 2.0},
     "patience": 5,
     "metric": "macro-f1",
-    "class_weights": {"0": 2.0},
+    "class_weights": "balanced",
     "label_smoothing": 0.1,
 }
 
@@ -136,8 +136,11 @@ def test_what_is_no_value_is_refused_by_name(name: str, value: Any) -> None:
         ({"lr": float("nan")}, "lr must be a number from 0, found nan"),
         ({"lr": np.array([[0.1], [0.2]])}, "lr must be a number from 0, found array"),
         ({"lr": "0.1"}, "lr must be a number from 0, found '0.1'"),
-        ({"optimizer": "sdg"}, "unknown value for optimizer 'sdg'; did you mean 'sgd'?"),
+        ({"optimizer": "sdg"}, "unknown optimizer 'sdg'; did you mean 'sgd'?"),
+        ({"optimizer": "sgd:beta=1"}, "unknown option of sgd 'beta'"),
         ({"schedule": "steps"}, "unknown schedule 'steps'; did you mean 'step'?"),
+        ({"schedule": "step:ever=2"}, "unknown option of step 'ever'; did you mean 'every'?"),
+        ({"schedule": "step"}, "missing a required argument: 'every'"),
         ({"best_with": ""}, "best_with must be a word, found ''"),
         ({"label_smoothing": 1}, "label_smoothing must be a number from 0 and below 1, found 1"),
         ({"encoder_lr": 0.1}, "encoder_lr must map names to numbers, found 0.1"),

@@ -24,6 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from counterpoise.evaluation import colearning, present_name
+    from counterpoise.report.records import strict
     from counterpoise.training.run import open_run
 
     trained, data = open_run(options.folder, options.data_dir)
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
             "subsets": {present_name(s): values for s, values in result.metrics.items()},
             "colearning": [{**vars(v), "difference": v.difference} for v in verdicts],
         }
-        print_json(found)
+        print_json(strict(found))  # a metric may be NaN
         return
     title = f"{data.name}, {trained.method.name}: {options.split}, {options.which} epoch"
     print_metrics(result, title)

@@ -56,7 +56,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         use = f", of {' and '.join(declared.of)}" if declared.of else ""
         said = "" if default in (None, {}) else f" (default {default}{use})"
         about: dict[str, Any] = {"metavar": declared.metavar}
-        about["help"] = f"{declared.help}{said}".replace("%", "%%")
+        about["help"] = f"{declared.explain()}{said}".replace("%", "%%")
         flag = f"--{item.name.replace('_', '-')}"
         if declared.kind is Mapping:
             form = pair(declared.metavar or "NAME=NUMBER", float)

@@ -21,15 +21,25 @@ def print_warning(message: Warning | str, *_: object) -> None:
 
 
 def print_metrics(result: Evaluation, title: str) -> None:
-    """Print a table with a line for each subset of the modalities."""
+    """Print a table with a line for each subset, and as many metrics as fit, the primary first."""
     from rich.console import Console
     from rich.table import Table
 
+    from counterpoise.evaluation.subsets import column_title
+
+    console = Console()
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("present")
-    metrics = list(next(iter(result.metrics.values())))
-    for metric in metrics:
-        table.add_column(metric, justify="right")
+    table.add_column("present", vertical="bottom", no_wrap=True)
+    left = console.width - max(len(" + ".join(subset)) for subset in result.metrics)
+    shown: list[str] = []
+    hidden: list[str] = []
+    for metric in next(iter(result.metrics.values())):
+        left -= 2 + max(map(len, [*column_title(metric).split("\n"), "0.0000"]))
+        (hidden if left < 0 and shown else shown).append(metric)
+    for metric in shown:
+        table.add_column(column_title(metric), justify="right", no_wrap=True)
     for subset, values in result.metrics.items():
-        table.add_row(" + ".join(subset), *(f"{values[metric]:.4f}" for metric in metrics))
-    Console().print(table)
+        table.add_row(" + ".join(subset), *(f"{values[metric]:.4f}" for metric in shown))
+    console.print(table)
+    if hidden:
+        print(f"also measured: {', '.join(hidden)} (evaluate --json, or a wider terminal)")

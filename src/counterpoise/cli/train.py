@@ -34,32 +34,34 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from counterpoise.engine.callback import Callback
+
     recipe = make_recipe(options)
     method = _method(options)
     data = recipe.load()
     out = options.out or Path("runs") / f"{data.name}-{method.name}-seed{options.seed}"
     epochs, batches = options.epochs, -(-len(data.train) // options.batch_size)
-    metric, whole = options.metric or data.task.primary, "+".join(sorted(data.modalities))
+    whole = "+".join(sorted(data.modalities))
     with show_progress(options.quiet) as progress:
         bar = progress.add_task(method.name, total=epochs * batches)
 
-        def on_epoch(entry: dict[str, Any]) -> None:
-            progress.update(
-                bar,
-                completed=(entry["epoch"] + 1) * batches,
-                description=f"{method.name}, validation {metric} "
-                f"{entry['validation'][whole][metric]:.3f}",
-            )
+        class Bar(Callback):
+            def on_batch(self, number: int) -> None:
+                progress.advance(bar)
+
+            def on_note(self, text: str) -> None:
+                progress.update(bar, description=f"{method.name}, {text}")
+
+            def on_epoch(self, entry: dict[str, Any]) -> None:
+                metric, value = next(iter(entry["validation"][whole].items()))
+                progress.update(
+                    bar,
+                    completed=(entry["epoch"] + 1) * batches,
+                    description=f"{method.name}, validation {metric} {value:.3f}",
+                )
 
         done = recipe.train(
-            data,
-            method,
-            options.seed,
-            out=out,
-            resume=options.resume,
-            on_epoch=on_epoch,
-            on_batch=lambda _: progress.advance(bar),
-            on_note=lambda text: progress.update(bar, description=f"{method.name}, {text}"),
+            data, method, options.seed, out=out, resume=options.resume, callbacks=[Bar()]
         )
     if options.quiet:
         return

@@ -22,6 +22,7 @@ from counterpoise.errors import InputError, check_number
 from counterpoise.methods.registry import build_method
 from counterpoise.report import records
 from counterpoise.training.build import build_model
+from counterpoise.training.task import prepare_task
 
 from .recipe import Recipe
 from .run import Tick, one_run
@@ -75,6 +76,7 @@ def compare(
     if len(set(methods)) < len(methods):
         raise InputError(f"methods must differ from each other, found {','.join(methods)}")
     data = recipe.load()
+    task = prepare_task(data, recipe.settings)
     for label in methods:  # every mistake comes to light before the first run
         method = build_method(label)
         model = build_model(
@@ -84,7 +86,7 @@ def compare(
             fusion=recipe.fusion,
             width=recipe.width if recipe.encoders else 8,
         )
-        method.check(model, data.task)
+        method.check(model, task)
     _claim(out, recipe, data, methods, seeds, command)
     finished = records.done(records.read(out / "records.jsonl"))
     todo = [(m, s) for s in seeds for m in methods if (data.name, m, s) not in finished]

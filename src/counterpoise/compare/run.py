@@ -9,6 +9,7 @@ from typing import Any
 
 from counterpoise.core.labels import parse_options as parse_options
 from counterpoise.data.dataset import ArrayData
+from counterpoise.engine.callback import Callback
 from counterpoise.evaluation.subsets import Evaluation, present_name, subsets
 from counterpoise.methods.registry import build_method
 from counterpoise.training.run import Run
@@ -33,7 +34,7 @@ def one_run(
         seed,
         out=run_folder(out, label, seed),
         resume=True,
-        on_epoch=lambda entry: tick(label, seed) if tick else None,
+        callbacks=[_Ticking(label, seed, tick)] if tick else [],
     )
     last = run.evaluate(data)
     is_last = run.best_epoch == len(run.history) - 1
@@ -46,19 +47,30 @@ def one_run(
             "present": present_name(subset),
             "outcome": [None if v != v else round(v, 6) for v in last.outcome(*subset).tolist()],
             "task": {
-                "metric": data.task.primary,
-                "greater_is_better": data.task.greater_is_better,
+                "metric": run.task.primary,
+                "greater_is_better": run.task.greater_is_better,
             },
         }
         for subset in subsets(data.modalities)
+        if run.task.metric.has_shares  # else a sample has no outcome
     ]
+
+
+class _Ticking(Callback):
+    """Moves the progress of a comparison on by an epoch of one run."""
+
+    def __init__(self, label: str, seed: int, tick: Tick) -> None:
+        self.label, self.seed, self.tick = label, seed, tick
+
+    def on_epoch(self, entry: dict[str, Any]) -> None:
+        self.tick(self.label, self.seed)
 
 
 def run_records(
     head: Mapping[str, Any], run: Run, data: ArrayData, last: Evaluation, best: Evaluation
 ) -> list[dict[str, Any]]:
     """The lines of one run for ``records.jsonl``; the last of them says that it is done."""
-    primary, final = data.task.primary, len(run.history) - 1
+    primary, final = run.task.primary, len(run.history) - 1
 
     def line(epoch: int, split: str, select: str, present: str, metric: str, value: float) -> Any:
         return {

@@ -39,6 +39,15 @@ def broadcast(module: nn.Module) -> None:
             dist.broadcast(tensor.detach(), src=0)
 
 
+def from_first(value: float, device: torch.device) -> float:
+    """The number that rank 0 has, on every rank, for decisions that all must make alike."""
+    if world() == 1:
+        return value
+    shared = torch.tensor([value], dtype=torch.float64, device=device)
+    dist.broadcast(shared, src=0)
+    return float(shared)
+
+
 def gather(values: Tensor) -> Tensor:
     """[B, ...] of each rank -> [G, ...], the global batch in its order; detached.
 

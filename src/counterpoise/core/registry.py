@@ -181,7 +181,7 @@ class Registry(Mapping[str, type[Part]], Generic[Part]):
         """The name that leads to a class, if any does."""
         path = f"{kind.__module__}:{kind.__qualname__}"
         for name, entry in self.own.items():
-            if entry == path:
+            if entry == path or self._found.get(name) is kind:
                 return name
         package = kind.__module__.partition(".")[0]
         for name, point in self.added.items():  # a package may name a class where it is re-exported

@@ -1,18 +1,24 @@
-"""What is learnt: loss per sample, score per sample, metrics."""
+"""The tasks: one class of several, several labels at once, numbers."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+import copy
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from counterpoise.errors import InputError, check_choice
+from counterpoise.errors import InputError, check_choice, check_number, unknown
 
-from .registry import Registry, make
+from .registry import make
+from .task import TASKS as TASKS
+from .task import Task as Task
+from .task import Weights
+
+LARGEST_WEIGHT = 1e9  # infinite ones would leave no loss
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -21,72 +27,133 @@ def entropy(logits: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(-1)
 
 
-class Task(ABC):
-    """Base of all tasks.
+class _Labelled(Task):
+    """What classes and labels share: names, weights and smoothing."""
 
-    Attributes:
-        outputs: ``K``, the width of the logits.
-        primary: the metric that selects the best epoch on validation.
-        greater_is_better: whether a larger ``primary`` is the better one.
-    """
+    kinds: ClassVar[tuple[str, str]]  # what one and several of them are called
 
-    outputs: int
-    primary: ClassVar[str]
-    greater_is_better: ClassVar[bool]
+    def __init__(
+        self,
+        outputs: int,
+        names: tuple[str, ...] | None,
+        weights: Sequence[float] | None,
+        smoothing: float,
+    ) -> None:
+        one, several = self.kinds
+        if outputs < 2:
+            raise InputError(f"{several} must be at least 2, found {outputs}")
+        if names is not None and len(names) != outputs:
+            raise InputError(f"names must hold {outputs} {one} names, found {len(names)}")
+        self.outputs, self.names = outputs, names
+        self._set_loss(weights, smoothing)
+
+    def _set_loss(self, weights: Sequence[float] | None, smoothing: float) -> None:
+        check_number("smoothing", smoothing, 0)
+        if smoothing >= 1:
+            raise InputError(f"smoothing must be below 1, found {smoothing}")
+        if weights is not None:
+            if len(weights) != self.outputs:
+                raise InputError(f"weights must hold {self.outputs} numbers, found {len(weights)}")
+            for weight in weights:
+                check_number("weights", weight, 0, LARGEST_WEIGHT)
+        self.smoothing = float(smoothing)
+        self.weights = None if weights is None else tuple(map(float, weights))
+        self._table = None if weights is None else torch.tensor(self.weights)
 
     @abstractmethod
-    def check(self, target: Tensor, where: str = "target") -> None:
-        """Raise :class:`InputError` if ``target`` cannot be learnt by this task."""
+    def _balance(self, truth: Tensor) -> Tensor:
+        """Weights [K] that make up for how often each occurs in training, [N, K] of 0 and 1."""
 
-    @abstractmethod
-    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """[B, K], [B, ...] -> [B]: the loss of each sample."""
+    def _scale(self, weights: Tensor, truth: Tensor) -> Tensor:
+        """Given weights [K] in the scale that the loss needs."""
+        return weights
 
-    @abstractmethod
-    def score(self, logits: Tensor, target: Tensor) -> Tensor:
-        """[B, K], [B, ...] -> [B]: how well each sample is predicted; higher is better."""
+    def with_loss(
+        self,
+        weights: Weights | None = None,
+        smoothing: float | None = None,
+        target: Tensor | None = None,
+    ) -> Task:
+        chosen: Sequence[float] | None = self.weights
+        if weights is not None and target is None:
+            raise InputError("target must hold the targets of the training split, found None")
+        if weights is not None and target is not None:
+            truth = self.truth(target).double()
+            if not isinstance(weights, str):
+                chosen = self._scale(self._in_order(weights).double(), truth).tolist()
+            elif weights == "balanced":
+                chosen = self._balance(truth).tolist()
+            else:
+                raise unknown("value for class_weights", weights, ("balanced",))
+        made = copy.copy(self)
+        made._set_loss(chosen, self.smoothing if smoothing is None else smoothing)
+        return made
 
-    def entropy(self, logits: Tensor) -> Tensor:
-        """[B, K] -> [B]: how unsure a prediction is, in nats; for tasks that predict chances."""
-        raise InputError(f"{type(self).__name__.lower()} predicts no chances")
+    def _in_order(self, weights: Mapping[str, float] | Sequence[float]) -> Tensor:
+        """[K], one for each class or label."""
+        one, several = self.kinds
+        if isinstance(weights, Mapping):
+            names = self.names or tuple(map(str, range(self.outputs)))
+            given = {str(name): weight for name, weight in weights.items()}
+            for name in given:
+                if name not in names:
+                    raise unknown(f"{one} in class_weights", name, names)
+            if lacking := [name for name in names if name not in given]:
+                raise InputError(
+                    f"class_weights must name every {one}, found none for {', '.join(lacking)}"
+                )
+            weights = [given[name] for name in names]
+        if len(weights) != self.outputs:
+            raise InputError(
+                f"class_weights must hold a number for each of the {self.outputs} {several}, "
+                f"found {len(weights)}"
+            )
+        for weight in weights:
+            check_number("class_weights", weight, 0, LARGEST_WEIGHT)
+        return torch.tensor([float(weight) for weight in weights])
 
-    @abstractmethod
-    def outcome(self, logits: Tensor, target: Tensor) -> Tensor:
-        """[B]: the share of each sample in ``primary``, so that its mean is the metric."""
-
-    @abstractmethod
-    def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
-        """Metrics over a whole split, ``primary`` among them."""
-
-    def better(self, value: float, than: float) -> bool:
-        """Whether one value of ``primary`` beats another; NaN never does."""
-        return value > than if self.greater_is_better else value < than
+    def _weights(self, like: Tensor) -> Tensor:
+        """[K] on the device of ``like``, where it stays for the next call."""
+        assert self._table is not None
+        self._table = self._table.to(like.device)
+        return self._table.to(like.dtype)
 
     def state(self) -> dict[str, object]:
-        """What says which task this is, in plain values (for records and fingerprints)."""
-        return {"task": type(self).__name__.lower(), "outputs": self.outputs}
+        more: dict[str, object] = {}
+        if self.weights is not None:
+            more["weights"] = list(self.weights)
+        if self.smoothing:
+            more["smoothing"] = self.smoothing
+        return super().state() | more
 
 
-class Classification(Task):
+class Classification(_Labelled):
     """One of ``classes`` classes, targets int64 in ``0 .. classes - 1``; cross-entropy.
-
-    Metrics: ``accuracy``, ``macro-f1`` over the classes that occur or are predicted, ``nll``.
 
     Args:
         classes: at least 2.
         names: what the classes are called, for reports.
+        weights: factor of the loss of each class's samples. The loss of a batch is the plain
+            mean over its samples, so weights whose mean over the training samples is 1 keep the
+            learning rate's meaning; those of :meth:`with_loss` do. They change no metric.
+        smoothing: share of the target that is spread evenly over all classes, below 1.
     """
 
-    primary = "accuracy"
-    greater_is_better = True
+    listed = (
+        *("accuracy", "balanced-accuracy", "macro-f1", "auroc", "average-precision"),
+        *("nll", "brier", "ece"),
+    )
+    kinds = ("class", "classes")
 
-    def __init__(self, classes: int, names: tuple[str, ...] | None = None) -> None:
-        if classes < 2:
-            raise InputError(f"classes must be at least 2, found {classes}")
-        if names is not None and len(names) != classes:
-            raise InputError(f"names must hold {classes} class names, found {len(names)}")
-        self.outputs = classes
-        self.names = names
+    def __init__(
+        self,
+        classes: int,
+        names: tuple[str, ...] | None = None,
+        *,
+        weights: Sequence[float] | None = None,
+        smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(classes, names, weights, smoothing)
 
     def check(self, target: Tensor, where: str = "target") -> None:
         if target.dim() != 1 or target.is_floating_point() or target.dtype == torch.bool:
@@ -101,6 +168,10 @@ class Classification(Task):
             )
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        loss = F.cross_entropy(logits, target, reduction="none", label_smoothing=self.smoothing)
+        return loss if self.weights is None else loss * self._weights(loss)[target]
+
+    def nll(self, logits: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(logits, target, reduction="none")
 
     def score(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -109,43 +180,63 @@ class Classification(Task):
     def entropy(self, logits: Tensor) -> Tensor:
         return entropy(logits)
 
-    def outcome(self, logits: Tensor, target: Tensor) -> Tensor:
-        return (logits.argmax(1) == target).float()
+    def chances(self, logits: Tensor) -> Tensor:
+        return logits.softmax(1)
 
-    def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
-        # Counted here: scikit-learn's f1_score takes 40 times as long, for every subset and epoch.
-        k, guess = self.outputs, logits.argmax(1)
-        table = torch.bincount(target * k + guess, minlength=k * k).view(k, k).double()
-        hits, either = table.diagonal(), table.sum(0) + table.sum(1)
-        return {
-            "accuracy": float(hits.sum() / table.sum()),
-            "macro-f1": float((2 * hits / either)[either > 0].mean()),
-            "nll": float(self.loss(logits, target).mean()),
-        }
+    def truth(self, target: Tensor) -> Tensor:
+        return F.one_hot(target, self.outputs).double()
+
+    def guess(self, logits: Tensor) -> Tensor:
+        return F.one_hot(logits.argmax(1), self.outputs).double()
+
+    def counts(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        guess = logits.argmax(1)
+        hits, predicted, true = (
+            torch.bincount(x, minlength=self.outputs).double()
+            for x in (target[guess == target], guess, target)
+        )
+        return hits, predicted, true
+
+    def _balance(self, truth: Tensor) -> Tensor:
+        # N / (classes that occur * samples of the class): the mean over the samples is 1.
+        counts = truth.sum(0)
+        return torch.where(counts > 0, counts.sum() / ((counts > 0).sum() * counts), 1.0)
+
+    def _scale(self, weights: Tensor, truth: Tensor) -> Tensor:
+        mean = (truth * weights).sum(1).mean()
+        if not mean > 0:
+            raise InputError("class_weights must not be 0 for every class of the training samples")
+        return weights / mean
 
 
-class MultiLabel(Task):
+class MultiLabel(_Labelled):
     """Any of ``labels`` labels at once, targets 0 or 1, float [N, labels]; binary cross-entropy.
 
-    Loss and score of a sample are means over its labels. Metrics: ``sample-f1`` (the F1 score of
-    each sample's set of labels, averaged; 1 where nothing is true and nothing predicted),
-    ``macro-f1`` over the labels that occur or are predicted, ``label-accuracy``, ``nll``.
+    Loss and score of a sample are means over its labels.
 
     Args:
         labels: at least 2.
         names: what the labels are called, for reports.
+        weights: factor of the loss where a label is 1 (PyTorch's ``pos_weight``), one for each
+            label. They change no metric.
+        smoothing: moves targets from 0 and 1 to half of it and 1 less half of it; below 1.
     """
 
-    primary = "sample-f1"
-    greater_is_better = True
+    listed = (
+        *("sample-f1", "macro-f1", "label-accuracy", "auroc", "average-precision"),
+        *("nll", "brier"),
+    )
+    kinds = ("label", "labels")
 
-    def __init__(self, labels: int, names: tuple[str, ...] | None = None) -> None:
-        if labels < 2:
-            raise InputError(f"labels must be at least 2, found {labels}")
-        if names is not None and len(names) != labels:
-            raise InputError(f"names must hold {labels} label names, found {len(names)}")
-        self.outputs = labels
-        self.names = names
+    def __init__(
+        self,
+        labels: int,
+        names: tuple[str, ...] | None = None,
+        *,
+        weights: Sequence[float] | None = None,
+        smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(labels, names, weights, smoothing)
 
     def check(self, target: Tensor, where: str = "target") -> None:
         if not target.is_floating_point() or target.shape[1:] != (self.outputs,):
@@ -158,6 +249,14 @@ class MultiLabel(Task):
             raise InputError(f"{where} must hold 0 or 1 for each label, found {wrong[0].item()}")
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        if self.smoothing:
+            target = target * (1 - self.smoothing) + self.smoothing / 2
+        weights = None if self.weights is None else self._weights(logits)
+        return F.binary_cross_entropy_with_logits(
+            logits, target, reduction="none", pos_weight=weights
+        ).mean(1)
+
+    def nll(self, logits: Tensor, target: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1)
 
     def score(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -168,20 +267,20 @@ class MultiLabel(Task):
         p = logits.sigmoid()
         return (p * F.softplus(-logits) + (1 - p) * F.softplus(logits)).mean(1)
 
-    def outcome(self, logits: Tensor, target: Tensor) -> Tensor:
-        guess = (logits > 0).to(target.dtype)
-        both, either = (guess * target).sum(1), guess.sum(1) + target.sum(1)
-        return torch.where(either > 0, 2 * both / either.clamp(min=1), torch.ones_like(either))
+    def chances(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid()
 
-    def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
-        guess = (logits > 0).to(target.dtype)
-        hits, either = (guess * target).sum(0), guess.sum(0) + target.sum(0)
-        return {
-            "sample-f1": float(self.outcome(logits, target).mean()),
-            "macro-f1": float((2 * hits / either)[either > 0].mean()) if either.any() else 1.0,
-            "label-accuracy": float((guess == target).float().mean()),
-            "nll": float(self.loss(logits, target).mean()),
-        }
+    def truth(self, target: Tensor) -> Tensor:
+        return target
+
+    def guess(self, logits: Tensor) -> Tensor:
+        return (logits > 0).to(logits.dtype)
+
+    def _balance(self, truth: Tensor) -> Tensor:
+        # Negatives / positives of each label: both sides weigh the same.
+        positives = truth.sum(0)
+        negatives = len(truth) - positives
+        return torch.where((positives > 0) & (negatives > 0), negatives / positives, 1.0)
 
 
 class Regression(Task):
@@ -192,8 +291,7 @@ class Regression(Task):
         loss: ``"mse"`` or ``"l1"``.
     """
 
-    primary = "mae"
-    greater_is_better = False
+    listed: ClassVar[tuple[str, ...]] = ("mae", "rmse", "r2", "corr")
 
     def __init__(self, outputs: int = 1, *, loss: str = "mse") -> None:
         check_choice("loss", loss, ("mse", "l1"))
@@ -220,20 +318,6 @@ class Regression(Task):
     def score(self, logits: Tensor, target: Tensor) -> Tensor:
         return -self._error(logits, target).abs().mean(1)
 
-    def outcome(self, logits: Tensor, target: Tensor) -> Tensor:
-        return self._error(logits, target).abs().mean(1)
-
-    def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
-        error = self._error(logits, target).double()
-        truth = target.reshape(logits.shape).double()
-        spread = (truth - truth.mean(0)).square().sum()
-        return {
-            "mae": float(error.abs().mean()),
-            "rmse": float(error.square().mean().sqrt()),
-            # A constant target has no variance to explain: R^2 is 0 by convention.
-            "r2": float(1 - error.square().sum() / spread) if float(spread) > 0 else 0.0,
-        }
-
     def state(self) -> dict[str, object]:
         return {**super().state(), "loss": self.kind}
 
@@ -241,55 +325,22 @@ class Regression(Task):
 class Sentiment(Regression):
     """One number from -3 (negative) to 3 (positive), as CMU-MOSI and CMU-MOSEI are learnt.
 
-    The metrics of the field beside those of a regression: ``acc-2`` and ``f1`` (weighted by the
-    true classes) of negative against positive, without samples whose truth is 0; ``acc-2-neutral``
-    of negative against all others, with every sample; ``acc-7`` of the numbers rounded to -3 .. 3;
-    ``corr``, Pearson's correlation, 0 where it is not defined.
+    It has the metrics of the field beside those of a regression.
     """
+
+    listed = (*Regression.listed, "acc-2", "f1", "acc-2-neutral", "acc-7")
 
     def __init__(self, outputs: int = 1, *, loss: str = "l1") -> None:
         if outputs != 1:
             raise InputError(f"outputs of a sentiment must be 1, found {outputs}")
         super().__init__(1, loss=loss)
 
-    def metrics(self, logits: Tensor, target: Tensor) -> dict[str, float]:
-        guess, truth = logits.reshape(-1).double(), target.reshape(-1).double()
-        sign, real = (guess > 0)[truth != 0], (truth > 0)[truth != 0]
-        f1 = 0.0
-        for side in (True, False):
-            hits, either = ((sign == side) & (real == side)).sum(), (sign == side).sum()
-            count = int((real == side).sum())
-            f1 += float(2 * hits / (either + count)) * count / len(real) if count else 0.0
-        spread = guess.std() * truth.std() if len(truth) > 1 else truth.new_zeros(())
-        joint = ((guess - guess.mean()) * (truth - truth.mean())).sum() / max(len(truth) - 1, 1)
-        rounded = guess.clamp(-3, 3).round(), truth.clamp(-3, 3).round()
-        return {
-            **super().metrics(logits, target),
-            "acc-2": float((sign == real).double().mean()) if len(real) else 0.0,
-            "f1": f1,
-            "acc-2-neutral": float(((guess >= 0) == (truth >= 0)).double().mean()),
-            "acc-7": float((rounded[0] == rounded[1]).double().mean()),
-            "corr": float(joint / spread) if float(spread) > 0 else 0.0,
-        }
-
-
-TASKS: Registry[Task] = Registry(
-    "task",
-    "counterpoise.core.tasks:Task",
-    {
-        "classification": "counterpoise.core.tasks:Classification",
-        "multilabel": "counterpoise.core.tasks:MultiLabel",
-        "regression": "counterpoise.core.tasks:Regression",
-        "sentiment": "counterpoise.core.tasks:Sentiment",
-    },
-    group="counterpoise.tasks",
-)
-
 
 def build_task(state: Mapping[str, Any]) -> Task:
     """The task that :meth:`Task.state` describes, with ``names`` if they are given."""
     kind = TASKS.find(str(state["task"]))
-    others = {k: v for k, v in state.items() if k not in ("task", "outputs", "names")}
+    others = {k: v for k, v in state.items() if k not in ("task", "outputs", "names", "metric")}
     if state.get("names"):
         others["names"] = tuple(map(str, state["names"]))
-    return make("task", Task, kind, int(state["outputs"]), **others)
+    task = make("task", Task, kind, int(state["outputs"]), **others)
+    return task.with_metric(state["metric"]) if "metric" in state else task

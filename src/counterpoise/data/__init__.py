@@ -1,4 +1,7 @@
-"""Data sets: embedded, read from their owners' layout, or anyone's own arrays and files."""
+"""Data sets: embedded, read from their owners' layout, or anyone's own arrays and files.
+
+May import: ``core`` and what is below it.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from counterpoise.errors import InputError, unknown
 
 from .convert import to_tensor
-from .dataset import check_name
+from .dataset import Split, check_name
+from .splits import by_class, by_group, to_groups
 
 Array = NDArray[Any]
 Tensors = dict[str, Tensor]
@@ -92,3 +93,33 @@ def read_inputs(X: Any, like: Tensors | None = None) -> tuple[Tensors, Tensors]:
     if len(bare):
         raise InputError(f"X must give every row a modality, found none in row {int(bare[0])}")
     return inputs, present
+
+
+def hold_out(
+    whole: Split, classes: Array | None, groups: Any, share: float, seed: int
+) -> dict[str, Split]:
+    """Training and validation parts, with the same share of each class.
+
+    Args:
+        whole: all samples.
+        classes: [N] numbers, of a task that has classes.
+        groups: [N] labels; all samples of a group go to one part.
+        share: of the samples, for validation.
+        seed: of the draw.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"validation_fraction must lie between 0 and 1, found {share}")
+    shares, generator = np.array([1 - share, share]), np.random.default_rng(seed)
+    classes = np.zeros(len(whole)) if classes is None else classes
+    if groups is None:
+        part = by_class(classes, shares, generator)
+    else:
+        part = by_group(classes, to_groups(groups, len(whole)), shares, generator)
+    if len(np.unique(part)) < 2:
+        raise InputError(
+            f"X holds {len(whole)} samples, too few to hold out validation_fraction={share} "
+            "of them; give more, or pass validation=(X, y) to fit"
+        )
+    taken = [whole[torch.from_numpy(np.flatnonzero(part == k))] for k in (0, 1)]
+    parts = (Split(batch.inputs, batch.present, batch.target) for batch in taken)
+    return dict(zip(("train", "validation"), parts, strict=True))

@@ -1,4 +1,7 @@
-"""Encoders: small ones, those of the papers, and adapters to other libraries."""
+"""Encoders: small ones, those of the papers, and adapters to other libraries.
+
+May import: ``data`` and what is below it.
+"""
 
 from __future__ import annotations
 

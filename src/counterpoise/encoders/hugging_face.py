@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -237,7 +237,7 @@ def _tower(model: nn.Module, tower: str | None) -> nn.Module:
         return chosen
     config: Any = getattr(model, "config", None)
     if getattr(config, "is_encoder_decoder", False):
-        encoder: nn.Module = model.get_encoder()  # type: ignore[operator]
+        encoder: nn.Module = cast(Any, model).get_encoder()
         return encoder
     return model
 

@@ -53,16 +53,16 @@ class Chain(Method):
                     f"{stepping.label()!r} replaces the whole step, so {inner[0]} of "
                     f"{other.label()!r} would never run; combine others"
                 )
-        self.fusions = self._shared_fusions()  # type: ignore[misc]  # an instance's own
-        self.tasks = self._shared("tasks")  # type: ignore[misc]
-        self.policies = self._shared("policies")  # type: ignore[misc]
+        self.fusions = self._shared_fusions()
+        self.tasks = self._shared("tasks")
+        self.policies = self._shared("policies")
         # The default model gets the policy that one of them asks for, if the others can.
         asked = [m.unimodal for m in self if m.unimodal != Method.unimodal]
         wished = [p for p in (*asked, *self.policies) if p in self.policies]
-        self.unimodal = wished[0]  # type: ignore[misc]
-        self.name = "+".join(labels)  # type: ignore[misc]
-        self.summary = "; ".join(m.summary for m in self)  # type: ignore[misc]
-        self.passes = (  # type: ignore[misc]
+        self.unimodal = wished[0]
+        self.name = "+".join(labels)
+        self.summary = "; ".join(m.summary for m in self)
+        self.passes = (
             max(m.passes[0] for m in self),
             max(m.passes[1] for m in self),
         )

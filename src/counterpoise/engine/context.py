@@ -17,7 +17,10 @@ from counterpoise.core import ranks
 from counterpoise.core.batch import Batch, Output
 from counterpoise.core.loader import Loader, mix, uniform
 from counterpoise.core.tasks import Task
+from counterpoise.errors import InputError, check_number, unknown
 from counterpoise.models.multimodal import MultimodalModel
+
+from .schedule import Rates
 
 
 class Context:
@@ -33,11 +36,16 @@ class Context:
         epochs: how many epochs the run has.
         seed: of every draw that a method makes.
         max_norm: if given, the global gradient norm is clipped to it before each update.
-        note: told in a few words what else than a step is going on, for a progress bar.
+        note: called with a few words on what goes on between steps, for a progress bar.
+        rates: the schedule of the learning rate; without one, the rate stays as it is.
+        encoder_lr: modality -> factor on the learning rate of its encoder.
 
     Attributes:
         epoch: number of the current epoch, from 0.
         batch: number of the current batch in it, from 0.
+
+    Raises:
+        InputError: ``encoder_lr`` names no modality, or one whose encoder shares parameters.
     """
 
     def __init__(
@@ -51,11 +59,16 @@ class Context:
         seed: int = 0,
         max_norm: float | None = None,
         note: Callable[[str], None] | None = None,
+        rates: Rates | None = None,
+        encoder_lr: Mapping[str, float] | None = None,
     ) -> None:
         self.model, self.optimizer, self.task, self.loaders = model, optimizer, task, dict(loaders)
         self._total, self.seed, self.max_norm = _Total(epochs), seed, max_norm
         self.note: Callable[[str], None] = note or (lambda _: None)
         self.epoch, self.batch = 0, 0
+        self.rates, self.encoder_lr = rates, dict(encoder_lr or {})
+        check_encoder_lr(model, self.encoder_lr)
+        self._scale_encoders()
 
     @property
     def epochs(self) -> int:
@@ -181,13 +194,20 @@ class Context:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
+    def set_rate(self) -> None:
+        """Give each parameter group the learning rate of the current batch, by the schedule."""
+        if self.rates is not None:
+            self.rates.apply(self)
+
     def adopt(self, module: nn.Module) -> None:
         """Train a method's own ``module``, made in ``setup``, with the model's optimiser."""
+        self._check_setup("adopt")
         module.to(self.model.device)
         self.optimizer.add_param_group({"params": list(module.parameters())})
 
     def scale_lr(self, parameters: Iterable[nn.Parameter], factor: float) -> None:
         """Give some parameters ``factor`` times the learning rate; for ``setup``."""
+        self._check_setup("scale_lr")
         chosen = list(parameters)
         ids = {id(p) for p in chosen}
         for group in list(self.optimizer.param_groups):
@@ -198,10 +218,27 @@ class Context:
                 options["lr"] = options["lr"] * factor
                 self.optimizer.add_param_group({**options, "params": moved})
 
-    def branch(self, model: MultimodalModel) -> Context:
+    def _check_setup(self, what: str) -> None:
+        """The schedule knows the parameter groups that there are when it starts."""
+        if self.rates is not None and self.rates.started:
+            raise InputError(f"ctx.{what} changes parameter groups; call it in setup")
+
+    def _scale_encoders(self) -> None:
+        for name, factor in self.encoder_lr.items():
+            if factor != 1 and name in self.model.encoders:
+                self.scale_lr(self.model.encoder_parameters(name), factor)
+
+    def branch(self, model: MultimodalModel, epochs: int | None = None) -> Context:
         """A context to train another ``model`` on the same data, with a fresh optimiser.
 
-        The optimiser is of the same kind and settings; data, task, seed and epochs are shared.
+        The optimiser is of the same kind and settings, with the same factors for encoders; data,
+        task and seed are shared.
+
+        Args:
+            model: what is trained.
+            epochs: of a model with a course of its own, which the schedule spans from its start.
+                By default the model goes beside the run: at each epoch and batch it has the rate
+                that the run has there.
         """
         kind = type(self.optimizer)
         known = inspect.signature(kind).parameters
@@ -209,14 +246,30 @@ class Context:
         made = copy.copy(self)
         made.model = model
         made.optimizer = kind(model.parameters(), **options)
+        if epochs is not None:
+            made._total, made.epoch, made.batch = _Total(epochs), 0, 0
+        if self.rates is not None:
+            made.rates = self.rates.beside() if epochs is None else self.rates.anew()
+        made._scale_encoders()
         return made
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs beside the states of model and method."""
-        return {"optimizer": self.optimizer.state_dict(), "total_read": self.total_read}
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": {"values": [] if self.rates is None else list(self.rates.values)},
+            "total_read": self.total_read,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint; after ``setup``, which makes the same parameter groups."""
+        """Go on from a checkpoint; after ``setup``, which makes the same parameter groups.
+
+        Of a checkpoint from before there were schedules, the optimiser is all there is: the rates
+        of constant and step schedules follow from the number of the epoch.
+        """
+        if self.rates is not None:
+            self.rates.start(self)  # by the rates at the start, not by those of the checkpoint
+            self.rates.values = [float(v) for v in state.get("schedule", {}).get("values", [])]
         self.optimizer.load_state_dict(state["optimizer"])
         self._total.read |= bool(state.get("total_read", False))
 
@@ -269,3 +322,12 @@ class _Total:
 
     def __init__(self, epochs: int) -> None:
         self.epochs, self.read = epochs, False
+
+
+def check_encoder_lr(model: MultimodalModel, factors: Mapping[str, float]) -> None:
+    """Raise :class:`InputError` unless each name is a modality with an encoder of its own."""
+    for name, factor in factors.items():
+        if name not in model.modalities:
+            raise unknown("modality in encoder_lr", name, model.modalities)
+        check_number(f"encoder_lr[{name!r}]", factor, 0)
+        model.encoder_parameters(name)

@@ -17,8 +17,12 @@ from .method import Method
 def train_epoch(
     method: Method, ctx: Context, epoch: int, on_batch: Callable[[int], None] | None = None
 ) -> dict[str, float]:
-    """One epoch of a method; loss name -> mean over its batches."""
+    """One epoch of a method; loss name -> mean over its batches.
+
+    The schedule of ``ctx``, if it has one, sets the learning rate before each batch.
+    """
     ctx.epoch, ctx.batch = epoch, 0
+    ctx.set_rate()
     ctx.model.train()
     method.train()
     method.epoch_start(ctx)
@@ -26,6 +30,7 @@ def train_epoch(
     counts: dict[str, int] = {}
     for number, batch in enumerate(method.batches(ctx)):
         ctx.batch = number
+        ctx.set_rate()
         for name, loss in method.step(batch, ctx).items():
             # Summed on the device: reading each loss would make the host wait for every step.
             totals[name] = totals[name] + loss if name in totals else loss
@@ -45,7 +50,7 @@ def train_epoch(
 
 
 def train_beside(
-    method: Method, ctx: Context, model: MultimodalModel, epochs: int, first: int = 0
+    method: Method, ctx: Context, model: MultimodalModel, epochs: int, first: int | None = None
 ) -> None:
     """Train another ``model`` on the same data; the run and its random state stay as they are.
 
@@ -54,10 +59,13 @@ def train_beside(
         ctx: of the run.
         model: trained in place, with a fresh optimiser.
         epochs: how many.
-        first: the number of the first one, which decides the order of the samples.
+        first: the epoch of the run at which the model goes on beside it: the order of the samples
+            and the learning rates are those of the run from there. By default the model has a
+            course of its own, and the schedule spans it.
     """
-    branch, device = ctx.branch(model), model.device
+    branch, device = ctx.branch(model, epochs if first is None else None), model.device
+    start = first or 0
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for epoch in range(first, first + epochs):
-            ctx.note(f"training beside, epoch {epoch - first + 1} of {epochs}")
+        for epoch in range(start, start + epochs):
+            ctx.note(f"training beside, epoch {epoch - start + 1} of {epochs}")
             train_epoch(method, branch, epoch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -39,14 +39,14 @@ class Method(nn.Module):
     (:mod:`counterpoise.methods.cards`).
     """
 
-    name: ClassVar[str] = ""
-    summary: ClassVar[str] = ""
-    paper: ClassVar[str] = ""
-    fusions: ClassVar[tuple[type[Fusion], ...]] = (Fusion,)
-    unimodal: ClassVar[str] = "slice"
-    policies: ClassVar[tuple[str, ...]] = UNIMODAL
-    tasks: ClassVar[tuple[type[Task], ...]] = (Classification, MultiLabel, Regression)
-    passes: ClassVar[tuple[int, int]] = (1, 1)
+    name: str = ""
+    summary: str = ""
+    paper: str = ""
+    fusions: tuple[type[Fusion], ...] = (Fusion,)
+    unimodal: str = "slice"
+    policies: tuple[str, ...] = UNIMODAL
+    tasks: tuple[type[Task], ...] = (Classification, MultiLabel, Regression)
+    passes: tuple[int, int] = (1, 1)
 
     @classmethod
     def options(cls) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""How good a model is with every subset of its modalities."""
+"""How good a model is with every subset of its modalities, and what training together changed.
+
+May import: ``methods`` and what is below it.
+"""
 
 from .colearning import Verdict, colearning
 from .subsets import Evaluation, evaluate, present_name, subsets

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from counterpoise.core.tasks import Task
 
 from .subsets import Evaluation
 
@@ -24,7 +22,8 @@ class Verdict:
         modality: which.
         together: the primary metric of the multimodal model with this modality alone.
         alone: of the unimodally trained model.
-        low, high: 95 % interval of ``together - alone``, paired bootstrap over samples.
+        low, high: 95 % interval of ``together - alone``, paired bootstrap over samples;
+            infinite where nothing is known of it.
         verdict: ``"positive"`` or ``"negative"`` co-learning, or ``"undecided"`` where the
             interval holds 0. A smaller error counts as positive.
     """
@@ -77,8 +76,41 @@ def paired_interval(
     return float(found.low), float(found.high)
 
 
+def resampled_interval(
+    difference: Callable[[Tensor], float],
+    rows: int,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Bootstrap percentile interval of a paired difference that is no mean over samples.
+
+    Args:
+        difference: takes the numbers of the samples drawn, int64 [N]; gives the difference of
+            both models' metric on them, NaN where it is not defined.
+        rows: how many samples there are.
+        resamples: how many times they are drawn again. Draws where the metric is not defined do
+            not count; if these are more than half, nothing is known.
+        level: of the interval.
+        seed: of the draws.
+    """
+    if rows < 2:
+        return -math.inf, math.inf
+    generator = torch.Generator().manual_seed(seed)
+    drawn = (torch.randint(rows, (rows,), generator=generator) for _ in range(resamples))
+    found = torch.tensor([difference(chosen) for chosen in drawn], dtype=torch.float64)
+    known = found[found.isfinite()]
+    if 2 * len(known) < resamples:
+        return -math.inf, math.inf
+    low, high = known.quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2]).double()).tolist()
+    return low, high
+
+
 def judge(
-    modality: str, together: Sequence[Tensor], alone: Sequence[Tensor], task: Task
+    modality: str,
+    together: Sequence[Tensor],
+    alone: Sequence[Tensor],
+    greater_is_better: bool = True,
 ) -> Verdict:
     """The verdict from outcomes [N] of each sample, one tensor a seed, in the same order.
 
@@ -86,26 +118,64 @@ def judge(
         modality: which.
         together: of the multimodal models with this modality alone; NaN where it is absent.
         alone: of the unimodally trained models.
-        task: says whether more is better.
+        greater_is_better: whether a larger outcome is the better one.
     """
     first, second = torch.stack(list(together)).mean(0), torch.stack(list(alone)).mean(0)
     both = first.isfinite() & second.isfinite()
     first, second = first[both].double(), second[both].double()
-    low, high = paired_interval((first - second).numpy())
-    sign = 1 if task.greater_is_better else -1
-    direction = "positive" if sign * low > 0 else "negative"
+    interval = paired_interval((first - second).numpy())
+    means = float(first.mean()), float(second.mean())
+    return _decide(modality, *means, interval, greater_is_better)
+
+
+def _decide(
+    modality: str,
+    together: float,
+    alone: float,
+    interval: tuple[float, float],
+    greater_is_better: bool,
+) -> Verdict:
+    low, high = interval
+    direction = "positive" if (low > 0) == greater_is_better else "negative"
     verdict = direction if low > 0 or high < 0 else "undecided"
-    return Verdict(modality, float(first.mean()), float(second.mean()), low, high, verdict)
+    return Verdict(modality, together, alone, low, high, verdict)
+
+
+def _judge_whole(modality: str, together: Evaluation, alone: Evaluation) -> Verdict:
+    """The verdict on a metric that is computed from all samples at once."""
+    task, metric = together.task, together.task.metric
+    first, second = together.whole(modality), alone.whole(modality)
+    both = first.isfinite().all(1) & second.isfinite().all(1)
+    first, second, target = first[both], second[both], together.target[both]
+
+    def value(logits: Tensor, rows: Tensor) -> float:
+        return metric.value(task, logits[rows], target[rows])
+
+    every = torch.arange(len(target))
+    both_values = [value(x, every) if len(target) else math.nan for x in (first, second)]
+    # At least 200 draws, and fewer than 1000 only where each takes long.
+    resamples = min(1000, max(200, 1_000_000_000 // max(1, first.numel())))
+    interval = resampled_interval(
+        lambda rows: value(first, rows) - value(second, rows), len(target), resamples
+    )
+    return _decide(modality, both_values[0], both_values[1], interval, metric.greater_is_better)
 
 
 def colearning(together: Evaluation, alone: Evaluation) -> list[Verdict]:
-    """The co-learning verdict for each modality.
+    """The co-learning verdict for each modality, on the primary metric.
+
+    Where this is a mean over samples (accuracy, an absolute error), the interval is of the paired
+    differences. Any other (an F1 score, AUROC) is computed anew on samples drawn again, the same
+    for both models.
 
     Args:
-        together: evaluation of the multimodal model.
+        together: evaluation of the multimodal model; its task says which metric is primary.
         alone: of the unimodally trained models (method ``unimodal``), on the same samples.
     """
+    if not together.task.metric.has_shares:
+        return [_judge_whole(m, together, alone) for m in together.modalities]
+    alone = replace(alone, task=together.task)
+    better = together.task.greater_is_better
     return [
-        judge(m, [together.outcome(m)], [alone.outcome(m)], together.task)
-        for m in together.modalities
+        judge(m, [together.outcome(m)], [alone.outcome(m)], better) for m in together.modalities
     ]

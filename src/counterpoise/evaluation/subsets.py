@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from counterpoise.core.loader import Loader
-from counterpoise.core.tasks import Task
+from counterpoise.core.task import Task, Which
 from counterpoise.data.dataset import ArrayData
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError, check_choice, unknown
@@ -41,7 +41,7 @@ class Evaluation:
         logits: subset -> [N_s, K], for the samples that have at least one of its modalities.
         target: [N, ...], of the whole split.
         rows: subset -> int64 [N_s], which samples these are.
-        metrics: subset -> metric -> value.
+        metrics: subset -> metric -> value, the primary one first; NaN where it is not defined.
     """
 
     task: Task
@@ -56,23 +56,56 @@ class Evaluation:
         return max(self.logits, key=len)
 
     def outcome(self, *names: str) -> Tensor:
-        """[N] with only ``names`` present: correct or not (or the error); NaN where none is."""
+        """[N] with only ``names`` present: each sample's share in the primary metric.
+
+        Correct or not, or the error; NaN for samples that have none of them.
+
+        Raises:
+            InputError: unknown modalities, or a metric that is no mean over samples.
+        """
+        subset = self._subset(names)
+        rows, metric = self.rows[subset], self.task.metric
+        shares = metric.share(self.task, self.logits[subset], self.target[rows])
+        if shares is None:
+            raise InputError(
+                f"the metric {metric.name} is no mean over samples, so no sample has an outcome"
+            )
+        values = torch.full((len(self.target),), torch.nan)
+        values[rows] = shares.to(values)
+        return values
+
+    def whole(self, *names: str) -> Tensor:
+        """[N, K], the logits with only ``names`` present; NaN for samples that have none."""
+        subset = self._subset(names)
+        logits = torch.full((len(self.target), self.task.outputs), torch.nan)
+        logits[self.rows[subset]] = self.logits[subset].to(logits)
+        return logits
+
+    def _subset(self, names: tuple[str, ...]) -> Subset:
         subset = tuple(m for m in self.modalities if m in names)
         if len(subset) != len(names):
             raise InputError(f"names must be modalities of {list(self.modalities)}, found {names}")
-        values = torch.full((len(self.target),), torch.nan)
-        rows = self.rows[subset]
-        values[rows] = self.task.outcome(self.logits[subset], self.target[rows])
-        return values
+        return subset
 
     def __str__(self) -> str:
-        metrics = list(self.metrics[self.modalities])
-        width = max(len(present_name(s)) for s in self.metrics)
-        lines = [" " * width + "".join(f"{m:>12}" for m in metrics)]
+        names = list(next(iter(self.metrics.values()), ()))
+        titles = [column_title(name).split("\n") for name in names]
+        depth = max(map(len, titles), default=1)
+        titles = [[""] * (depth - len(title)) + title for title in titles]
+        table = [["", *line] for line in zip(*titles, strict=True)]
         for subset, values in self.metrics.items():
-            numbers = "".join(f"{values[m]:>12.4f}" for m in metrics)
-            lines.append(f"{present_name(subset):<{width}}{numbers}")
-        return "\n".join(lines)
+            table.append([present_name(subset), *(f"{values[name]:.4f}" for name in names)])
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return "\n".join(
+            "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])])
+            for first, *rest in table
+        )
+
+
+def column_title(metric: str) -> str:
+    """The name of a metric for the head of a column, in two lines if it is long."""
+    start, dash, end = metric.rpartition("-")
+    return f"{start}-\n{end}" if dash and len(metric) > 10 else metric
 
 
 def evaluate(
@@ -82,6 +115,8 @@ def evaluate(
     *,
     split: str = "test",
     batch_size: int = 256,
+    task: Task | None = None,
+    metrics: Which = None,
 ) -> Evaluation:
     """Metrics of ``model`` for all 2^M - 1 subsets of its modalities.
 
@@ -94,9 +129,17 @@ def evaluate(
         method: how predictions are made from a model (``method.predict``).
         split: ``"train"``, ``"validation"`` or ``"test"``.
         batch_size: samples at a time; predictions do not depend on it.
+        task: that of the data by default; one with another primary metric, for instance.
+        metrics: which: ``None`` for all that the task lists, the primary one first;
+            ``"primary"``; a name, or several.
+
+    Raises:
+        InputError: an unknown split, a modality that the model does not have, a metric that the
+            task does not have.
     """
     check_choice("split", split, data.splits)
-    method = build_method(method)
+    method, task = build_method(method), task or data.task
+    chosen = task.find_metrics(metrics)
     for name in data.modalities:
         if name not in model.modalities:
             raise unknown("modality of the model", name, model.modalities)
@@ -120,5 +163,5 @@ def evaluate(
     joined = {s: torch.cat(parts) for s, parts in logits.items()}
     where = {s: torch.cat(parts) for s, parts in rows.items()}
     target = samples.target.cpu()
-    metrics = {s: data.task.metrics(joined[s], target[where[s]]) for s in joined if len(where[s])}
-    return Evaluation(data.task, split, joined, target, where, metrics)
+    values = {s: task.metrics(joined[s], target[where[s]], chosen) for s in joined if len(where[s])}
+    return Evaluation(task, split, joined, target, where, values)

@@ -1,4 +1,9 @@
-"""From the features of all present modalities to logits, and to what each modality says alone."""
+"""Fusions: from the features of all present modalities to logits, and to each modality's own.
+
+One file holds one family of fusions.
+
+May import: ``data`` and what is below it.
+"""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +39,8 @@ class Fusion(nn.Module, ABC):
             head per modality.
     """
 
-    policies: ClassVar[tuple[str, ...]] = UNIMODAL
-    steps: ClassVar[bool] = False
+    policies: tuple[str, ...] = UNIMODAL
+    steps: bool = False
 
     def __init__(self, widths: Mapping[str, int], outputs: int, unimodal: str = "slice") -> None:
         super().__init__()

@@ -56,7 +56,7 @@ class Boosted(Additive):
         self.register_buffer("grown", torch.zeros(len(self.widths), dtype=torch.int64))
         # The same numbers on the host, where they say which layers run.
         self.counts = dict.fromkeys(self.widths, 0)
-        self.register_load_state_dict_post_hook(_count)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_count)  # type: ignore[no-untyped-call]  # torch has no types here
 
     def added(self, name: str, every: bool = False) -> list[nn.Linear]:
         """The layers of a modality beside its first: those in use, or every one."""

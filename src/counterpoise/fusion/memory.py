@@ -150,7 +150,7 @@ class MemoryFusion(Fusion):
         inputs = [F.linear(z, c.weight_ih, c.bias_ih + c.bias_hh) for z, c in pairs]
         given = torch.cat([x.view(*x.shape[:2], 4, -1) for x in inputs], 3).unbind(1)
         own = zip(*(c.weight_hh.chunk(4) for c in cells), strict=True)
-        recurrent = torch.cat([torch.block_diag(*g) for g in own])  # type: ignore[no-untyped-call]
+        recurrent = torch.cat([torch.block_diag(*g) for g in own])
         h = c = given[0].new_zeros(given[0].shape[0], given[0].shape[2])
         found = []
         for x in given:

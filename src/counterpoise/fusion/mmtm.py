@@ -51,7 +51,7 @@ class MMTM(Additive):
         self.register_buffer("feature_mean", torch.zeros(total))
         self.register_buffer("tracked", torch.zeros(len(self.widths), dtype=torch.int64))
         self.held: str | None = None
-        self.register_load_state_dict_pre_hook(_renamed)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_renamed)  # type: ignore[no-untyped-call]  # torch has no types here
 
     def gates(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]

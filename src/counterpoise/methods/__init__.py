@@ -1,4 +1,7 @@
-"""The table of methods: name -> class."""
+"""The methods, one file each, their table, and the functions that several of them share.
+
+May import: ``engine`` and what is below it.
+"""
 
 from __future__ import annotations
 

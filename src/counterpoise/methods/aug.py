@@ -130,7 +130,7 @@ class AUG(Method):
                 known = ctx.task.score(before.detach(), batch.target)
                 missed = (1 - self.residual * known) * ctx.task.loss(last, batch.target)
                 loss = loss + ctx.loss(before, batch, mask) + ctx.mean(missed, mask)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             ctx.sync_grads()
             if self.mode == "released":
                 for layer in fusion.added(name):

@@ -22,7 +22,7 @@ class _Scale(torch.autograd.Function):
 
 def scale_gradient(x: Tensor, factor: Tensor) -> Tensor:
     """``x`` unchanged; the gradient that flows back into it is multiplied by ``factor`` []."""
-    scaled: Tensor = _Scale.apply(x, factor)  # type: ignore[no-untyped-call]
+    scaled: Tensor = _Scale.apply(x, factor)  # type: ignore[no-untyped-call]  # torch has no types here
     return scaled
 
 

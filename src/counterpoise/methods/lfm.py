@@ -173,10 +173,12 @@ def validation_slope(ctx: Context, parts: Parts, weight: Tensor) -> Tensor:
     first = branch.gradients(fitted, retain_graph=True)
     second = branch.gradients(aligned)
     lr = {id(p): group["lr"] for group in ctx.optimizer.param_groups for p in group["params"]}
-    rates = [lr.get(id(p), 0.0) for p in ctx.model.parameters()]
+    pairs = zip(branch.model.parameters(), ctx.model.parameters(), strict=True)
+    rates = {id(copied): lr.get(id(p), 0.0) for copied, p in pairs}
     turns = []  # how the step of each parameter changes with alpha
     with torch.no_grad():
-        for p, c, a, rate in zip(branch.parameters(), first, second, rates, strict=True):
+        for p, c, a in zip(branch.parameters(), first, second, strict=True):
+            rate = rates[id(p)]
             c = torch.zeros_like(p) if c is None else c
             a = torch.zeros_like(p) if a is None else a
             p.sub_(2 * rate * ((1 - weight) * c + weight * a))

@@ -53,7 +53,7 @@ class LinearProbe(MultiLoss):
         head = [p for p in ctx.model.fusion.parameters() if p.requires_grad]
         found = torch.autograd.grad(losses["fused"], head, retain_graph=True, allow_unused=True)
         alone = [loss for name, loss in losses.items() if name != "fused"]
-        torch.stack(alone).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack(alone).sum().backward()
         for p, gradient in zip(head, found, strict=True):
             if gradient is not None:
                 p.grad = gradient if p.grad is None else p.grad + gradient

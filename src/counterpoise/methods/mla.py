@@ -130,7 +130,7 @@ class MLA(Method):
                 continue
             out: Output = ctx.model(batch.only(name))
             loss = ctx.loss(out.unimodal[name], batch, mask)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             ctx.sync_grads()
             if self.projector != "off" and self.mode == "paper":
                 mean = ctx.stat(out.features[name], mask)

@@ -119,7 +119,7 @@ class _Heads(Late):
 
     def __init__(self, fusion: Fusion) -> None:
         super().__init__(fusion.widths, fusion.outputs)
-        self.steps = fusion.steps  # type: ignore[misc]  # an instance's own
+        self.steps = fusion.steps
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Output:
         return super().forward(self.pooled(features), present)

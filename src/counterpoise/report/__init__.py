@@ -1,4 +1,7 @@
-"""What the records say: a summary, verdicts, a table for the terminal, a page for the browser."""
+"""What the records say: a summary, verdicts, a table for the terminal, a page for the browser.
+
+May import: ``training`` and what is below it.
+"""
 
 from .findings import Finding, differences, verdicts
 from .page import write_report

@@ -15,7 +15,7 @@ from math import ceil
 from typing import Any
 from xml.etree import ElementTree
 
-from .summary import Headline, Metric, spaced
+from .summary import Headline, Shown, spaced
 
 WIDTH = 7.6  # inches
 # Each figure stays below 40 KB.
@@ -60,7 +60,7 @@ def dots(table: Headline, reference: str = "unimodal") -> list[str]:
     ]
 
 
-def curves(found: Mapping[str, Curves], metric: Metric) -> list[str]:
+def curves(found: Mapping[str, Curves], metric: Shown) -> list[str]:
     """A panel for each method: the metric on validation after each epoch, a line for each subset.
 
     Args:
@@ -87,7 +87,7 @@ def thin(epochs: int) -> int:
 
 
 def _dots(table: Headline, methods: Sequence[str], reference: str) -> str:
-    scale = 100 if table.metric.share else 1
+    scale = 100 if table.metric.percent else 1
     across = min(4, len(table.columns))
     down = ceil(len(table.columns) / across)
     with _style():
@@ -115,7 +115,7 @@ def _dots(table: Headline, methods: Sequence[str], reference: str) -> str:
             axes.grid(axis="x")
             axes.locator_params(axis="x", nbins=4)
             axes.tick_params(labelbottom=True)
-            axes.set_title(_wrapped(spaced(table.columns[number]), 80 // across), loc="left")
+            axes.set_title(_wrap(spaced(table.columns[number]), 80 // across), loc="left")
         figure.supxlabel(f"test {table.metric.label}", fontsize=8.5)
         return _svg(
             figure,
@@ -124,8 +124,8 @@ def _dots(table: Headline, methods: Sequence[str], reference: str) -> str:
         )
 
 
-def _curves(found: Mapping[str, Curves], metric: Metric) -> str:
-    scale = 100 if metric.share else 1
+def _curves(found: Mapping[str, Curves], metric: Shown) -> str:
+    scale = 100 if metric.percent else 1
     subsets = list(dict.fromkeys(s for one in found.values() for s in one))
     across = min(3, len(found))
     down = ceil(len(found) / across)
@@ -271,5 +271,5 @@ def _short(name: str, most: int = 34) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def _wrapped(name: str, most: int) -> str:
+def _wrap(name: str, most: int) -> str:
     return "\n".join(textwrap.wrap(name, most, max_lines=2, placeholder="…"))

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from counterpoise.core.tasks import Classification, Regression
 from counterpoise.errors import InputError
 from counterpoise.evaluation.colearning import Verdict, judge
 
@@ -69,9 +68,7 @@ def _against(
         first, second = ([_tensor(o[seed]) for seed in seeds] for o in (outcomes, other))
         _check_lengths(f"{data}, {method}, {present}", [*first, *second])
         if bool(torch.stack(first + second).isfinite().all(0).any()):
-            # All that is asked of the task is which way is better.
-            task = Classification(2) if greater[data] else Regression()
-            verdict = judge(present, first, second, task)
+            verdict = judge(present, first, second, greater[data])
             findings.append(Finding(data, method, reference, present, seeds, verdict))
     return findings
 

@@ -17,7 +17,7 @@ from .findings import Finding, differences, verdicts
 from .records import Record
 from .summary import (
     Cell,
-    Metric,
+    Shown,
     headline,
     metric_of,
     names,
@@ -80,13 +80,13 @@ def _render(
     environment.filters["svg"] = Markup  # made here, with every name in it escaped
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         sections=[_section(records, samples, rows, data) for data in names(rows, "data")],
-        missing=[r for r in _wanted(compare) if r not in finished],
+        missing=[r for r in _read_runs(compare) if r not in finished],
         command=compare.get("command"),
         versions=compare.get("versions") or {},
     )
 
 
-def _wanted(compare: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+def _read_runs(compare: Mapping[str, Any]) -> list[tuple[str, str, int]]:
     try:
         return [records_.run_of(run) for run in compare.get("runs", [])]
     except (TypeError, KeyError):
@@ -118,8 +118,8 @@ def _section(
         "methods": methods,
         "seeds": seeds,
         "same_seeds": len(set(map(tuple, seeds.values()))) == 1,
-        "verdicts": _told(verdicts(samples), metric, methods),
-        "differences": _told(differences(samples), metric, methods),
+        "verdicts": _format_findings(verdicts(samples), metric, methods),
+        "differences": _format_findings(differences(samples), metric, methods),
         "has_samples": bool(samples),
         "dots": figures.dots(last) if last.columns else [],
         "curves": figures.curves(lines, metric),
@@ -131,7 +131,7 @@ def _section(
 
 
 def _learning_curves(
-    records: Sequence[Record], metric: Metric, methods: Sequence[str]
+    records: Sequence[Record], metric: Shown, methods: Sequence[str]
 ) -> tuple[dict[str, figures.Curves], int]:
     """Method -> subset -> mean over seeds after each epoch; and every how many epochs."""
     values: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -157,18 +157,18 @@ def _learning_curves(
     return {method: lines for method, lines in found.items() if lines}, every
 
 
-def _told(
-    findings: Sequence[Finding], metric: Metric, methods: Sequence[str]
+def _format_findings(
+    findings: Sequence[Finding], metric: Shown, methods: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Findings in the words and digits of the page, by method."""
-    scale = 100 if metric.share else 1
-    told = []
+    scale = 100 if metric.percent else 1
+    lines = []
     for f in sorted(findings, key=lambda f: methods.index(f.method)):
         v = f.verdict
         numbers = [scale * n for n in (v.difference, v.low, v.high)]
-        digits = 1 if metric.share else places(v.together, v.alone)
-        difference, low, high = (_signed(n, digits) for n in numbers)
-        told.append(
+        digits = 1 if metric.percent else places(v.together, v.alone)
+        difference, low, high = (_format_signed(n, digits) for n in numbers)
+        lines.append(
             {
                 "method": f.method,
                 "present": f.present,
@@ -181,10 +181,10 @@ def _told(
                 "seeds": len(f.seeds),
             }
         )
-    return told
+    return lines
 
 
-def _signed(number: float, digits: int) -> str:
+def _format_signed(number: float, digits: int) -> str:
     text = f"{number:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
@@ -203,18 +203,18 @@ def _cost(row: Mapping[str, Any]) -> str:
     mean = row["mean"]
     if mean is not None and float(mean).is_integer() and not row["std"]:
         return f"{int(mean):,}"
-    return str(Cell(mean, row["std"], row["n"], share=False))
+    return str(Cell(mean, row["std"], row["n"], percent=False))
 
 
 def _all_metrics(
-    rows: Sequence[Mapping[str, Any]], metric: Metric, methods: Sequence[str]
+    rows: Sequence[Mapping[str, Any]], metric: Shown, methods: Sequence[str]
 ) -> dict[str, Any]:
     found = [r for r in rows if r["split"] == "test"]
-    metrics = [Metric(m, True) for m in names(found, "metric")]
+    metrics = [Shown.find(m) for m in names(found, "metric")]
     metrics.sort(key=lambda m: m.name != metric.name)
     cells = {
         (r["method"], r["present"], r["select"], r["metric"]): Cell(
-            r["mean"], r["std"], r["n"], Metric(r["metric"], True).share
+            r["mean"], r["std"], r["n"], Shown.find(r["metric"]).percent
         )
         for r in found
     }

@@ -43,7 +43,7 @@ def append(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
     A last line that an earlier write left torn is cut off first. Two processes may append to one
     file. After an ``OSError`` (a full disk), the next call repairs the file.
     """
-    lines = [json.dumps(_strict(dict(o)), separators=(",", ":"), allow_nan=False) for o in objects]
+    lines = [json.dumps(strict(dict(o)), separators=(",", ":"), allow_nan=False) for o in objects]
     if not lines:
         return
     content = "".join(f"{line}\n" for line in lines).encode()
@@ -106,12 +106,12 @@ def done(records: Iterable[Mapping[str, Any]]) -> set[tuple[str, str, int]]:
     }
 
 
-def _strict(value: Any) -> Any:
-    """The same value in strict JSON, which has no NaN and no infinity."""
+def strict(value: Any) -> Any:
+    """The same value for strict JSON, which has no NaN and no infinity: ``None`` stands there."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
+        return {str(key): strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
+        return [strict(item) for item in value]
     return value

@@ -7,12 +7,12 @@ import io
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterpoise.core import storage
-from counterpoise.core.tasks import Classification, Regression
+from counterpoise.core.metrics import METRICS
 
 from . import records as records_
 from .records import Record
@@ -22,23 +22,35 @@ if TYPE_CHECKING:
 
 COLUMNS = ("data", "method", "split", "select", "present", "metric", "mean", "std", "n")
 REFERENCES = ("unimodal", "joint")  # what the other methods are compared with: first in tables
-SHARES = ("accuracy", "macro-f1")  # shown in %
 
 
 @dataclass(frozen=True)
-class Metric:
-    """The metric that the tables of a data set show."""
+class Shown:
+    """A metric as tables and figures show it; also one that is only known from its records.
+
+    Attributes:
+        name: as records write it.
+        greater_is_better: whether a larger value is the better one.
+        percent: whether it is shown in %.
+        has_shares: whether it is a mean over samples, so that verdicts can be made of these.
+    """
 
     name: str
-    greater_is_better: bool
+    greater_is_better: bool = True
+    percent: bool = False
+    has_shares: bool = True
 
-    @property
-    def share(self) -> bool:
-        return self.name in SHARES
+    @classmethod
+    def find(cls, name: str, greater_is_better: bool = True) -> Shown:
+        """The metric of this name in ``METRICS``; else one with this direction."""
+        if name not in METRICS:
+            return cls(name, greater_is_better)
+        metric = METRICS[name]()
+        return cls(name, metric.greater_is_better, metric.percent, metric.has_shares)
 
     @property
     def label(self) -> str:
-        return f"{self.name} in %" if self.share else self.name
+        return f"{self.name} in %" if self.percent else self.name
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,7 @@ class Cell:
     mean: float | None
     std: float | None
     n: int
-    share: bool
+    percent: bool
     best: bool = False
 
     @property
@@ -64,11 +76,11 @@ class Cell:
 
     @property
     def _scale(self) -> int:
-        return 100 if self.share else 1
+        return 100 if self.percent else 1
 
     @property
     def _places(self) -> int:
-        return 1 if self.share else places(self.mean or 0.0)
+        return 1 if self.percent else places(self.mean or 0.0)
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,7 @@ class Headline:
     """
 
     data: str
-    metric: Metric
+    metric: Shown
     columns: list[str]
     rows: dict[str, list[Cell | None]]
 
@@ -168,7 +180,7 @@ def _short(columns: Sequence[str]) -> dict[str, str]:
 
 
 def headline(
-    rows: Iterable[Mapping[str, Any]], data: str, metric: Metric, select: str = "last"
+    rows: Iterable[Mapping[str, Any]], data: str, metric: Shown, select: str = "last"
 ) -> Headline:
     """The headline table of one data set from the rows of :func:`summarise`."""
     here = [
@@ -179,7 +191,7 @@ def headline(
     ]
     columns = ordered(row["present"] for row in here)
     cells = {
-        (row["method"], row["present"]): Cell(row["mean"], row["std"], row["n"], metric.share)
+        (row["method"], row["present"]): Cell(row["mean"], row["std"], row["n"], metric.percent)
         for row in here
     }
     methods = references_first(row["method"] for row in here)
@@ -191,16 +203,16 @@ def headline(
     )
 
 
-def metric_of(records: Iterable[Record], data: str, samples: Iterable[Record] = ()) -> Metric:
-    """The primary metric of a data set: as its samples say, or else by the metrics measured."""
+def metric_of(records: Iterable[Record], data: str, samples: Iterable[Record] = ()) -> Shown:
+    """The primary metric of a data set: as its samples say, or the one measured every epoch."""
     for sample in samples:
         if sample["data"] == data:
-            return Metric(sample["task"]["metric"], bool(sample["task"]["greater_is_better"]))
-    measured = names((r for r in records if r["data"] == data and r["select"] != "run"), "metric")
-    for task in (Classification, Regression):
-        if task.primary in measured:
-            return Metric(task.primary, task.greater_is_better)
-    return Metric(measured[0] if measured else Classification.primary, True)
+            task = sample["task"]
+            return Shown.find(task["metric"], bool(task["greater_is_better"]))
+    here = [r for r in records if r["data"] == data and r["select"] != "run"]
+    every_epoch = [r for r in here if r["select"] == "epoch"]
+    measured = names(every_epoch or here, "metric")
+    return Shown.find(measured[0] if measured else "accuracy")
 
 
 def names(rows: Iterable[Mapping[str, Any]], key: str) -> list[str]:
@@ -238,7 +250,7 @@ def _moments(values: Sequence[float | None]) -> tuple[float | None, float | None
 
 
 def _mark_best(
-    cells: dict[tuple[str, str], Cell], column: Sequence[tuple[str, str]], metric: Metric
+    cells: dict[tuple[str, str], Cell], column: Sequence[tuple[str, str]], metric: Shown
 ) -> None:
     known = {key: mean for key in column if (mean := cells[key].mean) is not None}
     if not known:
@@ -247,4 +259,4 @@ def _mark_best(
     for key in known:
         cell = cells[key]
         if cell.middle == cells[top].middle:  # what reads the same is equally good
-            cells[key] = Cell(cell.mean, cell.std, cell.n, cell.share, best=True)
+            cells[key] = replace(cell, best=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
 from math import inf
@@ -36,13 +36,18 @@ class Declaration:
     least: float = -inf
     most: float = inf
     below: float | None = None
-    choices: Iterable[str] = ()
+    choices: Collection[str] = ()
     of: tuple[str, ...] = ()
     off: Any = NEEDED
     metavar: str | None = None
     read: Callable[[str, Any], Any] | None = None
     kind: Any = str
     optional: bool = False
+
+    def explain(self) -> str:
+        """What it does, with the words that it may be."""
+        words = ", ".join(getattr(self.choices, "own", self.choices))  # no entry points: quick
+        return f"{self.help}; one of {words}" if words else self.help
 
     def check(self, name: str, value: Any) -> Any:
         """The value in plain Python; :class:`InputError` in one line if it is none for ``name``."""
@@ -55,11 +60,9 @@ class Declaration:
             return self._entries(name, value)
         if self.kind in (int, float):
             return self._number(name, value)
-        if tuple(self.choices):
+        if self.choices:
             check_choice(name, value, self.choices)
-        elif not (isinstance(value, str) and value):
-            raise InputError(f"{name} must be a word, found {show(value)}")
-        return value
+        return read_word(name, value)
 
     def _number(self, name: str, value: Any) -> Any:
         check_number(name, value, self.least, self.most, self.kind is int, self.below)
@@ -129,13 +132,20 @@ def describe(settings: type, without: Sequence[str] = ()) -> Iterator[str]:
             continue
         declared = declarations(settings)[item.name]
         use = f" (of {', '.join(declared.of)})" if declared.of else ""
-        text = f"{item.name}: {declared.help}{use}. Default: {default_of(item)!r}."
+        text = f"{item.name}: {declared.explain()}{use}. Default: {default_of(item)!r}."
         yield from wrap(text, 100, initial_indent=" " * 8, subsequent_indent=" " * 12)
 
 
 def plain(value: Any) -> Any:
     """The scalars of NumPy and torch as Python's own; everything else as it is."""
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def read_word(name: str, value: Any) -> str:
+    """A word that is not empty."""
+    if isinstance(value, str) and value:
+        return value
+    raise InputError(f"{name} must be a word, found {show(value)}")
 
 
 def show(value: object) -> str:

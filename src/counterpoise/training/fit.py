@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from counterpoise.core import ranks, storage
-from counterpoise.core.labels import parse_label
-from counterpoise.core.loader import Loader, mix
+from counterpoise.core.loader import mix
+from counterpoise.core.task import Task
 from counterpoise.data.dataset import ArrayData
-from counterpoise.engine.context import Context
+from counterpoise.engine.callback import Callback, Callbacks
+from counterpoise.engine.context import Context, check_encoder_lr
 from counterpoise.engine.loop import train_epoch
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
-from counterpoise.evaluation.subsets import evaluate, present_name
+from counterpoise.evaluation.subsets import Evaluation, evaluate, present_name
 from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
 
@@ -25,6 +26,8 @@ from .folder import CHECKPOINT, open_folder
 from .record import RunRecord
 from .run import Run, copy_state, keep_validation, restore, restore_validation, state_of
 from .settings import Settings, merge_settings
+from .setup import make_context
+from .task import prepare_task
 
 
 def fit(
@@ -36,9 +39,7 @@ def fit(
     out: Path | str | None = None,
     resume: bool = False,
     device: torch.device | str | None = None,
-    on_epoch: Callable[[dict[str, Any]], None] | None = None,
-    on_batch: Callable[[int], None] | None = None,
-    on_note: Callable[[str], None] | None = None,
+    callbacks: Iterable[Callback] = (),
     notes: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> Run:
@@ -59,9 +60,7 @@ def fit(
         resume: go on with the run that ``out`` holds, if it holds one. With more ``epochs`` it is
             lengthened, to the same weights as if it had begun with as many.
         device: by default where the model is.
-        on_epoch: called with each new entry of the history.
-        on_batch: called after each step with its number in the epoch, from 0.
-        on_note: told in words what else than a step a method is at, such as training teachers.
+        callbacks: objects that are called while it trains (:class:`counterpoise.Callback`).
         notes: plain values for ``run.json``, such as how the model was built. They are part of
             what makes the run, but for ``source``, where prepared data lie.
         changes: single fields of :class:`Settings`, such as ``epochs=5, seed=1``.
@@ -69,105 +68,103 @@ def fit(
     Raises:
         InputError: an unknown method or setting, a model or task the method cannot train, a folder
             that holds a run (pass ``resume=True``), one with other settings, or one that cannot
-            be lengthened since its method or schedule has read the number of epochs.
+            be lengthened since its method or schedule has read the number of epochs; a callback
+            that is none.
     """
+    method = build_method(method)
+    settings = merge_settings(settings, changes)
+    listeners = Callbacks(callbacks)
+    task = prepare_task(data, settings)
+    _check(model, data, method, settings, task)
+    folder = None if out is None else Path(out)
+    record = RunRecord.of(model, data, method, settings, task, notes)
+    saved = None if folder is None else open_folder(folder, record, resume)
+    with torch.random.fork_rng(devices=[]):
+        if device is not None:
+            model.to(device)
+        run = Run(model, method, settings, task)
+        ctx = _start(run, data, saved, listeners)
+        if folder is not None and saved is not None:
+            restore_validation(run, data, folder)
+        while len(run.history) < settings.epochs and not _is_stopped(run, ctx):
+            entry, result = _train_one(run, ctx, data, listeners)
+            _record(run, ctx, entry, data, folder)
+            keep_validation(run, result, folder)
+            if folder is not None and ranks.rank() == 0:
+                storage.write_state(folder / CHECKPOINT, state_of(run, ctx))
+            listeners.on_epoch(entry)
+    model.eval()
+    if folder is not None and ranks.rank() == 0:
+        last = {"epoch": str(len(run.history) - 1)}
+        storage.write_weights(folder / "last.safetensors", model.state_dict(), last)
+    return run
+
+
+def _check(
+    model: MultimodalModel, data: ArrayData, method: Method, settings: Settings, task: Task
+) -> None:
+    """Refuse what does not fit together, before a folder is made."""
     if not isinstance(model, MultimodalModel):
         raise InputError(
             f"model must be a MultimodalModel, found {type(model).__name__}; "
             "wrap(model, encoders, head) makes one of it"
         )
-    method = build_method(method)
-    settings = merge_settings(settings, changes)
     if tuple(model.modalities) != tuple(data.modalities):
         raise InputError(
             f"model and data must have the same modalities in the same order, found "
             f"{list(model.modalities)} and {list(data.modalities)}"
         )
-    method.check(model, data.task)
+    method.check(model, task)
     settings.best_subset(data.modalities)
-    folder = None if out is None else Path(out)
-    record = RunRecord.of(model, data, method, settings, notes)
-    saved = None if folder is None else open_folder(folder, record, resume)
-    with torch.random.fork_rng(devices=[]):
-        if device is not None:
-            model.to(device)
-        return _train(model, data, method, settings, folder, saved, on_epoch, on_batch, on_note)
+    check_encoder_lr(model, settings.encoder_lr)
 
 
-def _train(
-    model: MultimodalModel,
-    data: ArrayData,
-    method: Method,
-    settings: Settings,
-    folder: Path | None,
-    saved: dict[str, Any] | None,
-    on_epoch: Callable[[dict[str, Any]], None] | None,
-    on_batch: Callable[[int], None] | None,
-    on_note: Callable[[str], None] | None,
-) -> Run:
-    loaders = {
-        "train": Loader(
-            data.train, settings.batch_size, seed=settings.seed, shuffle=True, device=model.device
-        ),
-        "validation": Loader(data.validation, settings.batch_size, device=model.device),
-    }
+def _start(run: Run, data: ArrayData, saved: dict[str, Any] | None, listeners: Callback) -> Context:
+    """The context of a run, at its beginning or where its checkpoint left it."""
+    model, method, settings = run.model, run.method, run.settings
     ranks.broadcast(model)
-    optimizer = settings.build_optimizer([*model.parameters(), *method.parameters()])
-    ctx = Context(
-        model,
-        optimizer,
-        data.task,
-        loaders,
-        epochs=settings.epochs,
-        seed=settings.seed,
-        max_norm=settings.max_norm,
-        note=on_note,
-    )
+    ctx = make_context(model, data, run.task, method, settings, listeners.on_note)
     method.to(model.device)
     torch.manual_seed(mix(settings.seed, -1))
     method.setup(ctx)
     method.to(model.device)
-    run = Run(model, method, settings)
     if saved is not None:
         restore(run, ctx, saved)
-        if folder is not None:
-            restore_validation(run, data, folder)
-    schedule, steps = parse_label(settings.schedule)
-    for epoch in range(len(run.history), settings.epochs):
-        started = time.perf_counter(), time.process_time()
-        # Whatever encoders draw depends on seed and epoch only, so a resumed run draws the same.
-        torch.manual_seed(mix(settings.seed, epoch))
-        if schedule == "step" and epoch and epoch % steps["every"] == 0:
-            for group in optimizer.param_groups:  # in the checkpoint with all else of it
-                group["lr"] *= steps.get("factor", 0.1)
-        losses = train_epoch(method, ctx, epoch, on_batch)
-        result = evaluate(model, data, method, split="validation")
-        entry = {
-            "epoch": epoch,
-            "loss": losses,
-            "validation": {present_name(s): m for s, m in result.metrics.items()},
-            "seconds": time.perf_counter() - started[0],
-            "processor": time.process_time() - started[1],
-        }
-        _record(run, entry, data, folder)
-        keep_validation(run, result, folder)
-        if folder is not None and ranks.rank() == 0:
-            storage.write_state(folder / CHECKPOINT, state_of(run, ctx))
-        if on_epoch is not None:
-            on_epoch(entry)
-    model.eval()
-    if folder is not None and ranks.rank() == 0:
-        storage.write_weights(
-            folder / "last.safetensors", model.state_dict(), {"epoch": str(settings.epochs - 1)}
-        )
-    return run
+    return ctx
 
 
-def _record(run: Run, entry: dict[str, Any], data: ArrayData, folder: Path | None) -> None:
+def _train_one(
+    run: Run, ctx: Context, data: ArrayData, listeners: Callback
+) -> tuple[dict[str, Any], Evaluation]:
+    """Train one epoch and validate; the entry of the history, and the validation."""
+    epoch, started = len(run.history), (time.perf_counter(), time.process_time())
+    # Whatever encoders draw depends on seed and epoch only, so a resumed run draws the same.
+    torch.manual_seed(mix(run.settings.seed, epoch))
+    losses = train_epoch(run.method, ctx, epoch, listeners.on_batch)
+    result = evaluate(
+        run.model, data, run.method, split="validation", task=run.task, metrics="primary"
+    )
+    entry = {
+        "epoch": epoch,
+        "loss": losses,
+        "validation": {present_name(s): m for s, m in result.metrics.items()},
+        "seconds": time.perf_counter() - started[0],
+        "processor": time.process_time() - started[1],
+    }
+    return entry, result
+
+
+def _record(
+    run: Run, ctx: Context, entry: dict[str, Any], data: ArrayData, folder: Path | None
+) -> None:
     """Append to the history; keep the weights if this epoch is the best so far."""
-    task, whole = data.task, run.settings.best_subset(data.modalities)
+    task, whole = run.task, run.settings.best_subset(data.modalities)
+    # Processes that stopped or changed their rate at different epochs would wait for each other.
+    value = ranks.from_first(entry["validation"][whole][task.primary], run.model.device)
+    entry["validation"][whole][task.primary] = value
     run.history.append(entry)
-    value = entry["validation"][whole][task.primary]
+    if ctx.rates is not None:
+        ctx.rates.values.append(value)
     if run.best_epoch >= 0:
         best = run.history[run.best_epoch]["validation"][whole][task.primary]
         if best == best and not task.better(value, best):  # anything beats NaN
@@ -178,3 +175,12 @@ def _record(run: Run, entry: dict[str, Any], data: ArrayData, folder: Path | Non
         storage.write_weights(
             folder / "best.safetensors", run.best_weights[0], {"epoch": str(entry["epoch"])}
         )
+
+
+def _is_stopped(run: Run, ctx: Context) -> bool:
+    """Whether validation has not improved for as many epochs as the settings let pass."""
+    patience, last = run.settings.patience, len(run.history) - 1
+    if patience is None or last - run.best_epoch < patience:
+        return False
+    ctx.note(f"stopped after epoch {last}, since epoch {run.best_epoch} stayed the best")
+    return True

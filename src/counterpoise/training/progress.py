@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from counterpoise.engine.callback import Callback
+
 
 @contextmanager
-def show_epochs(
-    epochs: int, whole: str, metric: str, *, show: bool
-) -> Iterator[Callable[[dict[str, Any]], None] | None]:
-    """What to call after each epoch to move a bar; ``None`` where nobody can see it."""
+def show_epochs(epochs: int, whole: str, *, show: bool) -> Iterator[list[Callback]]:
+    """The callback that moves a bar after each epoch; none where nobody would see it."""
     if show:
         from rich.console import Console
         from rich.progress import Progress
@@ -23,10 +23,11 @@ def show_epochs(
             with Progress(console=console) as bar:
                 line = bar.add_task("training", total=epochs)
 
-                def advance(entry: dict[str, Any]) -> None:
-                    value = entry["validation"][whole][metric]
-                    bar.update(line, advance=1, description=f"validation {metric} {value:.3f}")
+                class Bar(Callback):
+                    def on_epoch(self, entry: dict[str, Any]) -> None:
+                        metric, value = next(iter(entry["validation"][whole].items()))
+                        bar.update(line, advance=1, description=f"validation {metric} {value:.3f}")
 
-                yield advance
+                yield [Bar()]
             return
-    yield None
+    yield []

@@ -11,6 +11,7 @@ from typing import Any
 from counterpoise.core.folder import Folder
 from counterpoise.core.loader import mix
 from counterpoise.core.registry import Registry
+from counterpoise.core.task import Task
 from counterpoise.data import load
 from counterpoise.data.dataset import ArrayData
 from counterpoise.data.preparation.cache import is_cache
@@ -59,6 +60,7 @@ class RunRecord:
         data: ArrayData,
         method: Method,
         settings: Settings,
+        task: Task,
         notes: Mapping[str, Any] | None = None,
     ) -> RunRecord:
         """The record of a run that begins; ``notes`` may name the ``source`` of the data."""
@@ -67,7 +69,7 @@ class RunRecord:
         source = notes.pop("source", None)
         return cls(
             {"name": data.name, "modalities": list(data.modalities)}
-            | {"fingerprint": data.fingerprint(), **data.task.state()},
+            | {"fingerprint": data.fingerprint(), **task.state()},
             {"name": method.label(), "options": method.settings()},
             {
                 "fusion": FUSIONS.name_of(model.fusion),

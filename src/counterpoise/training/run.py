@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from counterpoise.core import ranks, storage
-from counterpoise.core.loader import Loader
+from counterpoise.core.task import Task
 from counterpoise.data.dataset import ArrayData
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
@@ -22,6 +22,8 @@ from .folder import CHECKPOINT, read_validation, validation_file
 from .predictions import Predictions
 from .record import RunRecord
 from .settings import Settings
+from .setup import make_context
+from .task import prepare_task
 
 History = list[dict[str, Any]]
 
@@ -34,9 +36,10 @@ class Run:
         model: with the weights of the last epoch, in evaluation mode.
         method: with its state of the last epoch.
         settings: how it was trained.
+        task: what it learnt, with the metric and the class weights that the settings ask for.
         history: a dict an epoch: ``epoch``, ``loss`` (name -> mean), ``validation``
-            (subset -> metric -> value), ``seconds``, and of them ``processor``, which leaves out
-            what other programs took.
+            (subset -> primary metric -> value), ``seconds``, and of them ``processor``, which
+            leaves out what other programs took.
         best_epoch: where the primary metric on validation was best, with all modalities or
             those that ``settings.best_with`` names.
         best_weights: the model's and the method's state dicts of that epoch.
@@ -48,21 +51,22 @@ class Run:
     model: MultimodalModel
     method: Method
     settings: Settings
+    task: Task
     history: History = field(default_factory=list)
     best_epoch: int = -1
     best_weights: tuple[dict[str, Tensor], dict[str, Tensor]] = field(default=({}, {}))
     validation: dict[str, Predictions] = field(default_factory=dict)
 
     def evaluate(self, data: ArrayData, split: str = "test", which: str = "last") -> Evaluation:
-        """Every subset's metrics, with the weights of the ``"last"`` or the ``"best"`` epoch."""
+        """All metrics of every subset, with the weights of the ``"last"`` or ``"best"`` epoch."""
         check_choice("which", which, ("last", "best"))
         if which == "last":
-            return evaluate(self.model, data, self.method, split=split)
+            return evaluate(self.model, data, self.method, split=split, task=self.task)
         last = copy_state(self.model), copy_state(self.method)
         try:
             self.model.load_state_dict(self.best_weights[0])
             self.method.load_state_dict(self.best_weights[1])
-            return evaluate(self.model, data, self.method, split=split)
+            return evaluate(self.model, data, self.method, split=split, task=self.task)
         finally:
             self.model.load_state_dict(last[0])
             self.method.load_state_dict(last[1])
@@ -109,13 +113,17 @@ def keep_validation(run: Run, result: Evaluation, folder: Path | None) -> None:
 
 def restore_validation(run: Run, data: ArrayData, folder: Path) -> None:
     """Read what :func:`keep_validation` wrote; predict again what is not there."""
-    epochs = {"last": len(run.history) - 1, "best": run.best_epoch}
+    epochs = _epochs(run)
     run.validation = read_validation(folder, epochs)
     for which in epochs.keys() - run.validation.keys():
         kept = Predictions.of(run.evaluate(data, "validation", which), epochs[which])
         run.validation[which] = kept
         if ranks.rank() == 0:
             kept.write(validation_file(folder, which))
+
+
+def _epochs(run: Run) -> dict[str, int]:
+    return {"last": len(run.history) - 1, "best": run.best_epoch}
 
 
 def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method: Method) -> Run:
@@ -130,14 +138,11 @@ def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method
     folder = Path(folder)
     saved = storage.read_state(folder / CHECKPOINT)
     settings = RunRecord.read(folder).settings
-    run = Run(model, method, settings)
-    optimizer = settings.build_optimizer([*model.parameters(), *method.parameters()])
-    loaders = {"train": Loader(data.train, settings.batch_size)}
-    ctx = Context(model, optimizer, data.task, loaders, epochs=settings.epochs)
+    run = Run(model, method, settings, prepare_task(data, settings))
+    ctx = make_context(model, data, run.task, method, settings)
     method.setup(ctx)
     restore(run, ctx, saved)
-    epochs = {"last": len(run.history) - 1, "best": run.best_epoch}
-    run.validation = read_validation(folder, epochs)
+    run.validation = read_validation(folder, _epochs(run))
     model.eval()
     return run
 

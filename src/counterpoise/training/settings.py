@@ -9,23 +9,29 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoise.errors import InputError, check_number, unknown
 
-from .declaration import NEEDED, declarations, describe, plain, setting, show
+from .declaration import NEEDED, declarations, describe, plain, read_word, setting, show
+from .optimizers import OPTIMIZERS, build_optimizer
+from .schedules import SCHEDULES
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("constant", "step", "cosine", "onecycle", "plateau")
+
+def read_optimizer(name: str, value: Any) -> str:
+    """The label of an optimiser; torch is imported only if it has options."""
+    word = read_word(name, value)
+    if ":" in word:
+        OPTIMIZERS.resolve(word)
+    elif word not in OPTIMIZERS:
+        raise unknown(name, word, OPTIMIZERS)
+    return word
 
 
 def read_schedule(name: str, value: Any) -> str:
-    """The label of a schedule, with a known name."""
-    if not isinstance(value, str):
-        raise InputError(f"{name} must be a label such as 'step:every=30', found {show(value)}")
-    if value.split(":")[0] not in SCHEDULES:
-        raise unknown(name, value.split(":")[0], SCHEDULES)
-    return value
+    """The label of a schedule, whose options fit."""
+    SCHEDULES.build(read_word(name, value))
+    return str(value)
 
 
 def read_weights(name: str, value: Any) -> str | dict[str, float] | list[float]:
@@ -71,7 +77,13 @@ class Settings:
 
     epochs: int = setting(20, "passes over the training split", least=1, metavar="N")
     batch_size: int = setting(32, "samples in a global batch", least=1, metavar="N")
-    optimizer: str = setting("sgd", "how the weights move", choices=OPTIMIZERS)
+    optimizer: str = setting(
+        "sgd",
+        "how the weights move, with options of PyTorch's class, such as adamw:betas=[0.9,0.98]",
+        metavar="NAME[:OPTION=VALUE]",
+        choices=OPTIMIZERS,
+        read=read_optimizer,
+    )
     lr: float = setting(0.01, "learning rate", least=0)
     momentum: float = setting(0.9, "share of the last step that is kept", least=0, of=("sgd",))
     weight_decay: float = setting(1e-4, "pull of the weights towards 0", least=0)
@@ -90,19 +102,18 @@ class Settings:
     )
     schedule: str = setting(
         "constant",
-        "how the learning rate goes on: constant, step:every=N:factor=F, cosine, onecycle or "
-        "plateau:patience=N:factor=F",
+        "how the learning rate changes, with options, such as step:every=30:factor=0.1",
         metavar="NAME[:OPTION=VALUE]",
         choices=SCHEDULES,
         read=read_schedule,
         off="constant",
     )
     warmup: float = setting(
-        0.0, "epochs in which the learning rate rises to its value", least=0, off=0.0
+        0.0, "epochs in which the learning rate rises from almost 0", least=0, off=0.0
     )
     encoder_lr: Mapping[str, float] = setting(
         {},
-        "factor of the learning rate for the encoder of one modality",
+        "factor on the learning rate of the encoder of a modality",
         least=0,
         metavar="MODALITY=FACTOR",
         off={},
@@ -145,9 +156,9 @@ class Settings:
         }
 
     def uses(self, name: str) -> bool:
-        """Whether the optimiser knows a setting."""
-        of = declarations(Settings)[name].of
-        return not of or self.optimizer.split(":")[0] in of
+        """Whether the optimiser knows a setting; that of another package may know any."""
+        of, optimizer = declarations(Settings)[name].of, self.optimizer.split(":")[0]
+        return not of or optimizer in of or optimizer not in OPTIMIZERS.own
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Settings:
@@ -180,15 +191,13 @@ class Settings:
 
     def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser over these parameters."""
-        import torch
-
-        if self.optimizer == "sgd":
-            return torch.optim.SGD(
-                parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay
-            )
-        if self.optimizer == "adam":
-            return torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay)
-        return torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
+        return build_optimizer(
+            self.optimizer,
+            parameters,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
 
 
 Settings.__doc__ = "\n".join([(Settings.__doc__ or "").rstrip(), *describe(Settings), "    "])

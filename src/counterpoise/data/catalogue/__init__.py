@@ -1,4 +1,7 @@
-"""The field's data sets by the layout in which their owners publish them."""
+"""The field's data sets, one file each, by the layout in which their owners publish them.
+
+May import: ``data.preparation`` and what that may import.
+"""
 
 from .base import Published
 from .cmu_mosei import CMU_MOSEI, CMU_MOSEI_2

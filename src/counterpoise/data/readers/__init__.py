@@ -1,4 +1,7 @@
-"""Readers of cells: one file a family, each over a maintained library."""
+"""Readers turn one cell of a table into tensors: one file a family, over a maintained library.
+
+May import: the small modules of ``data`` (kinds, splits, convert), ``core`` and ``errors``.
+"""
 
 from __future__ import annotations
 
