@@ -83,7 +83,9 @@ def fit(
         if device is not None:
             model.to(device)
         run = Run(model, method, settings, task)
-        ctx = _start(run, data, folder, saved, listeners)
+        ctx = _start(run, data, saved, listeners)
+        if folder is not None and saved is not None:
+            restore_validation(run, data, folder)
         while len(run.history) < settings.epochs and not _is_stopped(run, ctx):
             entry, result = _train_one(run, ctx, data, listeners)
             _record(run, ctx, entry, data, folder)
@@ -117,13 +119,7 @@ def _check(
     check_encoder_lr(model, settings.encoder_lr)
 
 
-def _start(
-    run: Run,
-    data: ArrayData,
-    folder: Path | None,
-    saved: dict[str, Any] | None,
-    listeners: Callback,
-) -> Context:
+def _start(run: Run, data: ArrayData, saved: dict[str, Any] | None, listeners: Callback) -> Context:
     """The context of a run, at its beginning or where its checkpoint left it."""
     model, method, settings = run.model, run.method, run.settings
     ranks.broadcast(model)
@@ -134,15 +130,13 @@ def _start(
     method.to(model.device)
     if saved is not None:
         restore(run, ctx, saved)
-        if folder is not None:
-            restore_validation(run, data, folder)
     return ctx
 
 
 def _train_one(
     run: Run, ctx: Context, data: ArrayData, listeners: Callback
 ) -> tuple[dict[str, Any], Evaluation]:
-    """Train one epoch and validate; the entry of the history, and what was predicted."""
+    """Train one epoch and validate; the entry of the history, and the validation."""
     epoch, started = len(run.history), (time.perf_counter(), time.process_time())
     # Whatever encoders draw depends on seed and epoch only, so a resumed run draws the same.
     torch.manual_seed(mix(run.settings.seed, epoch))

@@ -113,13 +113,17 @@ def keep_validation(run: Run, result: Evaluation, folder: Path | None) -> None:
 
 def restore_validation(run: Run, data: ArrayData, folder: Path) -> None:
     """Read what :func:`keep_validation` wrote; predict again what is not there."""
-    epochs = {"last": len(run.history) - 1, "best": run.best_epoch}
+    epochs = _epochs(run)
     run.validation = read_validation(folder, epochs)
     for which in epochs.keys() - run.validation.keys():
         kept = Predictions.of(run.evaluate(data, "validation", which), epochs[which])
         run.validation[which] = kept
         if ranks.rank() == 0:
             kept.write(validation_file(folder, which))
+
+
+def _epochs(run: Run) -> dict[str, int]:
+    return {"last": len(run.history) - 1, "best": run.best_epoch}
 
 
 def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method: Method) -> Run:
@@ -138,8 +142,7 @@ def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method
     ctx = make_context(model, data, run.task, method, settings)
     method.setup(ctx)
     restore(run, ctx, saved)
-    epochs = {"last": len(run.history) - 1, "best": run.best_epoch}
-    run.validation = read_validation(folder, epochs)
+    run.validation = read_validation(folder, _epochs(run))
     model.eval()
     return run
 
