@@ -66,6 +66,7 @@ map: setup
 
 cards: setup
 	$(BIN)/python -m counterpoise.methods.cards docs/methods
+	$(BIN)/python tests/datasheets.py
 
 results: setup
 	$(BIN)/python results/make.py

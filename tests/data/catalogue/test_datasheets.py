@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from datasheets import PAGES, index, page_of
 from folded import check_each
 
 from counterpoise import DATASETS
@@ -12,17 +13,10 @@ from counterpoise.cli.arguments import ready_configs
 from counterpoise.cli.main import main
 
 PREPARED = [name for name, entry in DATASETS.items() if entry.can_prepare()]
-PAGES = Path(__file__).parents[3] / "docs" / "datasets"
 SECTIONS = (
     *("Source", "Licence", "Size", "What to download and where to put it", "Splits"),
     *("Preprocessing", "Command lines", "Known problems"),
 )
-
-
-def page_of(name: str) -> Path:
-    """The variants of a data set (its targets, its features) share a page."""
-    whole = PAGES / f"{name}.md"
-    return whole if whole.exists() else PAGES / f"{name.rsplit('-', 1)[0]}.md"
 
 
 def check_page(name: str) -> None:
@@ -66,3 +60,7 @@ def test_what_is_missing_is_said_in_one_line(
 def test_the_index_names_every_configuration() -> None:
     text = (PAGES / "README.md").read_text()
     assert ready_configs() and all(f"`{path.stem}`" in text for path in ready_configs())
+
+
+def test_the_table_is_made_from_the_catalogue() -> None:
+    assert index() == (PAGES / "README.md").read_text(), "the table is old: run `make cards`"

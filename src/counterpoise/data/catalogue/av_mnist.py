@@ -72,15 +72,7 @@ def av_mnist(data_dir: str | Path | None = None, seed: int = 0) -> ArrayData:
     generator = np.random.default_rng(seed)
     chosen = _pair(digit, labels, generator)
     waves = [_read_wave(recordings / f"{d}_{speaker}_{i}.wav") for d, speaker, i in names]
-    audio = np.zeros((len(names), MELS, FRAMES), dtype=np.float32)
-    length = (FRAMES - 1) * HOP + WINDOW
-    for split in INDICES:
-        rows = np.flatnonzero(part == split)
-        for position, row in enumerate(rows):
-            others = generator.choice(len(rows) - 1, VOICES, replace=False)
-            others += others >= position  # any but itself
-            noisy = add_babble(waves[row], [waves[rows[o]] for o in others], SNR, length)
-            audio[row] = log_mel(noisy, MELS, FRAMES, HOP)
+    audio = _in_babble(waves, part, generator)
     train = part == "train"
     image = fade(images[chosen].reshape(len(names), -1) / 255.0, train).reshape(-1, 28, 28)
     return ArrayData(
@@ -91,6 +83,22 @@ def av_mnist(data_dir: str | Path | None = None, seed: int = 0) -> ArrayData:
         name="av-mnist" if seed == 0 else f"av-mnist:seed={seed}",
         scaled=True,
     )
+
+
+def _in_babble(
+    waves: list[Wave], part: NDArray[np.str_], generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """[N, 40, 48]: every recording with others of its split, ``part`` [N], behind it."""
+    audio = np.zeros((len(waves), MELS, FRAMES), dtype=np.float32)
+    length = (FRAMES - 1) * HOP + WINDOW
+    for split in INDICES:
+        rows = np.flatnonzero(part == split)
+        for position, row in enumerate(rows):
+            others = generator.choice(len(rows) - 1, VOICES, replace=False)
+            others += others >= position  # any but itself
+            noisy = add_babble(waves[row], [waves[rows[o]] for o in others], SNR, length)
+            audio[row] = log_mel(noisy, MELS, FRAMES, HOP)
+    return audio
 
 
 def fade(pixels: NDArray[Any], train: NDArray[np.bool_]) -> NDArray[np.float32]:

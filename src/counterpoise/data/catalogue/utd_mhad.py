@@ -187,11 +187,7 @@ def utd_mhad(
     Raises:
         InputError: a folder is not there, or a file cannot be read.
     """
-    if not modalities:
-        raise InputError(f"modalities must name at least one of {', '.join(READERS)}, found none")
-    for modality in modalities:
-        if modality not in READERS:
-            raise unknown("modality of utd-mhad", modality, READERS)
+    _check_modalities(modalities)
     files: dict[str, dict[tuple[int, int, int], Path]] = {}
     for modality in modalities:
         folder = UtdMhad.find(f"utd_mhad/{modality.capitalize()}", data_dir)
@@ -222,6 +218,14 @@ def utd_mhad(
         kinds={m: READERS[m].kind for m in modalities},
         scaled=True,
     )
+
+
+def _check_modalities(modalities: Sequence[str]) -> None:
+    if not modalities:
+        raise InputError(f"modalities must name at least one of {', '.join(READERS)}, found none")
+    for modality in modalities:
+        if modality not in READERS:
+            raise unknown("modality of utd-mhad", modality, READERS)
 
 
 def _parse(path: Path, modality: str) -> tuple[int, int, int] | None:
