@@ -10,8 +10,8 @@ from safetensors import safe_open
 from toy import callback, same, toy_data, toy_model, weights
 
 from counterpoise import Settings, fit
+from counterpoise.compare.compare import Comparison
 from counterpoise.compare.recipe import Recipe
-from counterpoise.compare.run import one_run
 
 FAST: dict[str, Any] = {"epochs": 14, "batch_size": 16, "lr": 0.3}
 
@@ -83,7 +83,8 @@ def test_a_comparison_takes_runs_of_fewer_epochs(tmp_path: Path) -> None:
     data = toy_data(noise=3.0)
     recipe = Recipe("toy", settings=Settings(patience=2, **FAST), width=8)
     ticks: list[tuple[str, int]] = []
-    records, _ = one_run(recipe, data, "joint", 0, tmp_path, lambda *of: ticks.append(of))
+    comparison = Comparison(recipe, data, tmp_path)
+    records = comparison.train_one("joint", 0, lambda *of: ticks.append(of)).records
     epochs = {line["epoch"] for line in records if line["split"] == "validation"}
     count = len(ticks)
     assert count < FAST["epochs"] and epochs == set(range(count))

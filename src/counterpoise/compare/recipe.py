@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from counterpoise.core.labels import parse_options as parse_options
 from counterpoise.data import load
 from counterpoise.data.dataset import ArrayData
 from counterpoise.data.loading import is_name
