@@ -208,3 +208,11 @@ def test_a_metric_must_be_a_metric():
         Classification(4).with_metric(Classification)
     with pytest.raises(NotImplementedError, match="defines neither share nor value"):
         Metric().value(Classification(4), LOGITS, CLASSES)
+
+
+def test_a_prediction_that_is_not_a_number_leaves_no_metric() -> None:
+    target = torch.arange(6) % 3
+    logits = torch.eye(3)[target]
+    logits[2, 1] = torch.nan
+    found = Classification(3).metrics(logits, target)
+    assert all(math.isnan(value) for value in found.values())

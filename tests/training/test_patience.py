@@ -91,3 +91,10 @@ def test_a_comparison_takes_runs_of_fewer_epochs(tmp_path: Path) -> None:
     tested = {line["epoch"] for line in records if line["select"] == "last"}
     assert tested == {count - 1}
     assert any(line["metric"] == "done" for line in records)
+
+
+def test_a_metric_that_is_not_a_number_never_improves() -> None:
+    data, options = toy_data(), {**FAST, "lr": 1e30}
+    with pytest.warns(RuntimeWarning, match="became"):
+        run = fit(toy_model(data), data, **options, patience=1, metric="nll")
+    assert len(run.history) == 2 and run.best_epoch == 0

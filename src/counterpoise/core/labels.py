@@ -28,6 +28,8 @@ def parse_options(parts: Iterable[str]) -> dict[str, Any]:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             raise InputError(f"the value of option {key!r} cannot be read: {text!r}") from None
+        if not text.strip():
+            raise InputError(f"option {key!r} has no value; write {key}=VALUE, or leave it out")
         # YAML 1.1 reads the words on and off as booleans; options use them as words.
         value = text if text in ("on", "off", "yes", "no") else value
         if isinstance(value, str):

@@ -167,7 +167,8 @@ def _record(
         ctx.rates.values.append(value)
     if run.best_epoch >= 0:
         best = run.history[run.best_epoch]["validation"][whole][task.primary]
-        if best == best and not task.better(value, best):  # anything beats NaN
+        # A number beats NaN; NaN beats nothing, or patience would never end.
+        if value != value or (best == best and not task.better(value, best)):
             return
     run.best_epoch = entry["epoch"]
     run.best_weights = (copy_state(run.model), copy_state(run.method))
