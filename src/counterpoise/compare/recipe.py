@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from counterpoise.core.labels import parse_options as parse_options
 from counterpoise.data import DATASETS, load
 from counterpoise.data.dataset import ArrayData
 from counterpoise.encoders import ENCODERS, Encoder

@@ -8,7 +8,7 @@ import hashlib
 import io
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from counterpoise.core import storage
 from counterpoise.core.folder import Folder
 from counterpoise.core.provenance import made_with
 from counterpoise.core.tasks import build_task
-from counterpoise.core.workers import pool
+from counterpoise.core.workers import run_jobs
 from counterpoise.data.columns import Shards, Spec, Stored
 from counterpoise.data.dataset import ArrayData, Split
 from counterpoise.data.readers import READERS, build_reader
@@ -175,38 +175,15 @@ def _mended(job: Job, entry: Mapping[str, Any], plan: Plan) -> bool:
     )
 
 
-_settled: dict[str, Any] = {}
-
-
-def _start_worker(readers: dict[str, Reader], specs: dict[str, Spec]) -> None:
-    torch.set_num_threads(1)
-    _settled.update(readers=readers, specs=specs)
-
-
-def _write_there(job: Job) -> dict[str, Any]:
-    return write_shard(job, _settled["readers"], _settled["specs"])
-
-
 def _work(todo: list[Job], plan: Plan, jobs: int) -> Iterator[tuple[Job, dict[str, Any]]]:
+    write = partial(_write, plan.readers, plan.specs)
     if jobs == 1 or len(todo) <= 1:
-        for job in todo:
-            yield job, write_shard(job, plan.readers, plan.specs)
-        return
-    settled = (plan.readers, plan.specs)
-    with pool(min(jobs, len(todo)), _start_worker, settled) as workers:
-        waiting: dict[Future[dict[str, Any]], Job] = {}
-        for job in todo:  # a few ahead: rows may hold whole arrays
-            waiting[workers.submit(_write_there, job)] = job
-            if len(waiting) >= 2 * jobs:
-                yield from _done(waiting)
-        while waiting:
-            yield from _done(waiting)
+        return ((job, write(job)) for job in todo)
+    return run_jobs(write, todo, jobs)
 
 
-def _done(waiting: dict[Future[dict[str, Any]], Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
-    finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
-    for future in finished:
-        yield waiting.pop(future), future.result()
+def _write(readers: dict[str, Reader], specs: dict[str, Spec], job: Job) -> dict[str, Any]:
+    return write_shard(job, readers, specs)
 
 
 def _scales(
