@@ -22,8 +22,7 @@ from rich.console import Console
 from rich.table import Table as Sheet
 
 import counterpoise as cp
-from counterpoise.data import ArrayData, Row, Split, Table, open_cache, prepare, settle
-from counterpoise.data.catalogue import PUBLISHED
+from counterpoise.data import DATASETS, Dataset, Row, Split, Table, make_plan, open_cache, prepare
 from counterpoise.data.readers.base import Reader, Value
 
 BATCH = 16
@@ -67,13 +66,13 @@ def pace(batches: Callable[[], Iterable[cp.Batch]], seconds: float) -> float:
     return count / (time.perf_counter() - start)
 
 
-def in_memory(data: ArrayData) -> ArrayData:
+def in_memory(data: Dataset) -> Dataset:
     """The same samples as tensors."""
     splits = {}
     for part, split in data.splits.items():
         batch = split[torch.arange(len(split))]
         splits[part] = Split(batch.inputs, batch.present, batch.target)
-    return ArrayData.of(data.task, splits, data.name, kinds=data.kinds, readers=data.readers)
+    return Dataset(data.task, splits, data.name, kinds=data.kinds, readers=data.readers)
 
 
 def speed(clips: int, seconds: float, steps: int) -> dict[str, float]:
@@ -82,7 +81,7 @@ def speed(clips: int, seconds: float, steps: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         raw, out = Path(folder) / "raw", Path(folder) / "out"
         make_clips(raw, clips)
-        plan = settle(PUBLISHED["crema-d"].table(raw))
+        plan = make_plan(DATASETS["crema-d"]().table(raw))
         start = time.perf_counter()
         cached = prepare(plan, out)
         found["prepare, 1 process"] = len(plan.rows) / (time.perf_counter() - start)
@@ -98,7 +97,7 @@ def speed(clips: int, seconds: float, steps: int) -> dict[str, float]:
 
 
 def training(
-    model: cp.MultimodalModel, sources: dict[str, ArrayData], steps: int
+    model: cp.MultimodalModel, sources: dict[str, Dataset], steps: int
 ) -> dict[str, float]:
     """Samples a second of joint training from each source, which take turns."""
     method, times = cp.build_method("joint"), dict.fromkeys(sources, 0.0)
@@ -164,7 +163,7 @@ class Peak:
 def fill(folder: Path, count: int) -> None:
     rows = [Row(str(k), f"class {k % 10}", {"sound": k, "face": k}) for k in range(count)]
     table = Table("drawn", rows, {"sound": Drawn(), "face": Drawn(picture=True)})
-    prepare(settle(table), folder)
+    prepare(make_plan(table), folder)
 
 
 def pass_over(folder: Path, source: str) -> dict[str, float]:

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 
 import counterpoise as cp
 from counterpoise.cli.main import main as counterpoise
+from counterpoise.compare.recipe import parse_method
 from counterpoise.core import storage
-from counterpoise.methods.registry import build_method
 from counterpoise.report import differences, records, summarise
 from counterpoise.report.folder import comparison_folder, describe_making
 
@@ -249,11 +249,11 @@ def measure_costs(folder: str) -> None:
         if label in known:
             continue
         if label not in took:  # runs of a time when it was not recorded
-            one = build_method(label)
+            one = parse_method(label)
             settings = {"epochs": plan.epochs, "optimizer": optimizer, "lr": lr}
             run = cp.fit(cp.build_model(data, one), data, one, **settings)
             took[label] = [sum(entry["processor"] for entry in run.history)]
-        method = build_method(label)
+        method = parse_method(label)
         model = cp.build_model(data, method)
         runner = race.library_training(setting, data, method, model=model)
         for _ in range(2):  # the first makes the optimiser's state

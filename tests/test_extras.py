@@ -13,14 +13,29 @@ from data.media import jpeg, video
 from data.tables import toy_table
 
 from counterpoise import InputError, build_model, load
-from counterpoise.data import prepare, read_manifest, settle
-from counterpoise.data.readers import ArrayFile, Image, Text, Video
+from counterpoise.cli.main import main
+from counterpoise.data import make_plan, prepare, read_manifest
+from counterpoise.data.catalogue.av_mnist import _read_wave
+from counterpoise.data.readers import ArrayFile, Audio, Image, Text, Video
 
 
 def hdf5(folder: Path) -> None:
     path = folder / "x.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(600))
     ArrayFile().read(path)
+
+
+def cache(folder: Path) -> None:
+    prepare(make_plan(toy_table(folder / "raw")), folder / "out")
+
+
+def recording(folder: Path) -> None:
+    (folder / "x.wav").write_bytes(b"RIFF")
+    Audio(seconds=1.0).read(folder / "x.wav")
+
+
+def spoken_digit(folder: Path) -> None:
+    _read_wave(folder / "x.wav")
 
 
 def parquet(folder: Path) -> None:
@@ -34,12 +49,14 @@ def transformer(_: Path) -> None:
 
 
 USES: list[tuple[str, str, Callable[[Path], object]]] = [
-    ("pyarrow", "stream", lambda folder: prepare(settle(toy_table(folder / "raw")), folder / "o")),
+    ("pyarrow", "stream", cache),
     ("pyarrow", "stream", parquet),
     ("av", "media", lambda folder: Video().read(folder / "x.mp4")),
     ("PIL.Image", "media", lambda folder: Image().read(folder / "x.jpg")),
     ("h5py", "media", hdf5),
-    ("tokenizers", "text", lambda _: Text().fitted(["some words"])),
+    ("soundfile", "media", recording),
+    ("soundfile", "media", spoken_digit),
+    ("tokenizers", "text", lambda _: Text().fit(["some words"])),
     ("transformers", "text", transformer),
 ]
 
@@ -62,7 +79,7 @@ def test_the_error_names_the_extra(
 
 
 def test_importing_the_library_brings_none_of_them() -> None:
-    heavy = {module.split(".")[0] for module, _, _ in USES} | {"matplotlib", "sklearn", "soundfile"}
+    heavy = {module.split(".")[0] for module, _, _ in USES} | {"matplotlib", "sklearn"}
     program = (
         "import sys, counterpoise, counterpoise.data, counterpoise.cli.main\n"
         f"print(*({heavy!r} & set(sys.modules)))"
@@ -74,9 +91,21 @@ def test_importing_the_library_brings_none_of_them() -> None:
 
 
 def test_numbers_and_texts_need_no_media(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("av", "PIL", "PIL.Image", "h5py"):
+    for module in ("av", "PIL", "PIL.Image", "h5py", "soundfile"):
         monkeypatch.setitem(sys.modules, module, None)
     lines = [f"{k},{'ab'[k % 2]},{k} {k + 1},{np.sqrt(k)}" for k in range(40)]
     (tmp_path / "t.csv").write_text("\n".join(["id,target,x,y", *lines]))
-    data = prepare(settle(read_manifest(tmp_path / "t.csv")), tmp_path / "out")
+    data = prepare(make_plan(read_manifest(tmp_path / "t.csv")), tmp_path / "out")
     assert data.shapes == {"x": (2,), "y": (1,)}
+
+
+def test_what_comes_with_the_package_needs_no_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in {module for module, _, _ in USES} | {"PIL"}:
+        monkeypatch.setitem(sys.modules, module, None)
+    out = str(tmp_path / "out")
+    words = ["compare", "digits", "--methods", "joint", "--epochs", "1", "--seeds", "1", "--quiet"]
+    assert main([*words, "--out", out]) == 0
+    assert main(["report", out]) == 0
+    assert (tmp_path / "out" / "report.html").is_file()

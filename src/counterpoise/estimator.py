@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .core.loader import Loader
 from .core.tasks import Classification, MultiLabel, Regression, Task
-from .data.dataset import ArrayData, Split
+from .data.dataset import Dataset, Split
 from .data.xy import Array, Tensors, are_indicators, hold_out, read_inputs, to_array, to_labels
 from .engine.method import Method
 from .errors import InputError, check_choice
@@ -123,7 +123,7 @@ class _Multimodal(_Arguments, BaseEstimator):
 
     def _data(
         self, X: Any, y: Any, task: Task, groups: Any, validation: Any, seed: int
-    ) -> tuple[ArrayData, Tensors]:
+    ) -> tuple[Dataset, Tensors]:
         """What :meth:`fit` trains and validates on; and modality -> zeros, as one sample of it."""
         inputs, present = read_inputs(X)
         whole = self._split(inputs, present, y, task)
@@ -139,7 +139,7 @@ class _Multimodal(_Arguments, BaseEstimator):
         for name, mask in splits["train"].present.items():
             if not bool(mask.any()):
                 raise InputError(f"X[{name!r}] is missing in every sample that is trained on")
-        return ArrayData.of(task, splits), like
+        return Dataset(task, splits), like
 
     def evaluate(self, X: Mapping[str, Any], y: Any) -> dict[str, dict[str, float]]:
         """Metrics with every subset of the modalities in ``X``.
@@ -156,7 +156,7 @@ class _Multimodal(_Arguments, BaseEstimator):
         # Under the name of the one split that every data set has.
         rows = {"train": self._split(*read_inputs(X, self._like), y, self.task_)}
         found = evaluate(
-            self.model_, ArrayData.of(self.task_, rows), self.method_, split="train"
+            self.model_, Dataset(self.task_, rows), self.method_, split="train"
         ).metrics
         return {present_name(s): metrics for s, metrics in found.items() if set(s) <= set(X)}
 

@@ -78,14 +78,14 @@ def test_an_older_format_is_read_by_its_reader_or_refused(tmp_path: Path) -> Non
     assert home.claim({"rate": 1}, made_with=MADE)["format"] == 2
     assert folder(tmp_path).read()["identity"] == {"rate": 1}  # written anew
     (tmp_path / "run.json").write_text('{"format": 1}')
-    with pytest.raises(InputError, match=r"run\.json is damaged"):
+    with pytest.raises(InputError, match=r"run.json is damaged"):
         home.read()
 
 
 @pytest.mark.parametrize("content", ["[]", '{"format": "x"}', '{"format": 2}', "{"])
 def test_a_damaged_record(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
-    with pytest.raises(InputError, match=r"run\.json is damaged"):
+    with pytest.raises(InputError, match=r"run.json is damaged"):
         folder(tmp_path).claim({}, made_with=MADE)
 
 

@@ -89,6 +89,10 @@ def test_calibration_error_counts_in_fifteen_bins():
             gap += inside.mean() * abs(right[inside].mean() - sure[inside].mean())
     found = Classification(4).metrics(LOGITS, CLASSES, "ece")["ece"]
     assert found == pytest.approx(gap) and gap > 0.01
+    # Certain and wrong, nearly certain and right: in the last bin, where they make up in part.
+    both = torch.tensor([[1e3, 0.0], [math.log(19), 0.0]])
+    found = Classification(2).metrics(both, torch.tensor([1, 0]), "ece")["ece"]
+    assert found == pytest.approx((1 - 0.05) / 2)
     certain = 1e3 * F.one_hot(CLASSES, 4).float()
     assert Classification(4).metrics(certain, CLASSES, "ece")["ece"] == 0
 

@@ -33,7 +33,7 @@ class Words(Reader):
     name = "words"
     words: int = 0
 
-    def fitted(self, cells: Any) -> Words:
+    def fit(self, cells: Any) -> Words:
         return Words(max(len(cell.split()) for cell in cells))
 
     def read(self, cell: Any) -> Value:

@@ -91,7 +91,7 @@ class Words(Reader):
         return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
 
 
-TEXTS = Text().fitted(["one two", "two three"])
+TEXTS = Text().fit(["one two", "two three"])
 
 
 def data_of(reader: Reader | None = None) -> ArrayData:

@@ -21,7 +21,7 @@ import counterpoise as cp
 from counterpoise import METHODS, ArrayData, Concat, InputError, Loader, Run, fit, wrap
 from counterpoise.core import storage
 from counterpoise.methods.dgl import unimodal_logits
-from counterpoise.models.replay import Replayed
+from counterpoise.models.replayed import Replayed
 from counterpoise.training.run import load_run
 
 SETTINGS = {"epochs": 2, "batch_size": 16, "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-2}

@@ -45,8 +45,8 @@ def test_every_epoch_computes_the_primary_metric_and_the_end_all(tmp_path: Path)
     assert all(set(v) == {"auroc"} for e in run.history for v in e["validation"].values())
     found = run.evaluate(data).metrics["a", "b"]
     assert next(iter(found)) == "auroc" and set(found) == set(Classification.listed)
-    record = json.loads((tmp_path / "run.json").read_text())["identity"]
-    assert record["settings"]["metric"] == "auroc"
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["identity"]["settings"]["metric"] == "auroc"
     again = load_run(tmp_path, toy_model(data), data, build_method("joint"))
     assert again.evaluate(data).metrics["a", "b"] == found and again.task.primary == "auroc"
     with pytest.raises(InputError, match="metric is 'auroc' there and 'nll' here"):

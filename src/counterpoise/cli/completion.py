@@ -54,7 +54,7 @@ def _offer_values(parser: Parser) -> None:
 
 def _known_values() -> dict[str, list[str]]:
     """Argument, or command and argument -> the values to offer."""
-    from counterpoise.data import DATASETS, PUBLISHED
+    from counterpoise.data import DATASETS
     from counterpoise.fusion import FUSIONS
     from counterpoise.methods import METHODS
 
@@ -63,7 +63,7 @@ def _known_values() -> dict[str, list[str]]:
         **settings,
         "class_weights": ["balanced"],
         "counterpoise methods name": list(METHODS),
-        "counterpoise data name": sorted({**DATASETS, **PUBLISHED}),
+        "counterpoise data name": sorted(DATASETS),
         "data": sorted(DATASETS),
         "method": list(METHODS),
         "methods": list(METHODS),

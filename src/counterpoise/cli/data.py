@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError
 
 from .arguments import Command
 from .output import print_json
@@ -68,20 +68,19 @@ def _print_data_set(name: str, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from counterpoise.data import DATASETS, PUBLISHED
+    from counterpoise.data import DATASETS
 
-    if name not in {**DATASETS, **PUBLISHED}:
-        raise unknown("data set", name, {**DATASETS, **PUBLISHED})
-    about: dict[str, Any] = {"name": name}
-    if name in DATASETS:
-        entry = DATASETS[name]
-        about |= {"summary": entry.summary, "modalities": list(entry.modalities)}
-        about |= {"licence": entry.licence, "needs": entry.needs or "nothing"}
-    if name in PUBLISHED:
-        owners = PUBLISHED[name]
-        about |= {"summary": owners.summary, "modalities": list(owners.modalities)}
-        about |= {"licence": owners.licence, "source": owners.source, "download": owners.size}
-        about |= {"RAW": owners.needs, "prepare": f"counterpoise prepare {name} RAW OUT"}
+    entry = DATASETS.find(name)
+    about: dict[str, Any] = {
+        "name": name,
+        "summary": entry.summary,
+        "modalities": list(entry.modalities),
+        "licence": entry.licence,
+        "needs": entry.needs or "nothing",
+    }
+    if entry.can_prepare():
+        about |= {"source": entry.source, "download": entry.size, "RAW": entry.raw}
+        about["prepare"] = f"counterpoise prepare {name} RAW OUT"
     if as_json:
         print_json(about)
         return

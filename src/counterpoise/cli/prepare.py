@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError
 
 from .arguments import Command, add_config, names
 from .progress import show_progress
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table as Sheet
 
-    from counterpoise.data import ArrayData, Plan, Table
+    from counterpoise.data import Dataset, Plan, Table
 
 
 TASKS = ("classification", "regression", "multilabel")  # as manifest.TASKS, which takes longer
@@ -82,7 +82,7 @@ def _prepare(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, li
     """Prepare what the command line asks for; a table of what was made, and what to do next."""
     from rich.console import Console
 
-    from counterpoise.data import prepare, settle
+    from counterpoise.data import make_plan, prepare
 
     source, out = _paths(options.paths)
     console = Console(stderr=True, quiet=options.quiet)
@@ -93,7 +93,7 @@ def _prepare(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, li
         f"{table.name}: {len(table.rows)} rows; "
         + ", ".join(f"{m} ({kind})" for m, kind in types.items())
     )
-    plan = settle(
+    plan = make_plan(
         table,
         fractions=options.fractions,
         seed=options.seed,
@@ -114,15 +114,17 @@ def _prepare(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, li
 
 def _paths(paths: list[str]) -> tuple[tuple[str, ...], Path]:
     """The manifest, or name and raw folder; and where to write."""
-    from counterpoise.data import PUBLISHED
+    from counterpoise.data import DATASETS
+    from counterpoise.data.loading import is_name
 
-    if len(paths) == 3 and paths[0] not in PUBLISHED:
-        raise unknown("data set to prepare", paths[0], PUBLISHED)
-    if len(paths) == 2 and paths[0] in PUBLISHED:
-        entry = PUBLISHED[paths[0]]
-        raise InputError(
-            f"prepare {paths[0]} needs RAW and OUT; RAW holds {entry.needs} ({entry.source})"
-        )
+    if len(paths) == 3 or (len(paths) == 2 and is_name(paths[0])):
+        entry, _ = DATASETS.resolve(paths[0])
+        if not entry.can_prepare():
+            raise InputError(f"{paths[0]} needs no preparation: counterpoise train {paths[0]}")
+        if len(paths) == 2:
+            raise InputError(
+                f"prepare {paths[0]} needs RAW and OUT; RAW holds {entry.raw} ({entry.source})"
+            )
     if len(paths) not in (2, 3):
         raise InputError(
             f"prepare needs MANIFEST OUT, or NAME RAW OUT, found {len(paths)} arguments"
@@ -133,7 +135,7 @@ def _paths(paths: list[str]) -> tuple[tuple[str, ...], Path]:
 def _table(
     source: tuple[str, ...], out: Path, options: argparse.Namespace, console: Console
 ) -> Table:
-    from counterpoise.data import PUBLISHED, read_manifest
+    from counterpoise.data import DATASETS, read_manifest
     from counterpoise.data.preparation.archives import is_archive
 
     if len(source) == 1:
@@ -154,7 +156,7 @@ def _table(
         raw = _unpacked(raw, out.with_name(f"{out.name}-raw"), console)
     if not raw.is_dir():
         raise InputError(f"RAW must be a folder or an archive of {name}, found no {raw}")
-    return PUBLISHED[name].table(raw.resolve())
+    return DATASETS.build(name).table(raw.resolve())
 
 
 def _unpacked(archive: Path, folder: Path, console: Console) -> Path:
@@ -195,7 +197,7 @@ def _options(words: Iterable[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _sheet(data: ArrayData, plan: Plan) -> Sheet:
+def _sheet(data: Dataset, plan: Plan) -> Sheet:
     from rich.table import Table as Sheet
 
     sheet = Sheet(title=f"{data.name}: {data.task.state()['task']}", title_justify="left", box=None)
@@ -213,7 +215,7 @@ def _sheet(data: ArrayData, plan: Plan) -> Sheet:
     return sheet
 
 
-def _words(plan: Plan, data: ArrayData, out: Path) -> list[str]:
+def _words(plan: Plan, data: Dataset, out: Path) -> list[str]:
     left = plan.total - sum(len(split) for split in data.splits.values())
     lines = [f"{left} of {plan.total} rows left out: {out / 'bad.csv'}"] if left else []
     return [*lines, f"train: counterpoise train {out}"]

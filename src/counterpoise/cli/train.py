@@ -66,6 +66,8 @@ def run(options: argparse.Namespace) -> None:
     if options.quiet:
         return
     print_metrics(done.evaluate(data), f"{data.name}, {method.name}: test, last epoch")
+    if len(done.history) < epochs:
+        print(f"stopped early, after epoch {len(done.history) - 1}")
     print(f"best validation epoch: {done.best_epoch}; run: {out}")
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from counterpoise.data import DATASETS, load
+from counterpoise.data import load
 from counterpoise.data.dataset import ArrayData
+from counterpoise.data.loading import is_name
 from counterpoise.encoders import ENCODERS, Encoder
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
@@ -73,7 +74,7 @@ class Recipe:
 
     def source(self) -> dict[str, str]:
         """Where the data were prepared, if they have no name."""
-        return {} if self.data in DATASETS else {"source": str(Path(self.data).resolve())}
+        return {} if is_name(self.data) else {"source": str(Path(self.data).resolve())}
 
     def train(self, data: ArrayData, method: Method, seed: int, **others: Any) -> Run:
         """Build the model and train it; ``others`` go to :func:`fit`."""

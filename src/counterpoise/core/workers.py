@@ -1,4 +1,4 @@
-"""Processes that work beside this one, and end with it."""
+"""Worker processes that end with this process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run_jobs(
         poll: called a few times a second while processes work.
 
     Raises:
-        InputError: a process died, of too little memory as a rule.
+        InputError: a process died, usually for lack of memory.
     """
     count = min(count, len(jobs))
     left = iter(jobs)

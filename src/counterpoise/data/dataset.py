@@ -5,25 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from counterpoise.core.batch import Batch, Input, map_tensors
-from counterpoise.core.tasks import Classification, Task
-from counterpoise.errors import InputError, check_choice, unknown
+from counterpoise.core.batch import Batch, Input
+from counterpoise.core.tasks import Task
+from counterpoise.errors import InputError, unknown
 
-from .columns import Column
-from .convert import Mask, allowed_rows, to_input, to_target
-from .kinds import KINDS
+from .cells import Spec
+from .columns import Column, to_column
 from .readers.base import Reader
-from .splits import SPLITS, Indices, check_groups, draw, given, to_groups
 
 JOINERS = ".+,:"  # names are joined by these in options, records and state dicts
 
-Held = Input | Column
+
+def check_name(name: object) -> None:
+    """Raise :class:`InputError` unless this may name a modality."""
+    if not isinstance(name, str) or not name.strip() or any(c in name for c in JOINERS):
+        raise InputError(
+            f"inputs must name modalities by a word without any of {' '.join(JOINERS)} "
+            f"(names are joined by these), found {name!r}"
+        )
 
 
 class Split:
@@ -39,7 +42,7 @@ class Split:
 
     def __init__(
         self,
-        inputs: Mapping[str, Held],
+        inputs: Mapping[str, Input | Column],
         present: dict[str, Tensor],
         target: Tensor,
         groups: Tensor | None = None,
@@ -50,7 +53,11 @@ class Split:
     @property
     def stored(self) -> bool:
         """Whether a batch must be read from files, which is worth doing ahead."""
-        return any(isinstance(value, Column) for value in self.inputs.values())
+        return any(self.column(name).stored for name in self.inputs)
+
+    def column(self, name: str) -> Column:
+        """A modality by its type, shape and rows, be it in memory or not."""
+        return to_column(self.inputs[name])
 
     def __len__(self) -> int:
         return len(self.target)
@@ -59,13 +66,10 @@ class Split:
         """The samples at ``index``, int64 [B]."""
         inputs: dict[str, Input] = {}
         for name, value in self.inputs.items():
-            # Written out, not map_tensors: this line runs once a modality and training step.
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor):  # the shortest way: once a modality and training step
                 inputs[name] = value.index_select(0, index)
-            elif isinstance(value, Column):
-                inputs[name] = value.rows(index)
             else:
-                inputs[name] = {key: x.index_select(0, index) for key, x in value.items()}
+                inputs[name] = to_column(value).rows(index)
         return Batch(
             inputs=inputs,
             present={name: mask.index_select(0, index) for name, mask in self.present.items()},
@@ -73,108 +77,49 @@ class Split:
             index=index,
         )
 
+    def only(self, names: list[str], part: str) -> Split:
+        """The samples that have one of ``names``, and only these modalities.
 
-class ArrayData:
-    """A data set made of arrays: one row per sample, one array per modality, three splits.
+        Args:
+            names: of modalities.
+            part: what errors call this split.
+        """
+        some = torch.stack([self.present[m] for m in names]).any(0)
+        inputs = {m: self.inputs[m] for m in names}
+        present = {m: self.present[m] for m in names}
+        if bool(some.all()):  # nothing to leave out: share the tensors
+            return Split(inputs, present, self.target, self.groups)
+        rows = some.nonzero().squeeze(1)
+        if len(rows) == 0:
+            raise InputError(f"no sample in {part!r} has any of the modalities {', '.join(names)}")
+        return Split(
+            {m: self.column(m).part(rows) for m in names},
+            {m: mask.index_select(0, rows) for m, mask in present.items()},
+            self.target.index_select(0, rows),
+            None if self.groups is None else self.groups.index_select(0, rows),
+        )
 
-    A row that is None, that holds a NaN or that ``present`` excludes is missing; it is stored as
-    zeros. The arrays passed in are never changed. Floating arrays, bytes (uint8, as pixels are
-    kept) and bool become float32; other integers (token ids) become int64. One number per sample
-    ([N]) becomes [N, 1].
+
+class Dataset:
+    """A data set: what is learnt, and its splits, in memory or in files.
+
+    :func:`counterpoise.load` returns the data sets that have a name, and
+    :class:`counterpoise.ArrayData` makes one of arrays.
 
     Args:
-        inputs: modality -> array, tensor or list of N rows. A dict of these is one modality of
-            several tensors, such as the ids and the mask of a text.
-        target: N integers (classification into max + 1 classes), [N, K] integers or booleans, 0
-            or 1 (multi-label), or floats (regression), unless ``task`` says otherwise.
-        present: modality -> N booleans: False where the sample lacks the modality.
-        task: what is learnt; None tells it from ``target``.
-        split: None draws one; or N strings of "train", "validation", "test"; or a dict from these
-            names to row numbers (rows in none of them are left out).
-        groups: N labels; samples of one group never lie in two splits.
-        fractions: shares of the splits, where they are drawn here. Each class is shared out in
-            this proportion; with ``groups`` as nearly as whole groups allow.
-        seed: draws the splits.
+        task: what is learnt.
+        splits: made and checked already, ``"train"`` among them.
         name: what records call the data set.
         kinds: modality -> "vector", "sequence" or "image", where its shape does not tell which
             default encoder suits it (:func:`counterpoise.encoders.kind_of`).
         scaled: the values are standardised already; default encoders do it otherwise.
-
-    Raises:
-        InputError: when the arrays do not fit together; the message names the argument.
+        scales: modality -> mean and deviation over the training split, to broadcast with a
+            sample, where they are known.
+        readers: modality -> how its samples were read from cells, where they were.
     """
-
-    name: str
-    task: Task
-    splits: dict[str, Split]
-    kinds: dict[str, str]
-    scaled: bool
-    scales: dict[str, tuple[Tensor, Tensor]]
-    readers: dict[str, Reader]
 
     def __init__(
         self,
-        inputs: Mapping[str, Any],
-        target: Any,
-        *,
-        present: Mapping[str, Any] | None = None,
-        task: Task | None = None,
-        split: Any = None,
-        groups: Any = None,
-        fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
-        seed: int = 0,
-        name: str = "arrays",
-        kinds: Mapping[str, str] | None = None,
-        scaled: bool = False,
-    ) -> None:
-        if not inputs:
-            raise InputError("inputs must hold at least one modality, found none")
-        for modality in inputs:
-            check_name(modality)
-        goal, learnt = to_target(target, task)
-        total = len(goal)
-        values: dict[str, Input] = {}
-        masks: dict[str, Mask] = {}
-        for modality, value in inputs.items():
-            allowed = allowed_rows(present, modality, total)
-            values[modality], masks[modality] = to_input(value, modality, total, allowed)
-        for modality in present or ():
-            if modality not in inputs:
-                raise unknown("modality in present", modality, inputs)
-        bare = np.flatnonzero(~np.logical_or.reduce(list(masks.values())))
-        if len(bare):
-            raise InputError(
-                f"inputs must give every sample at least one modality, found {len(bare)} "
-                f"of {total} without any, the first in row {bare[0]}; drop these rows"
-            )
-        codes = None if groups is None else to_groups(groups, total)
-        if split is None:
-            classes = goal.numpy() if isinstance(learnt, Classification) else np.zeros(total, int)
-            rows = draw(classes, codes, fractions, seed)
-        else:
-            rows = given(split, total)
-            if codes is not None:
-                check_groups(groups, codes, rows)
-        parts: dict[str, Split] = {}
-        for part in SPLITS:
-            if len(rows[part]) == 0:
-                raise InputError(
-                    f"split must leave no part empty, found no sample in {part!r} of {total}; "
-                    "give more samples (or groups), other fractions or a split of your own"
-                )
-            parts[part] = _take(values, masks, goal, codes, torch.from_numpy(rows[part]))
-        for modality, kind in (kinds or {}).items():
-            if modality not in inputs:
-                raise unknown("modality in kinds", modality, inputs)
-            check_choice("kinds", kind, KINDS)
-        self.name, self.task, self.splits = name, learnt, parts
-        self.kinds, self.scaled = dict(kinds or {}), scaled
-        self.scales, self.readers = {}, {}
-        self._digest: str | None = None
-
-    @classmethod
-    def of(
-        cls,
         task: Task,
         splits: dict[str, Split],
         name: str = "arrays",
@@ -183,20 +128,11 @@ class ArrayData:
         scaled: bool = False,
         scales: Mapping[str, tuple[Tensor, Tensor]] | None = None,
         readers: Mapping[str, Reader] | None = None,
-    ) -> ArrayData:
-        """A data set of splits that are made and checked already, ``"train"`` among them.
-
-        Args:
-            task, splits, name, kinds, scaled: as the attributes.
-            scales: modality -> mean and deviation over the training split, to broadcast with a
-                sample, where they are known.
-            readers: modality -> how its samples were read from cells, where they were.
-        """
-        made = cls.__new__(cls)
-        made.name, made.task, made.splits, made._digest = name, task, splits, None
-        made.kinds, made.scaled = dict(kinds or {}), scaled
-        made.scales, made.readers = dict(scales or {}), dict(readers or {})
-        return made
+    ) -> None:
+        self.name, self.task, self.splits = name, task, splits
+        self.kinds, self.scaled = dict(kinds or {}), scaled
+        self.scales, self.readers = dict(scales or {}), dict(readers or {})
+        self._digest: str | None = None
 
     @property
     def train(self) -> Split:
@@ -217,13 +153,18 @@ class ArrayData:
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Modality -> shape of one sample (of the first tensor, where a modality has several)."""
-        return {m: tuple(_first(x).shape[1:]) for m, x in self.train.inputs.items()}
+        return {m: next(iter(spec.values()))[1] for m, spec in self.specs.items()}
+
+    @property
+    def specs(self) -> dict[str, Spec]:
+        """Modality -> tensor (``""``, if there is only one) -> type and shape of one sample."""
+        return {m: self.train.column(m).spec for m in self.train.inputs}
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{part} {len(split)}" for part, split in self.splits.items())
-        return f"ArrayData({self.name!r}, {' + '.join(self.modalities)}; {sizes})"
+        return f"{type(self).__name__}({self.name!r}, {' + '.join(self.modalities)}; {sizes})"
 
-    def select(self, *modalities: str) -> ArrayData:
+    def select(self, *modalities: str) -> Dataset:
         """The same data set with only these modalities, in its own order.
 
         Samples that have none of them are left out.
@@ -234,8 +175,8 @@ class ArrayData:
             if modality not in self.modalities:
                 raise unknown("modality", modality, self.modalities)
         kept = [m for m in self.modalities if m in modalities]
-        splits = {part: _only(split, kept, part) for part, split in self.splits.items()}
-        return ArrayData.of(
+        splits = {part: split.only(kept, part) for part, split in self.splits.items()}
+        return Dataset(
             self.task,
             splits,
             self.name,
@@ -268,71 +209,13 @@ class ArrayData:
         if self._digest is None:
             digest = hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode())
             for part, split in self.splits.items():
-                for modality, value in split.inputs.items():
-                    if isinstance(value, Column):
-                        digest.update(json.dumps([part, modality, value.digest]).encode())
-                        digest.update(split.present[modality].numpy().data)
-                        continue
-                    tensors = {"": value} if isinstance(value, Tensor) else value
-                    for key, tensor in tensors.items():
-                        head = [part, modality, key, str(tensor.dtype), list(tensor.shape)]
-                        digest.update(json.dumps(head).encode())
-                        digest.update(tensor.numpy().data)
+                for modality in split.inputs:
+                    split.column(modality).hash_into(digest, (part, modality))
                     digest.update(split.present[modality].numpy().data)
                 digest.update(split.target.contiguous().numpy().data)
             self._digest = digest.hexdigest()[:16]
         return self._digest
 
 
-def check_name(name: object) -> None:
-    if not isinstance(name, str) or not name.strip() or any(c in name for c in JOINERS):
-        raise InputError(
-            f"inputs must name modalities by a word without any of {' '.join(JOINERS)} "
-            f"(names are joined by these), found {name!r}"
-        )
-
-
-def _first(value: Held) -> Tensor | Column:
-    return value if isinstance(value, Tensor | Column) else next(iter(value.values()))
-
-
-def _part(value: Held, rows: Tensor) -> Held:
-    if isinstance(value, Column):
-        return value.part(rows)
-    return map_tensors(value, lambda x: x.index_select(0, rows))
-
-
-def _take(
-    values: dict[str, Input],
-    masks: dict[str, Mask],
-    target: Tensor,
-    groups: Indices | None,
-    rows: Tensor,
-) -> Split:
-    """Copy rows into a split, zeros where a modality is missing."""
-    present = {m: torch.from_numpy(mask).index_select(0, rows) for m, mask in masks.items()}
-    inputs: dict[str, Input] = {}
-    for modality, value in values.items():
-        absent = (~present[modality]).nonzero().squeeze(1)
-        copied = map_tensors(value, lambda x: x.index_select(0, rows))
-        inputs[modality] = map_tensors(copied, lambda x, gone=absent: x.index_fill_(0, gone, 0))  # type: ignore[misc]
-    codes = None if groups is None else torch.from_numpy(groups).index_select(0, rows)
-    return Split(inputs, present, target.index_select(0, rows), codes)
-
-
-def _only(split: Split, names: list[str], part: str) -> Split:
-    """The samples of ``split`` that have one of ``names``, and only these modalities."""
-    some = torch.stack([split.present[m] for m in names]).any(0)
-    inputs = {m: split.inputs[m] for m in names}
-    present = {m: split.present[m] for m in names}
-    if bool(some.all()):  # nothing to leave out: share the tensors
-        return Split(inputs, present, split.target, split.groups)
-    rows = some.nonzero().squeeze(1)
-    if len(rows) == 0:
-        raise InputError(f"no sample in {part!r} has any of the modalities {', '.join(names)}")
-    return Split(
-        {m: _part(x, rows) for m, x in inputs.items()},
-        {m: mask.index_select(0, rows) for m, mask in present.items()},
-        split.target.index_select(0, rows),
-        None if split.groups is None else split.groups.index_select(0, rows),
-    )
+# Until every annotation says Dataset.
+ArrayData = Dataset

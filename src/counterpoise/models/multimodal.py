@@ -115,7 +115,7 @@ class MultimodalModel(nn.Module):
         encoder = self.encoders[name]
         with (
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
-            _running_statistics(encoder, self.training and count == 1),
+            running_statistics(encoder, self.training and count == 1),
         ):
             features = encoder(inputs)
         width, dims = self.fusion.widths[name], 3 if self.fusion.steps else 2
@@ -130,7 +130,7 @@ class MultimodalModel(nn.Module):
 
 
 @contextmanager
-def _running_statistics(encoder: nn.Module, active: bool) -> Iterator[None]:
+def running_statistics(encoder: nn.Module, active: bool) -> Iterator[None]:
     """Let BatchNorm normalise by its running statistics, and leave these as they are."""
     layers = [m for m in encoder.modules() if isinstance(m, _BatchNorm)] if active else []
     layers = [layer for layer in layers if layer.training]

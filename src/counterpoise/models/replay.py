@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from counterpoise.core.batch import Lazy
 from counterpoise.errors import InputError
-from counterpoise.fusion import Concat, Fusion
-
-from .multimodal import _running_statistics
 
 Call = Callable[[nn.Module, dict[str, Tensor]], Any]
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -79,7 +73,7 @@ class Replay:
         (given, logits), where = found[0], "head" if self.head is not None else self.name
         if not isinstance(logits, Tensor) or logits.dim() != 2:
             raise InputError(
-                f"{where} must give logits [B, K], found {described(logits)}; name in head= the "
+                f"{where} must give logits [B, K], found {describe(logits)}; name in head= the "
                 "module whose output is the logits"
             )
         read = given[0] if len(given) == 1 and isinstance(given[0], Tensor) else None
@@ -154,7 +148,7 @@ def answering(module: nn.Module, answer: Callable[..., Tensor]) -> Iterator[None
         own.update(held)
 
 
-def described(value: object) -> str:
+def describe(value: object) -> str:
     """A value in few words: the shape of a tensor, the type of anything else."""
     return str(list(value.shape)) if isinstance(value, Tensor) else type(value).__name__
 
@@ -187,108 +181,3 @@ class Rest(nn.Module):
         super().train(mode)
         self._whole[0].train(mode)  # its own, which may keep some parts in evaluation mode
         return self
-
-
-class Replayed(Fusion):
-    """Somebody's own fusion: what the model's forward computes from the features of its encoders.
-
-    A missing modality is features of zero. Parameters between encoders and logits are in ``rest``,
-    under the names they have in the model. BatchNorm there sees the zeros too; unimodal logits by
-    ``"ablate"`` leave its running statistics alone.
-    """
-
-    policies = ("ablate", "aux")
-
-    def __init__(
-        self, replay: Replay, widths: Mapping[str, int], outputs: int, unimodal: str = "ablate"
-    ) -> None:
-        super().__init__(widths, outputs, unimodal)
-        self.replay, self.rest = replay, replay.outside()
-
-    def logits(
-        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
-    ) -> Tensor:
-        given = {m: features[m] for m in self.widths}
-        alone = len(next(iter(given.values()))) == 1
-        with _running_statistics(self.rest, self.training and alone):
-            return self.replay.run(given, given)[1]
-
-    def _ablated(
-        self, name: str, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
-    ) -> Tensor:
-        with _running_statistics(self.rest, True):
-            return super()._ablated(name, features, present)
-
-
-class WrappedConcat(Concat):
-    """:class:`Concat` by a ``Linear`` that exists already.
-
-    Args:
-        replay: of a model that was found to do nothing else with its features.
-        order: the modalities as their columns stand in the head's weight.
-    """
-
-    def __init__(
-        self,
-        replay: Replay,
-        widths: Mapping[str, int],
-        outputs: int,
-        unimodal: str,
-        order: tuple[str, ...],
-    ) -> None:
-        super().__init__(widths, outputs, unimodal)
-        self.order, self.head = order, cast(nn.Linear, replay.head)
-        self.rest = replay.outside(self.head)
-
-    def logits(
-        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
-    ) -> Tensor:
-        return cast(Tensor, self.head(torch.cat([features[m] for m in self.order], 1)))
-
-    def slices(self) -> dict[str, Tensor]:
-        parts = torch.split(self.head.weight, [self.widths[m] for m in self.order], dim=1)
-        columns = dict(zip(self.order, parts, strict=True))
-        return {m: columns[m] for m in self.widths}
-
-    def share(self, name: str, features: Mapping[str, Tensor], counts: Tensor) -> Tensor:
-        if self.head.bias is None:
-            return F.linear(features[name], self.slices()[name])
-        return super().share(name, features, counts)
-
-
-class Untouched(Tensor):
-    """Stands for an input [B, ...] while a forward is tried; whoever computes with it is told.
-
-    It tells its batch size, device and type. Moves and conversions give it back, as they do a
-    tensor that is there already.
-    """
-
-    label: str
-
-    @classmethod
-    def of(cls, label: str, like: Tensor) -> Untouched:
-        """An input as long as ``like``; ``label`` is what the error calls it."""
-        made = torch.empty(len(like), device=like.device).as_subclass(cls)
-        made.label = label
-        return made
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in MOVES:
-            return args[0]
-        if func in HARMLESS:
-            with torch._C.DisableTorchFunctionSubclass():
-                return func(*args, **(kwargs or {}))
-        flat = [x for a in args for x in (a if isinstance(a, (tuple, list)) else [a])]
-        label = next((x.label for x in flat if isinstance(x, Untouched)), "its inputs")
-        raise InputError(
-            f"{label} is used outside of its encoder ({func.__name__}); put that into the encoder, "
-            "and pass call=lambda model, features: what comes after the encoders"
-        )
-
-
-# What can be asked of an input without reading it: its batch size, device and type.
-PROPERTIES: tuple[Any, ...] = (Tensor.shape, Tensor.device, Tensor.dtype, Tensor.is_cuda)
-SIZES = (Tensor.size, Tensor.__len__, Tensor.new_zeros, Tensor.new_ones, Tensor.new_full)
-HARMLESS: set[Any] = {*SIZES, *(p.__get__ for p in PROPERTIES)}
-MOVES: set[Any] = {Tensor.to, Tensor.float, Tensor.contiguous, Tensor.cuda}

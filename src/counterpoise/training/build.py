@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from counterpoise.core.registry import make
-from counterpoise.data.columns import Column
 from counterpoise.data.dataset import ArrayData
 from counterpoise.encoders import ENCODERS, Encoder, Standardize, usual_encoder
 from counterpoise.encoders.base import Shapes
@@ -115,7 +114,7 @@ def _encoder(
         kind, options = ENCODERS.resolve(chosen)
         if kind.sized:
             options = {"width": width, **options}
-        encoder = kind.build(shape, **kind.settle(options, data, name))
+        encoder = kind.build(shape, **kind.fill_options(options, data, name))
     except InputError as error:
         raise InputError(f"the encoder of {name!r}: {error}") from None
     first = _standardize(data, name, encoder)
@@ -133,26 +132,19 @@ def _standardize(data: ArrayData, name: str, encoder: Encoder) -> Standardize | 
 
 def _several(data: ArrayData, name: str) -> bool:
     """Whether a modality has several tensors, such as text."""
-    inputs = data.train.inputs[name]
-    return set(inputs.spec) != {""} if isinstance(inputs, Column) else isinstance(inputs, dict)
+    return set(data.specs[name]) != {""}
 
 
 def _shapes(data: ArrayData, name: str) -> Shapes:
     """The shape of a sample, or of each of its tensors."""
-    inputs = data.train.inputs[name]
     if not _several(data, name):
         return data.shapes[name]
-    if isinstance(inputs, Column):
-        return {key: shape for key, (_, shape) in inputs.spec.items()}
-    return {key: tuple(x.shape[1:]) for key, x in dict(inputs).items()}
+    return {key: shape for key, (_, shape) in data.specs[name].items()}
 
 
 def _real(data: ArrayData, name: str) -> bool:
     """Whether the samples are one array of numbers or pixels, not tokens."""
-    inputs = data.train.inputs[name]
-    if isinstance(inputs, Column):
-        return set(inputs.spec) == {""} and not inputs.spec[""][0].startswith("int")
-    return isinstance(inputs, torch.Tensor) and inputs.dtype != torch.int64
+    return not _several(data, name) and not data.specs[name][""][0].startswith("int")
 
 
 def standardize(data: ArrayData, name: str, kind: str, padding: bool = False) -> Standardize | None:
@@ -172,11 +164,9 @@ def standardize(data: ArrayData, name: str, kind: str, padding: bool = False) ->
     present = data.train.present[name].nonzero().squeeze(1)
     if not len(present):
         return None
-    inputs = data.train.inputs[name]
-    rows = inputs.rows(present[:FEW]) if isinstance(inputs, Column) else inputs
+    column = data.train.column(name)
+    rows = column.rows(present[:FEW] if column.stored else present)
     assert isinstance(rows, torch.Tensor)  # as _real found
-    if not isinstance(inputs, Column):
-        rows = rows[data.train.present[name]]
     return Standardize.fit(rows if rows.is_floating_point() else rows.float(), kind, padding)
 
 

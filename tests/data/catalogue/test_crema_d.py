@@ -95,7 +95,7 @@ def test_the_table_without_lists(raw: Path) -> None:
 def test_samples_are_those_of_the_papers(raw: Path) -> None:
     table = crema_d(raw)
     row = table.rows[0]
-    sample = table.readers["audio"].fitted([]).read(row.cells["audio"])
+    sample = table.readers["audio"].fit([]).read(row.cells["audio"])
     assert (sample.shape, sample.dtype.name) == ((257, 188), "float32")
     frames = table.readers["visual"].read(row.cells["visual"])
     assert (frames.shape, frames.dtype.name) == ((3, 3, 256, 256), "uint8")

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from folded import check_each
 
-from counterpoise.data.catalogue.find import NEEDS, data_folder, find
+from counterpoise import DATASETS
+from counterpoise.data.catalogue.find import data_folder
 from counterpoise.errors import InputError
 
 
@@ -26,19 +27,19 @@ def test_order_of_places(bare):
 
 def test_found(tmp_path):
     (tmp_path / "utd_mhad" / "Depth").mkdir(parents=True)
-    folder = find("utd-mhad", "utd_mhad/Depth", str(tmp_path))
+    folder = DATASETS["utd-mhad"].find("utd_mhad/Depth", str(tmp_path))
     assert folder == tmp_path / "utd_mhad" / "Depth"
 
 
 def test_not_found(tmp_path):
     def check(name):
         with pytest.raises(InputError) as raised:
-            find(name, "some/file", tmp_path)
+            DATASETS[name].find("some/file", tmp_path)
         assert str(raised.value) == (
-            f"data set {name!r} is not complete: found no {tmp_path}/some/file; put {NEEDS[name]} "
-            f"below {tmp_path}, or point --data-dir (data_dir=) or COUNTERPOISE_DATA to the folder "
-            "that holds them"
+            f"data set {name!r} is not complete: found no {tmp_path}/some/file; put "
+            f"{DATASETS[name].needs} below {tmp_path}, or point --data-dir (data_dir=) or "
+            "COUNTERPOISE_DATA to the folder that holds them"
         )
         assert "\n" not in str(raised.value)
 
-    check_each(NEEDS, check)
+    check_each([name for name, entry in DATASETS.items() if entry.needs], check)

@@ -11,7 +11,7 @@ import counterpoise as cp
 from counterpoise import InputError
 from counterpoise.cli.main import main
 from counterpoise.core.storage import read_weights
-from counterpoise.data import PUBLISHED
+from counterpoise.data import DATASETS
 from counterpoise.data.catalogue.food_101 import food_101
 from counterpoise.data.readers import Text
 
@@ -49,7 +49,7 @@ def raw(tmp_path_factory):
 
 def test_table(raw):
     table = food_101(raw)
-    assert tuple(table.readers) == ("image", "text") == PUBLISHED["food-101"].modalities
+    assert tuple(table.readers) == ("image", "text") == DATASETS["food-101"].modalities
     assert table.task.names == CLASSES
     rows = {row.id: row for row in table.rows}
     row = rows["train/apple_pie_4.jpg"]
@@ -134,7 +134,7 @@ def test_mla_with_models_of_local_folders(raw, tmp_path):
     import transformers
 
     texts = [row.cells["text"] for row in food_101(raw).rows if row.cells["text"]]
-    tokenizer = Text(vocabulary=300).fitted(texts)
+    tokenizer = Text(vocabulary=300).fit(texts)
     size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     size |= {"intermediate_size": 16}
     for name, model in (

@@ -101,7 +101,7 @@ def test_the_table(raw: Path) -> None:
 def test_samples_are_those_of_the_paper(raw: Path) -> None:
     table = iemocap(raw)
     row = table.rows[0]
-    audio = table.readers["audio"].fitted([]).read(row.cells["audio"])
+    audio = table.readers["audio"].fit([]).read(row.cells["audio"])
     assert (audio.shape, audio.dtype.name) == ((128, 1024), "float32")
     frames = table.readers["visual"].read(row.cells["visual"])
     assert (frames.shape, frames.dtype.name) == ((1, 3, 256, 256), "uint8")

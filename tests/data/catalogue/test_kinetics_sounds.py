@@ -114,7 +114,7 @@ def test_the_table_of_kinetics_own_parts(raw: Path) -> None:
 def test_samples_are_those_of_the_papers(raw: Path) -> None:
     table = kinetics_sounds(raw)
     cell = table.rows[0].cells["audio"]
-    sample = table.readers["audio"].fitted([]).read(cell)
+    sample = table.readers["audio"].fit([]).read(cell)
     assert (sample.shape[0], sample.dtype.name) == (128, "float32")
     assert 1022 <= sample.shape[1] <= 1025
     frames = table.readers["visual"].read(cell)

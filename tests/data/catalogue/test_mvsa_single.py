@@ -11,7 +11,7 @@ from media import jpeg
 import counterpoise as cp
 from counterpoise import InputError
 from counterpoise.cli.main import main
-from counterpoise.data import PUBLISHED, settle
+from counterpoise.data import DATASETS, make_plan
 from counterpoise.data.catalogue.mvsa_single import CLASSES, mvsa_single
 
 PAIRS = {  # labels of text and picture -> the label of the tweet
@@ -52,7 +52,7 @@ def raw(tmp_path_factory):
 
 def test_table(raw):
     table = mvsa_single(raw)
-    assert tuple(table.readers) == ("image", "text") == PUBLISHED["mvsa-single"].modalities
+    assert tuple(table.readers) == ("image", "text") == DATASETS["mvsa-single"].modalities
     assert table.task.names == CLASSES
     rows = {row.id: row for row in table.rows}
     for number, label in enumerate([*PAIRS.values()] * ROUNDS, 1):
@@ -69,7 +69,7 @@ def test_drawn_in_proportion(raw):
     table = mvsa_single(raw)
     assert all(row.split is None for row in table.rows)
     text = {"image": {"size": 8}}
-    plans = [settle(table, seed=seed, options=text) for seed in (0, 0, 1)]
+    plans = [make_plan(table, seed=seed, options=text) for seed in (0, 0, 1)]
     assert {part: len(rows) for part, rows in plans[0].splits.items()} == {
         "train": 31, "validation": 4, "test": 4
     }  # fmt: skip
@@ -77,7 +77,7 @@ def test_drawn_in_proportion(raw):
         assert set(plans[0].target[rows]) == {0, 1, 2}
     tests = [plan.splits["test"].tolist() for plan in plans]
     assert tests[0] == tests[1] != tests[2]
-    halves = settle(table, fractions=(0.5, 0.25, 0.25), options=text)
+    halves = make_plan(table, fractions=(0.5, 0.25, 0.25), options=text)
     assert len(halves.splits["train"]) < 25
 
 
@@ -132,7 +132,7 @@ def test_prepared(out):
 
 
 def test_tweets_in_either_encoding(raw):
-    reader = mvsa_single(raw).readers["text"].fitted([str(raw / "data" / "2.txt")])
+    reader = mvsa_single(raw).readers["text"].fit([str(raw / "data" / "2.txt")])
     cells = [str(raw / "data" / f"{number}.txt") for number in (2, 3)]
     ids = [reader.read(cell)["input_ids"] for cell in cells]
     assert ids[0][0] == ids[1][0]  # the word of both is the same

@@ -11,9 +11,9 @@ from scipy.io import loadmat, savemat
 
 import counterpoise as cp
 from counterpoise.cli.main import main
-from counterpoise.data import PUBLISHED, prepare, settle
+from counterpoise.data import DATASETS, make_plan, prepare
+from counterpoise.data.catalogue.utd_mhad import list_recordings
 from counterpoise.data.catalogue.utd_mhad import utd_mhad as loaded
-from counterpoise.data.catalogue.utd_mhad_files import utd_mhad
 from counterpoise.errors import InputError
 
 MODALITIES = ("skeleton", "inertial", "depth")
@@ -41,8 +41,8 @@ def same(data, known):
 
 
 def test_table(raw):
-    table = utd_mhad(raw)
-    assert tuple(table.readers) == MODALITIES == PUBLISHED["utd-mhad"].modalities
+    table = list_recordings(raw)
+    assert tuple(table.readers) == MODALITIES == DATASETS["utd-mhad"].modalities
     assert len(table.rows) == 16 and not table.bad
     row = {row.id: row for row in table.rows}["a2_s7_t1"]
     assert (row.target, row.split, row.group) == ("swipe right", "validation", "s7")
@@ -53,13 +53,13 @@ def test_table(raw):
 
 
 def test_the_arrays_are_those_of_the_loader(raw, tmp_path):
-    data = prepare(settle(utd_mhad(raw)), tmp_path / "out")
+    data = prepare(make_plan(list_recordings(raw)), tmp_path / "out")
     assert data.modalities == MODALITIES
     same(data, loaded(raw.parent, MODALITIES))
 
 
 def test_depth_as_published_keeps_every_fourth_row_and_column(raw):
-    reader = utd_mhad(raw).readers["depth"]
+    reader = list_recordings(raw).readers["depth"]
     path = file(raw, "depth")
     small = reader.read(str(path))
     frames = loadmat(path)["d_depth"]
@@ -109,10 +109,10 @@ def test_what_is_broken_is_listed(raw, tmp_path):
 
 def test_a_folder_that_is_not_there_is_no_modality(raw):
     shutil.rmtree(raw / "Depth")
-    table = utd_mhad(raw)
+    table = list_recordings(raw)
     assert tuple(table.readers) == tuple(table.units) == ("skeleton", "inertial")
     with pytest.raises(InputError, match=r"found no .*Skeleton; RAW must hold Skeleton/"):
-        utd_mhad(raw.parent)
+        list_recordings(raw.parent)
 
 
 def test_training_on_what_was_prepared(raw, tmp_path):
@@ -131,9 +131,9 @@ def test_commands_of_the_datasheet(words, raw, tmp_path):
 
 @pytest.mark.data
 def test_real_files_give_the_arrays_of_the_loader(real_data, tmp_path):
-    table = utd_mhad(real_data / "utd_mhad")
+    table = list_recordings(real_data / "utd_mhad")
     assert len(table.rows) == 861 and not table.bad
-    data = prepare(settle(table, modalities=("skeleton", "inertial")), tmp_path / "out")
+    data = prepare(make_plan(table, modalities=("skeleton", "inertial")), tmp_path / "out")
     assert {part: len(split) for part, split in data.splits.items()} == {
         "train": 323,
         "validation": 108,

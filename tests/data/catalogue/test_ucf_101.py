@@ -11,7 +11,7 @@ from PIL import Image
 import counterpoise as cp
 from counterpoise import InputError
 from counterpoise.cli.main import main
-from counterpoise.data import PUBLISHED
+from counterpoise.data import DATASETS
 from counterpoise.data.catalogue.ucf_101 import ucf_101
 
 CLASSES = ("ApplyEyeMakeup", "HandstandPushups", "YoYo")
@@ -78,7 +78,7 @@ def raw(tmp_path_factory):
 
 def test_table(raw):
     table = ucf_101(raw)
-    assert tuple(table.readers) == ("rgb", "flow") == PUBLISHED["ucf-101"].modalities
+    assert tuple(table.readers) == ("rgb", "flow") == DATASETS["ucf-101"].modalities
     assert table.task.names == CLASSES
     rows = {row.id: row for row in table.rows}
     assert len(rows) == 3 * 8 + len(BROKEN)

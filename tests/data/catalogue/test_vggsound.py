@@ -67,7 +67,7 @@ def test_the_table(raw: Path) -> None:
 def test_samples_are_those_of_the_owners(raw: Path) -> None:
     table = vggsound(raw)
     cell = table.rows[0].cells["audio"]
-    sample = table.readers["audio"].fitted([]).read(cell)
+    sample = table.readers["audio"].fit([]).read(cell)
     assert (sample.shape, sample.dtype.name) == ((257, 1004), "float32")
     frames = table.readers["visual"].read(cell)
     assert (frames.shape, frames.dtype.name) == ((3, 3, 256, 256), "uint8")

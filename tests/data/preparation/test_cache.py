@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import pickle
@@ -22,7 +23,7 @@ from counterpoise import InputError, Loader, build_model, evaluate, fit, load
 from counterpoise.cli.main import main
 from counterpoise.core.batch import Batch
 from counterpoise.core.loader import AHEAD
-from counterpoise.data import ArrayData, open_cache, prepare, settle, verify
+from counterpoise.data import Dataset, make_plan, open_cache, prepare
 from counterpoise.data.columns import Column
 from counterpoise.data.preparation import shards
 from counterpoise.data.preparation.cache import is_cache
@@ -32,6 +33,16 @@ from counterpoise.encoders import MLP, Standardize
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("counterpoise.data.preparation.cache.SHARD_ROWS", 4)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every shard is what its checksum says."""
+    index = json.loads((folder / "dataset.json").read_text())
+    return all(
+        hashlib.sha256((folder / shard["file"]).read_bytes()).hexdigest() == shard["sha256"]
+        for part in index["splits"].values()
+        for shard in part
+    )
 
 
 def same(one: Batch, other: Batch) -> None:
@@ -51,7 +62,7 @@ def same(one: Batch, other: Batch) -> None:
 @pytest.mark.usefixtures("small_shards")
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_equal_to_decoding_on_the_fly(tmp_path: Path, jobs: int) -> None:
-    plan = settle(toy_table(tmp_path / "raw"))
+    plan = make_plan(toy_table(tmp_path / "raw"))
     cached, live = prepare(plan, tmp_path / "out", jobs=jobs), plan.live()
     assert len(list((tmp_path / "out").glob("*.arrow"))) > 6
     for part in ("train", "validation", "test"):
@@ -68,10 +79,10 @@ def test_equal_to_decoding_on_the_fly(tmp_path: Path, jobs: int) -> None:
 
 @pytest.mark.usefixtures("small_shards")
 def test_trains_evaluates_and_selects_as_arrays_do(tmp_path: Path) -> None:
-    plan = settle(toy_table(tmp_path / "raw"), modalities=["pose", "face"])
+    plan = make_plan(toy_table(tmp_path / "raw"), modalities=["pose", "face"])
     cached = prepare(plan, tmp_path / "out")
     whole = {part: split[torch.arange(len(split))] for part, split in cached.splits.items()}
-    arrays = ArrayData.of(
+    arrays = Dataset(
         cached.task,
         {
             part: type(cached.train)(batch.inputs, batch.present, batch.target)
@@ -105,7 +116,7 @@ def test_trains_evaluates_and_selects_as_arrays_do(tmp_path: Path) -> None:
 
 def test_statistics_are_those_of_the_training_samples(tmp_path: Path) -> None:
     table = replace(toy_table(tmp_path / "raw"), units={"pose": ("m", "m", "s")})
-    cached = prepare(settle(table), tmp_path / "out")
+    cached = prepare(make_plan(table), tmp_path / "out")
     batch = cached.train[torch.arange(len(cached.train))]
     pose, face = (batch.inputs[m][batch.present[m]].double() for m in ("pose", "face"))  # type: ignore[index]
     mean, std = cached.scales["pose"]
@@ -126,7 +137,7 @@ def test_statistics_are_those_of_the_training_samples(tmp_path: Path) -> None:
 def test_goes_on_after_a_kill_and_mends_what_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, plan = tmp_path / "out", settle(toy_table(tmp_path / "raw"))
+    out, plan = tmp_path / "out", make_plan(toy_table(tmp_path / "raw"))
     write, written = shards.write_shard, []
 
     def killed(*arguments: Any) -> Any:
@@ -163,18 +174,15 @@ def test_goes_on_after_a_kill_and_mends_what_is_damaged(
     other = prepare(plan, tmp_path / "other")
     rows = torch.arange(len(other.train))
     same(cached.train[rows], other.train[rows])
-    assert verify(out) == len(list(out.glob("*.arrow")))
+    assert is_whole(out)
 
 
 @pytest.mark.usefixtures("small_shards")
 def test_what_is_damaged_is_said(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    prepare(settle(toy_table(tmp_path / "raw")), out)
+    prepare(make_plan(toy_table(tmp_path / "raw")), out)
     shard = out / "train-00001.arrow"
     content = shard.read_bytes()
-    shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(InputError, match=r"train-00001.arrow differs from its checksum"):
-        verify(out)
     shard.write_bytes(content[:-9])
     with pytest.raises(InputError, match=r"train-00001.arrow is missing or cut short"):
         open_cache(out)
@@ -200,7 +208,7 @@ def test_bad_cells_are_listed_and_left_out(tmp_path: Path) -> None:
     (tmp_path / "raw" / "11.npy").write_bytes(b"")
     (tmp_path / "raw" / "17.npy").unlink()
     np.save(tmp_path / "raw" / "20.npy", np.zeros((3, 5)))
-    plan = settle(table)
+    plan = make_plan(table)
     with pytest.raises(InputError, match=r"of 40 rows cannot be used, more than max_bad=0.05"):
         prepare(plan, tmp_path / "out")
     cached = prepare(plan, tmp_path / "out", max_bad=0.1)
@@ -228,7 +236,7 @@ def test_what_was_mended_is_taken_up_by_the_same_call(
     content = [path.read_bytes() for path in broken]
     for path in broken:
         path.write_bytes(b"not an array")
-    plan = settle(table)
+    plan = make_plan(table)
     assert sum(map(len, prepare(plan, out).splits.values())) == 38
     broken[0].write_bytes(content[0])
     write, again = shards.write_shard, []
@@ -243,18 +251,17 @@ def test_what_was_mended_is_taken_up_by_the_same_call(
     assert sum(map(len, cached.splits.values())) == 39
     assert "row-11" in (out / "bad.csv").read_text()
     assert "row-3," not in (out / "bad.csv").read_text()
-    assert verify(out)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
-    plan, out = settle(toy_table(tmp_path / "raw")), tmp_path / "out"
+    plan, out = make_plan(toy_table(tmp_path / "raw")), tmp_path / "out"
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="is not empty and holds no prepared data"):
         prepare(plan, out)
     (out / "thesis.txt").unlink()
     prepare(plan, out)
-    other = settle(toy_table(tmp_path / "raw"), options={"pose": {"factor": 2.0}})
+    other = make_plan(toy_table(tmp_path / "raw"), options={"pose": {"factor": 2.0}})
     with pytest.raises(InputError, match=r"other settings: readers.pose.factor is 1.0 there"):
         prepare(other, out)
     with pytest.raises(InputError, match="jobs must be a whole number from 1"):
@@ -265,7 +272,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_order_and_shares_cover_every_sample_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cached = prepare(settle(toy_table(tmp_path / "raw")), tmp_path / "out")
+    cached = prepare(make_plan(toy_table(tmp_path / "raw")), tmp_path / "out")
     loader = Loader(cached.train, 8, seed=3, shuffle=True)
     orders = [torch.cat([b.index for b in loader.epoch(e)]) for e in (0, 0, 1)]
     assert orders[0].equal(orders[1]) and not orders[0].equal(orders[2])
@@ -281,7 +288,7 @@ def test_order_and_shares_cover_every_sample_once(
 def test_reading_ahead_gives_the_same_and_ends_with_its_reader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cached = prepare(settle(toy_table(tmp_path / "raw")), tmp_path / "out")
+    cached = prepare(make_plan(toy_table(tmp_path / "raw")), tmp_path / "out")
     loader = Loader(cached.train, 4, seed=3, shuffle=True)
     for batch, rows in zip(loader.epoch(1), loader.shares(1), strict=True):
         same(batch, cached.train[rows])
@@ -304,7 +311,7 @@ def test_reading_ahead_gives_the_same_and_ends_with_its_reader(
 
 
 def test_only_rows_that_have_the_modality_are_read(tmp_path: Path) -> None:
-    cached = prepare(settle(toy_table(tmp_path / "raw")), tmp_path / "out")
+    cached = prepare(make_plan(toy_table(tmp_path / "raw")), tmp_path / "out")
     column: Any = cached.train.inputs["pose"]
     gone = (~cached.train.present["pose"]).nonzero().squeeze(1)
     assert len(gone)
@@ -313,7 +320,7 @@ def test_only_rows_that_have_the_modality_are_read(tmp_path: Path) -> None:
 
 def test_a_reader_may_be_another_type(tmp_path: Path) -> None:
     """What is not standardised, and encoders of one's own."""
-    plan = settle(toy_table(tmp_path / "raw", missing=False), modalities=["pose"])
+    plan = make_plan(toy_table(tmp_path / "raw", missing=False), modalities=["pose"])
     data = prepare(plan, tmp_path / "out")
     encoder = torch.nn.Sequential(torch.nn.Flatten(), MLP(36, 8))
     model = build_model(data, "joint", encoders={"pose": encoder})
@@ -325,7 +332,7 @@ def test_the_command_line_trains_and_evaluates_what_was_prepared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, run = tmp_path / "prepared", tmp_path / "run"
-    prepare(settle(toy_table(tmp_path / "raw"), modalities=["pose", "face"]), out)
+    prepare(make_plan(toy_table(tmp_path / "raw"), modalities=["pose", "face"]), out)
     words = ["--epochs", "1", "--width", "8", "--out", str(run)]
     assert main(["train", str(out), *words]) == 0
     shown = capsys.readouterr().out
@@ -351,7 +358,7 @@ def test_padding_does_not_count_in_the_statistics(tmp_path: Path) -> None:
         padded = np.load(path)
         padded[:, 7:] = 0
         np.save(path, padded)
-    data = prepare(settle(table, modalities=["pose"]), tmp_path / "out")
+    data = prepare(make_plan(table, modalities=["pose"]), tmp_path / "out")
     pose = data.train[torch.arange(len(data.train))].inputs["pose"]
     assert isinstance(pose, torch.Tensor)
     steps = pose[:, :, :7].transpose(0, 1).flatten(1).double()
@@ -364,13 +371,13 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from data.tables import Saved, toy_table
-from counterpoise.data import prepare, settle
+from counterpoise.data import make_plan, prepare
 from counterpoise.data.preparation import cache
 
 read = Saved.read
 Saved.read = lambda self, cell: (time.sleep(0.05), read(self, cell))[1]
 cache.SHARD_ROWS = 2
-prepare(settle(toy_table(Path(sys.argv[1]) / "raw")), Path(sys.argv[1]) / "out")
+prepare(make_plan(toy_table(Path(sys.argv[1]) / "raw")), Path(sys.argv[1]) / "out")
 """
 
 
@@ -388,9 +395,9 @@ def test_killed_outright_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     done = {path: path.stat().st_mtime_ns for path in out.glob("train-*.json")}
     assert done and not is_cache(out)
     monkeypatch.setattr("counterpoise.data.preparation.cache.SHARD_ROWS", 2)
-    plan = settle(toy_table(tmp_path / "raw"))
+    plan = make_plan(toy_table(tmp_path / "raw"))
     cached, whole = prepare(plan, out), prepare(plan, tmp_path / "whole")
     rows = torch.arange(len(whole.train))
     same(cached.train[rows], whole.train[rows])
     assert {path: path.stat().st_mtime_ns for path in done} == done
-    assert verify(out) == verify(tmp_path / "whole")
+    assert is_whole(out)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from counterpoise import build_model, fit, load
-from counterpoise.data import prepare, read_manifest, settle
+from counterpoise.data import make_plan, prepare, read_manifest
 
 PROGRAM = """
 import os, sys
@@ -36,7 +36,7 @@ os._exit(0)  # results first: gloo sometimes aborts while a process exits
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     lines = [f"{k},{'abc'[k % 3]},{k % 3} {k} {-k},{k / 7}" for k in range(45)]
     (tmp_path / "t.csv").write_text("\n".join(["id,target,x,y", *lines]))
-    data = prepare(settle(read_manifest(tmp_path / "t.csv")), tmp_path / "out")
+    data = prepare(make_plan(read_manifest(tmp_path / "t.csv")), tmp_path / "out")
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(tmp_path)], env=os.environ | {"RANK": str(rank)}

@@ -14,7 +14,7 @@ from media import jpeg, video, wav
 
 from counterpoise import Classification, InputError, MultiLabel, Regression, load
 from counterpoise.cli.main import main
-from counterpoise.data import read_manifest, settle
+from counterpoise.data import make_plan, read_manifest
 
 ROWS = [
     {"id": "a", "target": "cat", "sound": "a.wav", "face": "a.jpg", "age": "1 2", "note": "a purr"},
@@ -217,7 +217,7 @@ class TestCommand:
     def test_equal_to_decoding_on_the_fly(self, manifest: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
         assert main(["prepare", str(manifest), str(out), "--max-bad", "0.1", "--jobs", "2"]) == 0
-        live, cached = settle(read_manifest(manifest)).live(), load(out)
+        live, cached = make_plan(read_manifest(manifest)).live(), load(out)
         index = np.arange(3)
         for part in ("validation", "test"):
             one = cached.splits[part][torch.from_numpy(index)]
@@ -233,7 +233,7 @@ class TestCommand:
         ("words", "said"),
         [
             (["OUT"], "found 1 arguments"),
-            (["crema", "RAW", "OUT"], "unknown data set to prepare 'crema'"),
+            (["crema", "RAW", "OUT"], "unknown data set 'crema'"),
             (["MANIFEST", "OUT"], "more than max_bad=0.05"),
             (["MANIFEST", "OUT", "--set", "face=3"], "must read COLUMN.KEY=VALUE"),
             (["MANIFEST", "OUT", "--set", "fase.size=3"], "unknown modality of t 'fase'"),
@@ -265,4 +265,4 @@ def test_a_part_of_a_recording(tmp_path: Path) -> None:
     found = read_manifest(table(tmp_path, rows, "t.jsonl"))
     assert found.readers["x"].name == "audio"
     assert found.rows[3].cells["x"] == [str(tmp_path / "long.wav"), 0.3, 0.8]
-    assert settle(found, options={"x": {"rate": 8000}}).specs["x"][""][1] == (64, 26)
+    assert make_plan(found, options={"x": {"rate": 8000}}).specs["x"][""][1] == (64, 26)

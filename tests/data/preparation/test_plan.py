@@ -1,4 +1,4 @@
-"""From a table to a plan: targets, splits, readers that only the training rows settle."""
+"""From a table to a plan: targets, splits, readers that only the training rows decide."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tables import Saved, Words, toy_table
 
 from counterpoise import Classification, InputError, MultiLabel, Regression
-from counterpoise.data import Row, Table, settle
+from counterpoise.data import Row, Table, make_plan
 
 
 def rows_of(targets: list[Any], splits: list[str | None] | None = None) -> list[Row]:
@@ -28,19 +28,19 @@ def table_of(targets: list[Any], splits: list[str | None] | None = None, **other
 
 
 def reasons(table: Table) -> dict[str, str]:
-    return {bad.id: bad.reason for bad in settle(table).bad}
+    return {bad.id: bad.reason for bad in make_plan(table).bad}
 
 
 class TestSplits:
     def test_drawn_by_group_in_proportion_of_the_classes(self, tmp_path: Path) -> None:
         table = toy_table(tmp_path, 120, missing=False)
-        plan = settle(table)
+        plan = make_plan(table)
         owners = {part: {plan.rows[k].group for k in rows} for part, rows in plan.splits.items()}
         assert not owners["train"] & owners["test"] and not owners["train"] & owners["validation"]
         assert sum(map(len, owners.values())) == 10
         counts = Counter(plan.target[plan.splits["train"]].tolist())
         assert max(counts.values()) - min(counts.values()) <= 4
-        again, other = settle(table), settle(table, seed=1)
+        again, other = make_plan(table), make_plan(table, seed=1)
         assert all((plan.splits[p] == again.splits[p]).all() for p in plan.splits)
         assert any(
             len(plan.splits[p]) != len(other.splits[p]) or (plan.splits[p] != other.splits[p]).any()
@@ -49,7 +49,7 @@ class TestSplits:
 
     def test_only_the_training_rows_give_a_validation_part(self) -> None:
         splits = ["train"] * 60 + ["test"] * 20
-        plan = settle(table_of([f"c{k % 2}" for k in range(80)], splits))
+        plan = make_plan(table_of([f"c{k % 2}" for k in range(80)], splits))
         assert set(plan.splits["test"]) == set(range(60, 80))
         held = plan.splits["validation"]
         assert 8 <= len(held) <= 13 and max(held) < 60
@@ -57,7 +57,7 @@ class TestSplits:
 
     def test_given_ones_are_kept_under_their_usual_names(self) -> None:
         splits = ["training", "train", "dev", "val", "test", "valid"] * 2
-        plan = settle(table_of(["a", "b"] * 6, splits))
+        plan = make_plan(table_of(["a", "b"] * 6, splits))
         assert {p: len(r) for p, r in plan.splits.items()} == {
             "train": 4, "validation": 6, "test": 2
         }  # fmt: skip
@@ -67,30 +67,30 @@ class TestSplits:
         found = reasons(table_of(["a", "b"] * 6 + ["a", "b"], [*good, "holdout", None]))
         assert found["12"].endswith("found 'holdout'") and found["13"].endswith("found None")
         with pytest.raises(InputError, match="names no row of the split 'test'"):
-            settle(table_of(["a", "b"] * 3, ["train", "validation"] * 3))
+            make_plan(table_of(["a", "b"] * 3, ["train", "validation"] * 3))
         table = toy_table(tmp_path, 12)
         crossed = [
             replace(row, split=["train", "validation", "test"][k // 4], group="one")
             for k, row in enumerate(table.rows)
         ]
         with pytest.raises(InputError, match=r"groups must each lie in one split, found one"):
-            settle(replace(table, rows=crossed))
+            make_plan(replace(table, rows=crossed))
         with pytest.raises(InputError, match="has no usable row in the split"):
-            settle(table_of(["a", "b"]))
+            make_plan(table_of(["a", "b"]))
 
 
 class TestTargets:
     def test_words_and_whole_numbers_are_classes_others_are_regressed(self) -> None:
-        plan = settle(table_of(["10", "9", "2"] * 8))
+        plan = make_plan(table_of(["10", "9", "2"] * 8))
         assert isinstance(plan.task, Classification) and plan.task.names == ("2", "9", "10")
         assert plan.target.dtype == np.int64 and plan.target[:3].tolist() == [2, 1, 0]
-        plan = settle(table_of([0.5, 1, "2.25"] * 8))
+        plan = make_plan(table_of([0.5, 1, "2.25"] * 8))
         assert isinstance(plan.task, Regression) and plan.target.dtype == np.float32
         assert plan.target[:3].tolist() == [0.5, 1, 2.25]
 
     def test_classes_are_those_of_the_training_rows(self) -> None:
         splits = ["train"] * 6 + ["validation", "test"] * 3
-        plan = settle(table_of(["a", "b"] * 5 + ["c", "a"], splits))
+        plan = make_plan(table_of(["a", "b"] * 5 + ["c", "a"], splits))
         assert [(bad.id, bad.reason) for bad in plan.bad] == [
             ("10", "its label 'c' is in no training row")
         ]
@@ -105,7 +105,7 @@ class TestTargets:
 
     def test_several_labels(self) -> None:
         task = MultiLabel(3, ("x", "y", "z"))
-        plan = settle(table_of([["x"], ["x", "z"], "y"] * 6 + [["q"]], task=task))
+        plan = make_plan(table_of([["x"], ["x", "z"], "y"] * 6 + [["q"]], task=task))
         assert plan.target[:3].tolist() == [[1, 0, 0], [1, 0, 1], [0, 1, 0]]
         assert len(plan.bad) == 1
 
@@ -115,7 +115,7 @@ class TestTargets:
         assert set(found) == {"16", "17", "18"}
 
     def test_several_numbers(self) -> None:
-        plan = settle(table_of([[0.5, 1], ["2", "3"]] * 8, task=Regression(2)))
+        plan = make_plan(table_of([[0.5, 1], ["2", "3"]] * 8, task=Regression(2)))
         assert plan.target.shape == (16, 2)
 
 
@@ -128,7 +128,7 @@ class TestRows:
             Row("empty", "a", {"text": None}),
             Row("other", "a", {"picture": "x"}),
         ]
-        plan = settle(replace(table, rows=[*table.rows, *extra]))
+        plan = make_plan(replace(table, rows=[*table.rows, *extra]))
         assert {bad.id: bad.reason for bad in plan.bad} == {
             "0": "the id stands for another row already",
             "no target": "has no target",
@@ -138,48 +138,48 @@ class TestRows:
         with pytest.raises(
             InputError, match="no row that can be used; the first: 1: has no target"
         ):
-            settle(Table("t", [Row("1", "", {"text": "x"})], {"text": Words()}))
+            make_plan(Table("t", [Row("1", "", {"text": "x"})], {"text": Words()}))
 
-    def test_only_training_rows_settle_the_readers(self) -> None:
+    def test_only_training_rows_decide_the_readers(self) -> None:
         splits = ["train", "train", "validation", "test"] * 3
         table = table_of(["a", "b", "a", "b"] * 3, splits)
         rows = [
             replace(row, cells={"text": "one two" if row.split == "train" else "a b c d e f"})
             for row in table.rows
         ]
-        plan = settle(replace(table, rows=rows))
+        plan = make_plan(replace(table, rows=rows))
         assert plan.readers["text"] == Words(2)
         assert plan.specs["text"] == {"ids": ("int64", (2,)), "mask": ("int64", (2,))}
 
     def test_options_and_modalities(self, tmp_path: Path) -> None:
         table = toy_table(tmp_path)
-        plan = settle(table, modalities=["pose"], options={"pose": {"factor": 2.0}})
+        plan = make_plan(table, modalities=["pose"], options={"pose": {"factor": 2.0}})
         assert plan.readers == {"pose": Saved(2.0)} and list(plan.specs) == ["pose"]
         with pytest.raises(InputError, match="unknown modality of toy 'poze'; did you mean 'pose'"):
-            settle(table, modalities=["poze"])
+            make_plan(table, modalities=["poze"])
         with pytest.raises(InputError, match=r"unknown option of pose \(saved\) 'faktor'"):
-            settle(table, options={"pose": {"faktor": 2}})
+            make_plan(table, options={"pose": {"faktor": 2}})
 
     def test_a_modality_that_cannot_be_read_at_all(self, tmp_path: Path) -> None:
         table = toy_table(tmp_path, missing=False)
         for path in tmp_path.glob("*.npy"):
             path.write_bytes(b"broken")
         with pytest.raises(InputError, match=r"'pose': none of the first 2\d cells can be read"):
-            settle(table)
+            make_plan(table)
         for row in table.rows:
             row.cells["pose"] = None  # type: ignore[index]
         with pytest.raises(InputError, match="'pose' is missing in every training row"):
-            settle(table)
+            make_plan(table)
 
     def test_the_identity_is_of_rows_cells_and_options(self, tmp_path: Path) -> None:
         table = toy_table(tmp_path)
-        plan = settle(table)
-        assert plan.identity() == settle(table).identity()
+        plan = make_plan(table)
+        assert plan.identity() == make_plan(table).identity()
         changed = [*table.rows[:-1], replace(table.rows[-1], cells={"text": "other"})]
         for other in (
-            settle(replace(table, rows=changed)),
-            settle(table, seed=1),
-            settle(table, options={"pose": {"factor": 3.0}}),
-            settle(replace(table, name="other")),
+            make_plan(replace(table, rows=changed)),
+            make_plan(table, seed=1),
+            make_plan(table, options={"pose": {"factor": 3.0}}),
+            make_plan(replace(table, name="other")),
         ):
             assert other.identity() != plan.identity()

@@ -56,9 +56,9 @@ def test_every_format(tmp_path: Path, name: str) -> None:
     assert ArrayFile(length=2).read(path).tolist() == STEPS[:2].T.tolist()
     assert ArrayFile(length=2, axis=1).read(path).tolist() == STEPS[:, :2].tolist()
     other = written(tmp_path, f"b{path.suffix}", np.arange(21.0).reshape(7, 3))
-    fitted = ArrayFile().fitted([path, tmp_path / "none.npy", other])
+    fitted = ArrayFile().fit([path, tmp_path / "none.npy", other])
     assert fitted.length == 7 and fitted.read(path).shape == (3, 7)
-    assert ArrayFile().fitted([path, path]).length is None
+    assert ArrayFile().fit([path, path]).length is None
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,18 +104,18 @@ def test_types_that_are_kept(tmp_path: Path) -> None:
 
 def test_vectors_and_waves(tmp_path: Path) -> None:
     vectors = [written(tmp_path, f"{k}.npy", np.ones(n)) for k, n in enumerate((5, 5, 5, 4))]
-    reader = ArrayFile().fitted(vectors)
+    reader = ArrayFile().fit(vectors)
     assert reader.length is None and reader.read(vectors[0]).shape == (5,)
     waves = [written(tmp_path, f"{k}.npy", np.ones(n)) for k, n in enumerate((5, 7, 6, 4))]
-    reader = ArrayFile().fitted(waves)
+    reader = ArrayFile().fit(waves)
     assert reader.length == 7 and reader.read(waves[0]).shape == (1, 7)
     long = written(tmp_path, "long.npy", np.ones(5000))
-    assert ArrayFile().fitted([*waves, long]).length == 4096
+    assert ArrayFile().fit([*waves, long]).length == 4096
     (tmp_path / "line.txt").write_text("1 2 3\n")
     (tmp_path / "column.csv").write_text("﻿value\n1\n2\n")
     assert ArrayFile().read(tmp_path / "line.txt").tolist() == [1, 2, 3]
     assert ArrayFile().read(tmp_path / "column.csv").tolist() == [1, 2]
-    reader = ArrayFile().fitted([written(tmp_path, "a.csv", STEPS), tmp_path / "line.txt"])
+    reader = ArrayFile().fit([written(tmp_path, "a.csv", STEPS), tmp_path / "line.txt"])
     assert reader.length == 4 and reader.read(tmp_path / "line.txt").shape == (3, 4)
 
 
@@ -211,11 +211,11 @@ def test_numbers(cell: object, values: list[float]) -> None:
 
 
 def test_how_many_numbers() -> None:
-    reader = Numbers().fitted(["1 2", "x", "3 4", "5", "6 7"])
+    reader = Numbers().fit(["1 2", "x", "3 4", "5", "6 7"])
     assert reader.count == 2 and reader.read("8 9").tolist() == [8, 9]
     with pytest.raises(InputError, match="must hold 2 numbers, found 1"):
         reader.read("5")
-    assert Numbers(count=3).fitted(["1"]).count == 3
+    assert Numbers(count=3).fit(["1"]).count == 3
     for cell, message in (
         ("one", "is no number: 'one'"),
         ("", "is no number: ''"),

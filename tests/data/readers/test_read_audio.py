@@ -75,22 +75,22 @@ def test_short_clips_are_filled_or_repeated_and_long_ones_cut(tmp_path: Path) ->
     assert (Waveform(rate=1000, seconds=0.3).read((path, 0.5, 9))[0] == wave[500:800]).all()
 
 
-def test_the_training_clips_settle_the_length(tmp_path: Path) -> None:
+def test_the_training_clips_decide_the_length(tmp_path: Path) -> None:
     cells = [wav(tmp_path / f"{s}.wav", s, 8000) for s in (0.25, 0.71, 0.5)]
-    assert Audio().fitted(cells).seconds == 0.71
-    assert Audio(seconds=0.3).fitted(cells).seconds == 0.3
+    assert Audio().fit(cells).seconds == 0.71
+    assert Audio(seconds=0.3).fit(cells).seconds == 0.3
     (tmp_path / "bad.wav").write_bytes(b"nothing")
     mixed = [tmp_path / "none.wav", tmp_path / "bad.wav", *cells, (str(cells[1]), 0.1, 0.4)]
-    assert Waveform().fitted(mixed).seconds == 0.71
-    assert Waveform().fitted(mixed[-1:]).seconds == 0.3
-    assert Waveform().fitted([video(tmp_path / "a.mp4", 0.5)]).seconds == 0.5
+    assert Waveform().fit(mixed).seconds == 0.71
+    assert Waveform().fit(mixed[-1:]).seconds == 0.3
+    assert Waveform().fit([video(tmp_path / "a.mp4", 0.5)]).seconds == 0.5
     soundfile.write(tmp_path / "long.flac", np.zeros(11 * 500), 500)
-    assert Audio().fitted([tmp_path / "long.flac"]).seconds == 10
+    assert Audio().fit([tmp_path / "long.flac"]).seconds == 10
     with pytest.raises(InputError, match=r"none of 2 can be read; the first: .*none.wav is not"):
-        Audio().fitted(mixed[:2])
+        Audio().fit(mixed[:2])
     with pytest.raises(InputError, match="has none"):
-        Audio().fitted([])
-    with pytest.raises(InputError, match=r"seconds is open: give it, or settle"):
+        Audio().fit([])
+    with pytest.raises(InputError, match=r"seconds is not set; give it, or call fit"):
         Audio().read(cells[0])
 
 
@@ -194,7 +194,7 @@ def test_what_is_wrong_is_said_in_short(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"none of 1 can be read; the first: zero\.wav holds no sa"
     ):
-        Audio().fitted([tmp_path / "zero.wav"])
+        Audio().fit([tmp_path / "zero.wav"])
     soundfile.write(tmp_path / "nan.wav", np.array([0, np.nan]), 8000, subtype="FLOAT")
     with pytest.raises(InputError, match=r"nan\.wav holds samples that are no numbers"):
         reader.read(tmp_path / "nan.wav")
@@ -202,7 +202,7 @@ def test_what_is_wrong_is_said_in_short(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"mute\.mp4 holds no sound"):
         reader.read(mute)
     with pytest.raises(InputError, match=r"mute\.mp4 holds no sound"):
-        Audio().fitted([mute])
+        Audio().fit([mute])
     other = video(tmp_path / "other.mkv", 0.4)
     other.write_bytes(other.read_bytes().replace(b"A_AAC", b"A_ZZZ"))
     with pytest.raises(InputError, match=r"other.mkv holds sound of an unknown codec"):

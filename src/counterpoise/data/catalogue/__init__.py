@@ -1,37 +1,38 @@
-"""The field's data sets, one file each, by the layout in which their owners publish them.
+"""The data sets that have a name: one file each, which says what it is and how it is read.
 
 May import: ``data.preparation`` and what that may import.
 """
 
-from .base import Published
-from .cmu_mosei import CMU_MOSEI, CMU_MOSEI_2
-from .cmu_mosi import CMU_MOSI, CMU_MOSI_2
-from .crema_d import CREMA_D
-from .food_101 import FOOD_101
-from .iemocap import IEMOCAP, IEMOCAP_FEATURES
-from .kinetics_sounds import KINETICS_SOUNDS
-from .mvsa_single import MVSA_SINGLE
-from .ucf_101 import UCF_101
-from .utd_mhad_files import UTD_MHAD
-from .vggsound import VGGSOUND
+from __future__ import annotations
 
-PUBLISHED: dict[str, Published] = {
-    entry.name: entry
-    for entry in (
-        UTD_MHAD,
-        CREMA_D,
-        KINETICS_SOUNDS,
-        VGGSOUND,
-        UCF_101,
-        FOOD_101,
-        MVSA_SINGLE,
-        IEMOCAP,
-        IEMOCAP_FEATURES,
-        CMU_MOSI,
-        CMU_MOSI_2,
-        CMU_MOSEI,
-        CMU_MOSEI_2,
-    )
-}
+from typing import TYPE_CHECKING
 
-__all__ = ["PUBLISHED", "Published"]
+from counterpoise.core.registry import Registry
+
+if TYPE_CHECKING:
+    from .base import DatasetEntry
+
+_HERE = "counterpoise.data.catalogue"
+
+DATASETS: Registry[DatasetEntry] = Registry(
+    "data set",
+    f"{_HERE}.base:DatasetEntry",
+    {
+        "digits": f"{_HERE}.digits:Digits",
+        "av-mnist": f"{_HERE}.av_mnist:AvMnist",
+        "utd-mhad": f"{_HERE}.utd_mhad:UtdMhad",
+        "crema-d": f"{_HERE}.crema_d:CremaD",
+        "kinetics-sounds": f"{_HERE}.kinetics_sounds:KineticsSounds",
+        "vggsound": f"{_HERE}.vggsound:VggSound",
+        "ucf-101": f"{_HERE}.ucf_101:Ucf101",
+        "food-101": f"{_HERE}.food_101:Food101",
+        "mvsa-single": f"{_HERE}.mvsa_single:MvsaSingle",
+        "iemocap": f"{_HERE}.iemocap:Iemocap",
+        "iemocap-features": f"{_HERE}.iemocap:IemocapFeatures",
+        "cmu-mosi": f"{_HERE}.cmu_mosi:CmuMosi",
+        "cmu-mosi-2": f"{_HERE}.cmu_mosi:CmuMosi2",
+        "cmu-mosei": f"{_HERE}.cmu_mosei:CmuMosei",
+        "cmu-mosei-2": f"{_HERE}.cmu_mosei:CmuMosei2",
+    },
+    group="counterpoise.datasets",
+)

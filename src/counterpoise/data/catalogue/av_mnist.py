@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterpoise.core.tasks import Classification
-from counterpoise.data.dataset import ArrayData
+from counterpoise.data.arrays import ArrayData
+from counterpoise.data.dataset import Dataset
+from counterpoise.data.readers.base import need
 from counterpoise.data.readers.sound import RATE, WINDOW, Wave, add_babble, log_mel
-from counterpoise.errors import InputError
+from counterpoise.errors import InputError, check_number
 
-from .find import find
+from .base import DatasetEntry
+from .standardise import standardise
 
 # Index of a recording -> split; each of 6 speakers said each of 10 digits 50 times.
 INDICES = {"train": range(15, 50), "validation": range(10, 15), "test": range(10)}
@@ -55,9 +58,9 @@ def av_mnist(data_dir: str | Path | None = None, seed: int = 0) -> ArrayData:
         InputError: a file is not there or cannot be read.
     """
     mnist = "mnist/t10k-{}-ubyte.gz"
-    images = read_idx(find("av-mnist", mnist.format("images-idx3"), data_dir), 3)
-    labels = read_idx(find("av-mnist", mnist.format("labels-idx1"), data_dir), 1)
-    recordings = find("av-mnist", "fsdd/recordings", data_dir)
+    images = read_idx(AvMnist.find(mnist.format("images-idx3"), data_dir), 3)
+    labels = read_idx(AvMnist.find(mnist.format("labels-idx1"), data_dir), 1)
+    recordings = AvMnist.find("fsdd/recordings", data_dir)
     if len(images) != len(labels) or images.shape[1:] != (28, 28):
         raise InputError(
             f"{recordings.parent.parent / 'mnist'} must hold one label per 28 x 28 image, "
@@ -69,7 +72,24 @@ def av_mnist(data_dir: str | Path | None = None, seed: int = 0) -> ArrayData:
     generator = np.random.default_rng(seed)
     chosen = _pair(digit, labels, generator)
     waves = [_read_wave(recordings / f"{d}_{speaker}_{i}.wav") for d, speaker, i in names]
-    audio = np.zeros((len(names), MELS, FRAMES), dtype=np.float32)
+    audio = _in_babble(waves, part, generator)
+    train = part == "train"
+    image = fade(images[chosen].reshape(len(names), -1) / 255.0, train).reshape(-1, 28, 28)
+    return ArrayData(
+        {"image": standardise(image, train), "audio": standardise(audio, train)},
+        digit,
+        task=Classification(10),
+        split=part,
+        name="av-mnist" if seed == 0 else f"av-mnist:seed={seed}",
+        scaled=True,
+    )
+
+
+def _in_babble(
+    waves: list[Wave], part: NDArray[np.str_], generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """[N, 40, 48]: every recording with others of its split, ``part`` [N], behind it."""
+    audio = np.zeros((len(waves), MELS, FRAMES), dtype=np.float32)
     length = (FRAMES - 1) * HOP + WINDOW
     for split in INDICES:
         rows = np.flatnonzero(part == split)
@@ -78,16 +98,7 @@ def av_mnist(data_dir: str | Path | None = None, seed: int = 0) -> ArrayData:
             others += others >= position  # any but itself
             noisy = add_babble(waves[row], [waves[rows[o]] for o in others], SNR, length)
             audio[row] = log_mel(noisy, MELS, FRAMES, HOP)
-    train = part == "train"
-    image = fade(images[chosen].reshape(len(names), -1) / 255.0, train).reshape(-1, 28, 28)
-    return ArrayData(
-        {"image": _standardise(image, train), "audio": _standardise(audio, train)},
-        digit,
-        task=Classification(10),
-        split=part,
-        name="av-mnist",
-        scaled=True,
-    )
+    return audio
 
 
 def fade(pixels: NDArray[Any], train: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -147,8 +158,7 @@ def _split_of(index: int) -> str:
 
 
 def _read_wave(path: Path) -> Wave:
-    import soundfile
-
+    soundfile = need("soundfile", "media")
     try:
         wave, rate = soundfile.read(path, dtype="float64", always_2d=True)
     except (OSError, RuntimeError) as error:
@@ -179,7 +189,27 @@ def _pair(
     return chosen
 
 
-def _standardise(values: NDArray[np.float32], train: NDArray[np.bool_]) -> NDArray[np.float32]:
-    known = values[train].astype(np.float64)
-    scaled: NDArray[np.float32] = ((values - known.mean()) / known.std()).astype(np.float32)
-    return scaled
+class AvMnist(DatasetEntry):
+    """AV-MNIST in the catalogue; :func:`av_mnist` makes it.
+
+    Args:
+        seed: draws the images and the babble.
+    """
+
+    name = "av-mnist"
+    summary = "3,000 pairs of a faint written and a noisy spoken digit (MNIST and FSDD)"
+    modalities = ("image", "audio")
+    licence = "MNIST CC BY-SA 3.0; Free Spoken Digit Dataset CC BY-SA 4.0"
+    needs = (
+        "t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz of MNIST by LeCun, Cortes and "
+        "Burges in mnist/, and the 3,000 WAV files of the Free Spoken Digit Dataset by Jackson "
+        "et al. (0_george_0.wav, ...) in fsdd/recordings/"
+    )
+    folders = ("mnist", "fsdd/recordings")
+
+    def __init__(self, *, seed: int = 0) -> None:
+        check_number("seed", seed, 0, whole=True)
+        self.seed = seed
+
+    def read(self, data_dir: str | Path | None, modalities: tuple[str, ...]) -> Dataset:
+        return av_mnist(data_dir, self.seed).select(*modalities)

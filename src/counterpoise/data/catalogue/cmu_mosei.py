@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from counterpoise.data.preparation.table import Bad, Table
 
-from .base import Published
+from .base import DatasetEntry
 from .features import first_file, sentiment_rows, sentiment_table
 
 FILES = (
@@ -30,23 +30,27 @@ def cmu_mosei(raw: Path, name: str = "cmu-mosei", two: bool = False) -> Table:
     return sentiment_table(name, sentiment_rows(path, bad), bad, two)
 
 
-CMU_MOSEI = Published(
-    name="cmu-mosei",
-    summary="CMU-MOSEI: 22,856 spoken opinions, sentiment from -3 to 3: text, voice, face features",
-    modalities=("text", "audio", "visual"),
-    licence="for research; the videos belong to their makers (Zadeh et al., 2018)",
-    source="http://multicomp.cs.cmu.edu/resources/cmu-mosei-dataset/",
-    size="some 2 to 17 GB, by file",
-    needs=NEEDS,
-    table=cmu_mosei,
-)
-CMU_MOSEI_2 = Published(
-    name="cmu-mosei-2",
-    summary="CMU-MOSEI as two classes: negative, and all others",
-    modalities=CMU_MOSEI.modalities,
-    licence=CMU_MOSEI.licence,
-    source=CMU_MOSEI.source,
-    size=CMU_MOSEI.size,
-    needs=NEEDS,
-    table=partial(cmu_mosei, name="cmu-mosei-2", two=True),
-)
+class CmuMosei(DatasetEntry):
+    """CMU-MOSEI in the catalogue; :func:`cmu_mosei` reads its files."""
+
+    name = "cmu-mosei"
+    summary = (
+        "CMU-MOSEI: 22,856 spoken opinions, sentiment from -3 to 3: text, voice, face features"
+    )
+    modalities = ("text", "audio", "visual")
+    licence = "for research; the videos belong to their makers (Zadeh et al., 2018)"
+    source = "http://multicomp.cs.cmu.edu/resources/cmu-mosei-dataset/"
+    size = "some 2 to 17 GB, by file"
+    raw = NEEDS
+    two: ClassVar[bool] = False  # classes, by the side of 0
+
+    def table(self, raw: Path) -> Table:
+        return cmu_mosei(raw, self.name, self.two)
+
+
+class CmuMosei2(CmuMosei):
+    """CMU-MOSEI in two classes in the catalogue; :func:`cmu_mosei` reads its files."""
+
+    name = "cmu-mosei-2"
+    summary = "CMU-MOSEI as two classes: negative, and all others"
+    two = True

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from counterpoise.data.preparation.table import Bad, Row, Table
 from counterpoise.data.readers.base import existing, need
 from counterpoise.errors import InputError
 
-from .base import Published
+from .base import DatasetEntry
 from .features import PARTS, cells, columns, first_file, sentiment_rows, sentiment_table
 
 FILES = (
@@ -64,23 +64,25 @@ def _array(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         raise InputError(f"{path} cannot be read as HDF5 with 'data' ({error})") from None
 
 
-CMU_MOSI = Published(
-    name="cmu-mosi",
-    summary="CMU-MOSI: 2,199 spoken opinions, sentiment from -3 to 3: text, voice, face features",
-    modalities=("text", "audio", "visual"),
-    licence="for research; the videos belong to their makers (Zadeh et al., 2016)",
-    source="http://multicomp.cs.cmu.edu/resources/cmu-mosi-dataset/",
-    size="some 150 MB to 1 GB, by file",
-    needs=NEEDS,
-    table=cmu_mosi,
-)
-CMU_MOSI_2 = Published(
-    name="cmu-mosi-2",
-    summary="CMU-MOSI as two classes: negative, and all others",
-    modalities=CMU_MOSI.modalities,
-    licence=CMU_MOSI.licence,
-    source=CMU_MOSI.source,
-    size=CMU_MOSI.size,
-    needs=NEEDS,
-    table=partial(cmu_mosi, name="cmu-mosi-2", two=True),
-)
+class CmuMosi(DatasetEntry):
+    """CMU-MOSI in the catalogue; :func:`cmu_mosi` reads its files."""
+
+    name = "cmu-mosi"
+    summary = "CMU-MOSI: 2,199 spoken opinions, sentiment from -3 to 3: text, voice, face features"
+    modalities = ("text", "audio", "visual")
+    licence = "for research; the videos belong to their makers (Zadeh et al., 2016)"
+    source = "http://multicomp.cs.cmu.edu/resources/cmu-mosi-dataset/"
+    size = "some 150 MB to 1 GB, by file"
+    raw = NEEDS
+    two: ClassVar[bool] = False  # classes, by the side of 0
+
+    def table(self, raw: Path) -> Table:
+        return cmu_mosi(raw, self.name, self.two)
+
+
+class CmuMosi2(CmuMosi):
+    """CMU-MOSI in two classes in the catalogue; :func:`cmu_mosi` reads its files."""
+
+    name = "cmu-mosi-2"
+    summary = "CMU-MOSI as two classes: negative, and all others"
+    two = True

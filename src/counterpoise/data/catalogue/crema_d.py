@@ -11,7 +11,7 @@ from counterpoise.data.preparation.table import Bad, Row, Table
 from counterpoise.data.readers import Audio, Video
 from counterpoise.errors import InputError
 
-from .base import Published
+from .base import DatasetEntry
 from .video_lists import check_pointer, read_list
 
 EMOTIONS = {
@@ -134,13 +134,16 @@ def _emotion(label: str) -> str:
     )
 
 
-CREMA_D = Published(
-    name="crema-d",
-    summary="7,442 clips of 91 actors who say 12 sentences in 6 emotions: sound and face",
-    modalities=("audio", "visual"),
-    licence="Open Database License 1.0; contents: Database Contents License 1.0",
-    source="https://github.com/CheyneyComputerScience/CREMA-D",
-    size="7.6 GB as the whole repository with Git LFS",
-    needs=NEEDS,
-    table=crema_d,
-)
+class CremaD(DatasetEntry):
+    """CREMA-D in the catalogue; :func:`crema_d` reads its files."""
+
+    name = "crema-d"
+    summary = "7,442 clips of 91 actors who say 12 sentences in 6 emotions: sound and face"
+    modalities = ("audio", "visual")
+    licence = "Open Database License 1.0; contents: Database Contents License 1.0"
+    source = "https://github.com/CheyneyComputerScience/CREMA-D"
+    size = "7.6 GB as the whole repository with Git LFS"
+    raw = NEEDS
+
+    def table(self, raw: Path) -> Table:
+        return crema_d(raw)

@@ -7,19 +7,6 @@ from pathlib import Path
 
 from counterpoise.errors import InputError
 
-# Data set -> what its owners publish, and where it goes below the data folder.
-NEEDS = {
-    "utd-mhad": (
-        "the folders Skeleton and Inertial (and Depth, if it is used) of UTD-MHAD by Chen, Jafari "
-        "and Kehtarnavaz (a1_s1_t1_skeleton.mat, ...) as utd_mhad/Skeleton, utd_mhad/Inertial"
-    ),
-    "av-mnist": (
-        "t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz of MNIST by LeCun, Cortes and "
-        "Burges in mnist/, and the 3,000 WAV files of the Free Spoken Digit Dataset by Jackson "
-        "et al. (0_george_0.wav, ...) in fsdd/recordings/"
-    ),
-}
-
 
 def data_folder(data_dir: str | Path | None = None) -> Path:
     """The folder that holds all data sets.
@@ -35,8 +22,14 @@ def data_folder(data_dir: str | Path | None = None) -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "counterpoise"
 
 
-def find(name: str, folder: str, data_dir: str | Path | None = None) -> Path:
-    """The folder or file ``folder`` of the data set ``name``.
+def find(name: str, needs: str, folder: str, data_dir: str | Path | None = None) -> Path:
+    """A folder or file of a data set.
+
+    Args:
+        name: of the data set.
+        needs: what to put where.
+        folder: below the data folder.
+        data_dir: the data folder; None looks it up (:func:`data_folder`).
 
     Raises:
         InputError: it is not there; the message says what to put where.
@@ -45,7 +38,7 @@ def find(name: str, folder: str, data_dir: str | Path | None = None) -> Path:
     path = root / folder
     if not path.exists():
         raise InputError(
-            f"data set {name!r} is not complete: found no {path}; put {NEEDS[name]} below {root}, "
+            f"data set {name!r} is not complete: found no {path}; put {needs} below {root}, "
             "or point --data-dir (data_dir=) or COUNTERPOISE_DATA to the folder that holds them"
         )
     return path

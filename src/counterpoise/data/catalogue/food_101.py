@@ -11,7 +11,7 @@ from counterpoise.data.preparation.table import Bad, Row, Table
 from counterpoise.data.readers import Image, Text
 from counterpoise.errors import InputError, unknown
 
-from .base import Published
+from .base import DatasetEntry
 
 NEEDS = (
     "images/train/<class>/<class>_0.jpg, images/test/... and texts/train_titles.csv, "
@@ -72,13 +72,16 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield reader.line_num, fields
 
 
-FOOD_101 = Published(
-    name="food-101",
-    summary="UPMC Food-101: 90,704 pictures of 101 dishes and the titles of their pages",
-    modalities=("image", "text"),
-    licence="none stated; pictures and titles of web pages, for research (Wang et al., 2015)",
-    source="https://visiir.isir.upmc.fr/explore",
-    size="6 GB",
-    needs=NEEDS,
-    table=food_101,
-)
+class Food101(DatasetEntry):
+    """UPMC Food-101 in the catalogue; :func:`food_101` reads its files."""
+
+    name = "food-101"
+    summary = "UPMC Food-101: 90,704 pictures of 101 dishes and the titles of their pages"
+    modalities = ("image", "text")
+    licence = "none stated; pictures and titles of web pages, for research (Wang et al., 2015)"
+    source = "https://visiir.isir.upmc.fr/explore"
+    size = "6 GB"
+    raw = NEEDS
+
+    def table(self, raw: Path) -> Table:
+        return food_101(raw)

@@ -15,7 +15,7 @@ from counterpoise.data.preparation.table import Bad, Row, Table
 from counterpoise.data.readers import Audio, Reader, Text, Video
 from counterpoise.errors import InputError, unknown
 
-from .base import Published
+from .base import DatasetEntry
 from .features import KEYS, cells, columns, parts_of, readers
 from .pickles import read_npy
 
@@ -238,23 +238,31 @@ def _several(path: Path, emotions: tuple[str, ...], bad: list[Bad]) -> Iterator[
                 yield Row(name, target, values, split)
 
 
-IEMOCAP = Published(
-    name="iemocap",
-    summary="IEMOCAP: 5,531 utterances of ten actors in four emotions: words, voice, film",
-    modalities=("text", "audio", "visual"),
-    licence="for research, on request to the owners (Busso et al., 2008)",
-    source="https://sail.usc.edu/iemocap/",
-    size="some 12 GB, as the owners' archive",
-    needs=NEEDS,
-    table=iemocap,
-)
-IEMOCAP_FEATURES = Published(
-    name="iemocap-features",
-    summary="IEMOCAP as features of words, voice and face, in nine emotions",
-    modalities=IEMOCAP.modalities,
-    licence=IEMOCAP.licence,
-    source=IEMOCAP.source,
-    size="some 1 to 8 GB, by file",
-    needs=FEATURE_NEEDS,
-    table=iemocap_features,
-)
+class Iemocap(DatasetEntry):
+    """IEMOCAP in the catalogue; :func:`iemocap` reads its files."""
+
+    name = "iemocap"
+    summary = "IEMOCAP: 5,531 utterances of ten actors in four emotions: words, voice, film"
+    modalities = ("text", "audio", "visual")
+    licence = "for research, on request to the owners (Busso et al., 2008)"
+    source = "https://sail.usc.edu/iemocap/"
+    size = "some 12 GB, as the owners' archive"
+    raw = NEEDS
+
+    def table(self, raw: Path) -> Table:
+        return iemocap(raw)
+
+
+class IemocapFeatures(DatasetEntry):
+    """IEMOCAP as features in the catalogue; :func:`iemocap_features` reads its files."""
+
+    name = "iemocap-features"
+    summary = "IEMOCAP as features of words, voice and face, in nine emotions"
+    modalities = Iemocap.modalities
+    licence = Iemocap.licence
+    source = Iemocap.source
+    size = "some 1 to 8 GB, by file"
+    raw = FEATURE_NEEDS
+
+    def table(self, raw: Path) -> Table:
+        return iemocap_features(raw)

@@ -10,7 +10,7 @@ from counterpoise.data.preparation.table import Bad, Row, Table
 from counterpoise.data.readers import Audio, Video
 from counterpoise.errors import InputError
 
-from .base import Published
+from .base import DatasetEntry
 from .video_lists import clip_name, find_videos, read_list, without_leaks
 
 # Of the 34 classes of Arandjelovic and Zisserman (ICCV 2017), named after an early version of
@@ -136,13 +136,16 @@ def _clips(path: Path, bad: list[Bad]) -> Iterator[tuple[str, tuple[str, str]]]:
             yield name, (label, video)
 
 
-KINETICS_SOUNDS = Published(
-    name="kinetics-sounds",
-    summary="clips of 10 s of the 31 classes of Kinetics-400 that can be heard and seen",
-    modalities=("audio", "visual"),
-    licence="lists: CC BY 4.0 (Google); the videos belong to those who put them on YouTube",
-    source="https://github.com/cvdfoundation/kinetics-dataset",
-    size="about 27,000 clips, 40 GB; all of Kinetics-400 is 440 GB",
-    needs=NEEDS,
-    table=kinetics_sounds,
-)
+class KineticsSounds(DatasetEntry):
+    """Kinetics-Sounds in the catalogue; :func:`kinetics_sounds` reads its files."""
+
+    name = "kinetics-sounds"
+    summary = "clips of 10 s of the 31 classes of Kinetics-400 that can be heard and seen"
+    modalities = ("audio", "visual")
+    licence = "lists: CC BY 4.0 (Google); the videos belong to those who put them on YouTube"
+    source = "https://github.com/cvdfoundation/kinetics-dataset"
+    size = "about 27,000 clips, 40 GB; all of Kinetics-400 is 440 GB"
+    raw = NEEDS
+
+    def table(self, raw: Path) -> Table:
+        return kinetics_sounds(raw)

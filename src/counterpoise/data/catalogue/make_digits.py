@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from counterpoise.data.readers.base import need
 from counterpoise.data.readers.sound import RATE, WINDOW, Wave, add_babble, log_mel
 from counterpoise.errors import InputError
 
@@ -114,9 +115,9 @@ def check_variants() -> None:
 @cache
 def speak(digit: int, accent: str, variant: str, speed: int, pitch: int) -> Wave:
     """One digit at 8 kHz, without the silence around it."""
-    import soundfile
     from scipy.signal import resample_poly
 
+    soundfile = need("soundfile", "media")
     voice = f"{accent}+{variant}"
     command = [espeak(), "-v", voice, "-s", str(speed), "-p", str(pitch), "--stdout", str(digit)]
     done = subprocess.run(command, capture_output=True, check=True)

@@ -11,7 +11,7 @@ from counterpoise.data.preparation.table import Bad, Row, Table
 from counterpoise.data.readers import Image, Text
 from counterpoise.errors import InputError, unknown
 
-from .base import Published
+from .base import DatasetEntry
 
 CLASSES = ("negative", "neutral", "positive")
 FRACTIONS = (0.8, 0.1, 0.1)
@@ -103,13 +103,16 @@ def _lists(raw: Path, labels: Mapping[str, str], bad: list[Bad]) -> dict[str, st
     return splits
 
 
-MVSA_SINGLE = Published(
-    name="mvsa-single",
-    summary="MVSA-Single: 4,511 tweets with a picture, negative, neutral or positive",
-    modalities=("image", "text"),
-    licence="none stated; tweets, for research (Niu, Zhu, Pang and El Saddik, MMM 2016)",
-    source="https://mcrlab.net/research/mvsa-sentiment-analysis-on-multi-view-social-data/",
-    size="0.2 GB",
-    needs=NEEDS,
-    table=mvsa_single,
-)
+class MvsaSingle(DatasetEntry):
+    """MVSA-Single in the catalogue; :func:`mvsa_single` reads its files."""
+
+    name = "mvsa-single"
+    summary = "MVSA-Single: 4,511 tweets with a picture, negative, neutral or positive"
+    modalities = ("image", "text")
+    licence = "none stated; tweets, for research (Niu, Zhu, Pang and El Saddik, MMM 2016)"
+    source = "https://mcrlab.net/research/mvsa-sentiment-analysis-on-multi-view-social-data/"
+    size = "0.2 GB"
+    raw = NEEDS
+
+    def table(self, raw: Path) -> Table:
+        return mvsa_single(raw)

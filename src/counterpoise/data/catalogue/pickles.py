@@ -8,7 +8,7 @@ import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,14 +43,16 @@ class _Type:
     __slots__ = ("code", "order")
 
     def __init__(self, code: str) -> None:
-        self.code, self.order = code, "="
+        self.code = code
+        self.order: Literal["<", ">", "="] = "="
 
     def set(self, state: Any) -> None:
         # (version, byte order, subarray, field names, fields, size, alignment, flags): size and
         # flags follow from the code, and lies about them would damage memory.
         if not isinstance(state, tuple) or len(state) < 5 or any(x is not None for x in state[2:5]):
             raise InputError(f"an array of records is refused ({REASON})")
-        self.order = {"<": "<", ">": ">"}.get(_text(state[1]), "=")
+        orders: dict[str, Literal["<", ">"]] = {"<": "<", ">": ">"}
+        self.order = orders.get(_text(state[1]), "=")
 
     def real(self) -> np.dtype[Any]:
         if self.code in ("O", "O8", "|O", "|O8"):
@@ -58,7 +60,7 @@ class _Type:
         if not PLAIN.fullmatch(self.code):
             raise InputError(f"an array of type {self.code!r} is refused ({REASON})")
         found: np.dtype[Any] = np.dtype(self.code.replace("a", "S"))
-        return found if self.order == "=" else found.newbyteorder(self.order)  # type: ignore[arg-type]
+        return found if self.order == "=" else found.newbyteorder(self.order)
 
 
 def _text(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from counterpoise.core.tasks import Classification
@@ -12,7 +12,7 @@ from counterpoise.data.readers import Flow, Frames, Video
 from counterpoise.data.readers.base import Reader
 from counterpoise.errors import InputError, unknown
 
-from .base import Published
+from .base import DatasetEntry
 
 NEEDS = (
     "ucfTrainTestlist/ (classInd.txt, trainlist01.txt, testlist01.txt) and UCF-101/<Class>/"
@@ -34,50 +34,72 @@ def ucf_101(raw: Path, split: int = 1) -> Table:
         raise InputError(f"split must be 1, 2 or 3, found {split!r}")
     lists = raw / "ucfTrainTestlist"
     paths = {part: lists / f"{part}list{split:02d}.txt" for part in ("train", "test")}
-    videos, frames, flow = raw / "UCF-101", raw / "jpegs_256", raw / "tvl1_flow"
-    pictured = videos.is_dir() or frames.is_dir()
     for path in (lists / "classInd.txt", *paths.values()):
         if not path.is_file():
             raise InputError(f"found no {path}; RAW must hold {NEEDS}")
-    if not pictured and not flow.is_dir():
-        raise InputError(f"found neither {videos} nor {frames}; RAW must hold {NEEDS}")
+    files = _Files(raw)
     bad: list[Bad] = []
     classes = _classes(lists / "classInd.txt", bad)
-    clips = _by_name(videos.glob("*/*.avi") if videos.is_dir() else frames.glob("*"))
-    u, v = (_by_name((flow / axis).glob("*")) for axis in ("u", "v"))
-    rows = []
-    for part, path in paths.items():
-        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
-            if not line.strip():
-                continue
-            match = CLIP.fullmatch(line.strip())
-            if not match:
-                reason = "is not a line like ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1"
-                bad.append(Bad(f"{path.name} line {number}", "", reason))
-                continue
-            label, name, group, code = match.groups()
-            if label not in classes or (code and classes[label] != int(code)):
-                word = label if label not in classes else f"{label} {code}"
-                bad.append(Bad(name, "", str(unknown("label", word, classes))))
-                continue
-            key = name.lower()
-            cells: dict[str, str | tuple[str, ...]] = {}
-            if pictured:
-                listed = videos / label / f"{name}.avi" if videos.is_dir() else frames / name
-                cells["rgb"] = clips.get(key, str(listed))
-            if key in u or key in v:
-                cells["flow"] = tuple(
-                    found.get(key, str(flow / axis / name)) for axis, found in (("u", u), ("v", v))
-                )
-            rows.append(Row(name, label, cells, part, f"{label} {group}"))
-    readers: dict[str, Reader] = {}
-    if pictured:
+    rows = [row for part, path in paths.items() for row in _rows(path, part, classes, files, bad)]
+    name = "ucf-101" if split == 1 else f"ucf-101:split={split}"
+    return Table(name, rows, files.readers, Classification(len(classes), tuple(classes)), bad)
+
+
+def _rows(
+    path: Path, part: str, classes: dict[str, int], files: _Files, bad: list[Bad]
+) -> Iterator[Row]:
+    """The clips of one list."""
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        if not line.strip():
+            continue
+        match = CLIP.fullmatch(line.strip())
+        if not match:
+            reason = "is not a line like ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1"
+            bad.append(Bad(f"{path.name} line {number}", "", reason))
+            continue
+        label, name, group, code = match.groups()
+        if label not in classes or (code and classes[label] != int(code)):
+            word = label if label not in classes else f"{label} {code}"
+            bad.append(Bad(name, "", str(unknown("label", word, classes))))
+        else:
+            yield Row(name, label, files.find_cells(label, name), part, f"{label} {group}")
+
+
+class _Files:
+    """The clips, as films or as frames, and their flow; one of them may not be there."""
+
+    def __init__(self, raw: Path) -> None:
+        self.videos, self.frames, self.flow = raw / "UCF-101", raw / "jpegs_256", raw / "tvl1_flow"
+        self.readers: dict[str, Reader] = {}
         # Larger than the encoders' 224, so that they can crop.
-        kind = Video if videos.is_dir() else Frames
-        readers["rgb"] = kind(frames=FRAMES, size=256)
-    if flow.is_dir():
-        readers["flow"] = Flow(size=256)
-    return Table("ucf-101", rows, readers, Classification(len(classes), tuple(classes)), bad)
+        if self.videos.is_dir():
+            self.readers["rgb"] = Video(frames=FRAMES, size=256)
+        elif self.frames.is_dir():
+            self.readers["rgb"] = Frames(frames=FRAMES, size=256)
+        if self.flow.is_dir():
+            self.readers["flow"] = Flow(size=256)
+        if not self.readers:
+            raise InputError(
+                f"found neither {self.videos} nor {self.frames}; RAW must hold {NEEDS}"
+            )
+        self.clips = _by_name(
+            self.videos.glob("*/*.avi") if self.videos.is_dir() else self.frames.glob("*")
+        )
+        self.flows = {axis: _by_name((self.flow / axis).glob("*")) for axis in ("u", "v")}
+
+    def find_cells(self, label: str, name: str) -> dict[str, str | tuple[str, ...]]:
+        """Modality -> the files of a clip; a clip without any flow lacks it."""
+        key = name.lower()
+        cells: dict[str, str | tuple[str, ...]] = {}
+        if "rgb" in self.readers:
+            films = self.videos.is_dir()
+            listed = self.videos / label / f"{name}.avi" if films else self.frames / name
+            cells["rgb"] = self.clips.get(key, str(listed))
+        if any(key in found for found in self.flows.values()):
+            cells["flow"] = tuple(
+                found.get(key, str(self.flow / axis / name)) for axis, found in self.flows.items()
+            )
+        return cells
 
 
 def _classes(path: Path, bad: list[Bad]) -> dict[str, int]:
@@ -99,13 +121,23 @@ def _by_name(paths: Iterable[Path]) -> dict[str, str]:
     return {path.stem.lower(): str(path) for path in paths}
 
 
-UCF_101 = Published(
-    name="ucf-101",
-    summary="13,320 clips of 101 actions: RGB and optical flow",
-    modalities=("rgb", "flow"),
-    licence="none stated; clips of YouTube, for research (Soomro, Zamir and Shah, 2012)",
-    source="https://www.crcv.ucf.edu/data/UCF101.php",
-    size="clips 6.9 GB; flow of the two-stream networks some 27 GB",
-    needs=NEEDS,
-    table=ucf_101,
-)
+class Ucf101(DatasetEntry):
+    """UCF-101 in the catalogue; :func:`ucf_101` reads its files.
+
+    Args:
+        split: which of the three official splits, 1, 2 or 3.
+    """
+
+    name = "ucf-101"
+    summary = "13,320 clips of 101 actions: RGB and optical flow"
+    modalities = ("rgb", "flow")
+    licence = "none stated; clips of YouTube, for research (Soomro, Zamir and Shah, 2012)"
+    source = "https://www.crcv.ucf.edu/data/UCF101.php"
+    size = "clips 6.9 GB; flow of the two-stream networks some 27 GB"
+    raw = NEEDS
+
+    def __init__(self, *, split: int = 1) -> None:
+        self.split = split
+
+    def table(self, raw: Path) -> Table:
+        return ucf_101(raw, self.split)

@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from counterpoise.errors import InputError
 
@@ -158,12 +159,12 @@ def _extract(path: Path, folder: Path, sizes: dict[str, int]) -> None:
         _drain(tar, path)
 
 
-def _copy(source: object, target: Path, size: int, path: Path) -> None:
+def _copy(source: IO[bytes], target: Path, size: int, path: Path) -> None:
     """At most as many bytes as the archive's list says: a bomb says less than it holds."""
     target.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     with target.open("xb") as file:
-        while piece := source.read(1 << 20):  # type: ignore[attr-defined]
+        while piece := source.read(1 << 20):
             written += len(piece)
             if written > size:
                 raise InputError(f"{path} holds more in {target.name!r} than it says")

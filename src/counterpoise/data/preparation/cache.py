@@ -7,35 +7,27 @@ import csv
 import hashlib
 import io
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
 from counterpoise.core import storage
 from counterpoise.core.folder import Folder
 from counterpoise.core.provenance import made_with
-from counterpoise.core.tasks import build_task
 from counterpoise.core.workers import run_jobs
-from counterpoise.data.columns import Shards, Spec, Stored
-from counterpoise.data.dataset import ArrayData, Split
-from counterpoise.data.readers import READERS, build_reader
+from counterpoise.data.cells import Spec, sample_bytes, try_cell
+from counterpoise.data.dataset import Dataset
 from counterpoise.data.readers.base import Reader, need
 from counterpoise.errors import InputError, check_number
 
-from .plan import Plan, sample_bytes
-from .shards import Job, channel_axes, column_name, try_cell, write_shard
+from .format import INDEX, read_index, write_index
+from .plan import Plan
+from .shards import Job, write_shard
 from .table import Bad
 
-FORMAT = 1
 SHARD_BYTES = 32 << 20
 SHARD_ROWS = 1024
-INDEX = "dataset.json"
 
 Tick = Callable[[int], None]
 
@@ -47,7 +39,7 @@ def prepare(
     jobs: int = 1,
     max_bad: float = 0.05,
     tick: Tick | None = None,
-) -> ArrayData:
+) -> Dataset:
     """Decode every sample once, into a folder that :func:`open_cache` reads.
 
     Shards that are there and whole (by their checksum) are kept, so the same call goes on where
@@ -87,7 +79,8 @@ def prepare(
         tick(len(job.rows))
         _limit(bad, plan.total, max_bad, out)
     _limit(bad, plan.total, max_bad, out)
-    _index(plan, out, [entries[job.path] for job in _jobs(plan, out)], bad)
+    shards = [entries[job.path] for job in _jobs(plan, out)]
+    write_index(plan, out, shards, len({b.id for b in bad}))
     return open_cache(out)
 
 
@@ -186,70 +179,12 @@ def _write(readers: dict[str, Reader], specs: dict[str, Spec], job: Job) -> dict
     return write_shard(job, readers, specs)
 
 
-def _scales(
-    entries: Iterable[Mapping[str, Any]], units: Mapping[str, tuple[str, ...]]
-) -> dict[str, dict[str, list[float]]]:
-    """Modality -> mean and deviation of each channel over the training split."""
-    totals: dict[str, list[Any]] = {}
-    for entry in entries:
-        for modality, m in entry["moments"].items():
-            total = totals.setdefault(modality, [0.0, 0.0, 0.0])
-            for k, value in enumerate((m["count"], np.array(m["sum"]), np.array(m["square"]))):
-                total[k] = total[k] + value
-    found = {}
-    for modality, (count, sums, squares) in totals.items():
-        if count == 0:
-            continue
-        mean = sums / count
-        variance = np.maximum(squares / count - mean**2, 0)
-        unit = units.get(modality, ())
-        for name in set(unit):
-            same = np.array([u == name for u in unit])
-            variance[same] = variance[same].mean()
-        found[modality] = {"mean": mean.tolist(), "std": np.sqrt(variance).tolist()}
-    return found
-
-
-def _index(plan: Plan, out: Path, entries: Sequence[Mapping[str, Any]], bad: Sequence[Bad]) -> None:
-    identity = plan.identity()
-    splits: dict[str, list[dict[str, Any]]] = {part: [] for part in plan.splits}
-    for entry in entries:
-        part = entry["file"].rsplit("-", 1)[0]
-        if entry["rows"]:
-            splits[part].append({k: entry[k] for k in ("file", "rows", "bytes", "sha256")})
-    for part, shards in splits.items():
-        if not shards:
-            raise InputError(f"no row of the split {part!r} could be read; see {out / 'bad.csv'}")
-    scales = _scales(entries, plan.units)
-    storage.write_json(
-        out / INDEX,
-        {
-            "format": FORMAT,
-            "name": plan.name,
-            "task": identity["task"],
-            "modalities": {
-                m: {
-                    "reader": reader.settings(),
-                    "kind": plan.kinds.get(m),
-                    "tensors": identity["tensors"][m],
-                    "scale": scales.get(m),
-                }
-                for m, reader in plan.readers.items()
-            },
-            "grouped": plan.groups is not None,
-            "splits": splits,
-            "bad": len({b.id for b in bad}),
-            "total": plan.total,
-        },
-    )
-
-
 def is_cache(folder: Path | str) -> bool:
     """Whether a folder holds prepared data, complete."""
     return (Path(folder) / INDEX).is_file()
 
 
-def open_cache(folder: Path | str) -> ArrayData:
+def open_cache(folder: Path | str) -> Dataset:
     """The data set that :func:`prepare` wrote; samples are read when a batch asks for them.
 
     Args:
@@ -267,92 +202,4 @@ def open_cache(folder: Path | str) -> ArrayData:
             else ("holds no prepared data (dataset.json)")
         )
         raise InputError(f"{folder} {state}")
-    index = storage.read_json(folder / INDEX)
-    try:
-        if index["format"] != FORMAT:
-            raise InputError(
-                f"{folder} is of format {index['format']}, this version reads {FORMAT}; prepare "
-                "the data again"
-            )
-        return _opened(folder, index)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise InputError(f"{folder / INDEX} is damaged ({error!r}); prepare again") from None
-
-
-def _opened(folder: Path, index: dict[str, Any]) -> ArrayData:
-    specs: dict[str, Spec] = {
-        m: {key: (str(d), tuple(int(n) for n in shape)) for key, (d, shape) in e["tensors"].items()}
-        for m, e in index["modalities"].items()
-    }
-    task = build_task(index["task"])
-    splits = {}
-    for part, entries in index["splits"].items():
-        shards = Shards([_file(folder, e) for e in entries], [int(e["rows"]) for e in entries])
-        numbers = range(len(entries))
-
-        def read(name: str, shards: Shards = shards, numbers: range = numbers) -> NDArray[Any]:
-            return np.concatenate([shards.column(k, name) for k in numbers])
-
-        present = {m: read(f"{m}:present").astype(bool) for m in specs}
-        digest = hashlib.sha256("".join(e["sha256"] for e in entries).encode()).hexdigest()
-        inputs = {
-            m: Stored(
-                shards, {k: column_name(m, k) for k in spec}, spec, present[m], f"{m}{digest}"
-            )
-            for m, spec in specs.items()
-        }
-        groups = torch.from_numpy(read("group")) if index["grouped"] else None
-        target = torch.from_numpy(read("target"))
-        task.check(target, f"the target in {folder}")
-        masks = {m: torch.from_numpy(mask) for m, mask in present.items()}
-        splits[part] = Split(inputs, masks, target, groups)
-    about = index["modalities"]
-    return ArrayData.of(
-        task,
-        splits,
-        str(index["name"]),
-        kinds={m: e["kind"] for m, e in about.items() if e["kind"]},
-        scales={m: _scale(e["scale"], specs[m], e["kind"]) for m, e in about.items() if e["scale"]},
-        readers={
-            m: build_reader(e["reader"]) for m, e in about.items() if e["reader"]["type"] in READERS
-        },
-    )
-
-
-def _scale(scale: Mapping[str, list[float]], spec: Spec, kind: str | None) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each channel, to broadcast with a sample."""
-    shape = next(iter(spec.values()))[1]
-    wide = [1] * len(shape)
-    if 1 not in channel_axes(shape, kind):
-        wide[0] = shape[0]
-    mean, std = (torch.tensor(scale[k], dtype=torch.float32).view(wide) for k in ("mean", "std"))
-    return mean, std
-
-
-def _file(folder: Path, entry: Mapping[str, Any]) -> Path:
-    """A shard, inside of its folder and of its size."""
-    name = str(entry["file"])
-    if Path(name).name != name:
-        raise InputError(f"{folder / INDEX} names a file outside of its folder: {name!r}")
-    path = folder / name
-    if not path.is_file() or path.stat().st_size != entry["bytes"]:
-        raise InputError(f"{path} is missing or cut short; prepare the data again to mend it")
-    return path
-
-
-def verify(folder: Path | str) -> int:
-    """Compare every shard with its checksum; how many there are.
-
-    Raises:
-        InputError: a shard that differs, by name.
-    """
-    folder = Path(folder)
-    index = storage.read_json(folder / INDEX)
-    entries = [entry for part in index["splits"].values() for entry in part]
-    for entry in entries:
-        if sha256(_file(folder, entry)) != entry["sha256"]:
-            raise InputError(
-                f"{folder / entry['file']} differs from its checksum; prepare the data again to "
-                "mend it"
-            )
-    return len(entries)
+    return read_index(folder)

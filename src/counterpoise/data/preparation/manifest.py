@@ -14,7 +14,7 @@ from counterpoise.data.readers import READERS, Frames, Text
 from counterpoise.data.readers.base import Reader, need
 from counterpoise.errors import InputError, check_choice, unknown
 
-from .plan import ALIASES, class_order
+from .draft import ALIASES, class_order
 from .recognise import recognise
 from .table import Bad, Row, Table
 
@@ -59,27 +59,18 @@ def read_manifest(
     if task is not None:
         check_choice("task", task, TASKS)
     bad: list[Bad] = []
-    records = list(_records(path, bad))
+    records = list(_read_records(path, bad))
     if not records:
         raise InputError(f"{path} holds no row")
     columns = list(dict.fromkeys(key for _, record in records for key in record))
     if target not in columns:
         raise unknown(f"target column of {path.name}", target, columns)
     others = [c for c in columns if c not in (target, id, split, group)]
-    chosen = others if modalities is None else list(modalities)
-    for name in (*chosen, *(types or {})):
-        if name not in others:
-            raise unknown(f"modality column of {path.name}", name, others)
-    if not chosen:
-        raise InputError(f"{path} holds no column for a modality, only {', '.join(columns)}")
-    readers = {name: _reader(name, path, records, types) for name in chosen}
+    chosen = _choose_columns(path, others, modalities, types)
+    readers = {name: _choose_reader(name, path, records, types) for name in chosen}
     rows = []
     for number, record in records:
-        cells = {
-            m: resolve(path.parent, cell) if is_file(reader) else cell
-            for m, reader in readers.items()
-            if (cell := _cell(record.get(m))) is not None
-        }
+        cells = _find_cells(record, readers, path.parent)
         name = _cell(record.get(id))
         rows.append(
             Row(
@@ -91,6 +82,33 @@ def read_manifest(
             )
         )
     return Table(path.stem, rows, readers, _task(task, rows), bad)
+
+
+def _choose_columns(
+    path: Path,
+    columns: Sequence[str],
+    modalities: Sequence[str] | None,
+    types: Mapping[str, str] | None,
+) -> list[str]:
+    """The columns of the modalities, of all that may be one."""
+    chosen = list(columns if modalities is None else modalities)
+    for name in (*chosen, *(types or {})):
+        if name not in columns:
+            raise unknown(f"modality column of {path.name}", name, columns)
+    if not chosen:
+        raise InputError(f"{path} holds no column for a modality")
+    return chosen
+
+
+def _find_cells(
+    record: Mapping[str, Any], readers: Mapping[str, Reader], folder: Path
+) -> dict[str, Any]:
+    """Modality -> what its reader reads, without the empty cells."""
+    return {
+        m: resolve(folder, cell) if is_file(reader) else cell
+        for m, reader in readers.items()
+        if (cell := _cell(record.get(m))) is not None
+    }
 
 
 def is_file(reader: Reader) -> bool:
@@ -106,7 +124,7 @@ def resolve(folder: Path, cell: Any) -> Any:
     return str((folder / Path(cell).expanduser()).resolve()) if isinstance(cell, str) else cell
 
 
-def _records(path: Path, bad: list[Bad]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_records(path: Path, bad: list[Bad]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The number of each row, from 1, and its cells by column."""
     if not path.is_file():
         raise InputError(f"manifest {path} is not there")
@@ -126,12 +144,12 @@ def _records(path: Path, bad: list[Bad]) -> Iterator[tuple[int, dict[str, Any]]]
     except UnicodeDecodeError as error:
         raise InputError(f"{path} must be UTF-8: {error}; save it as such") from None
     if path.suffix.lower() in (".csv", ".tsv"):
-        yield from _csv(text, "\t" if path.suffix.lower() == ".tsv" else ",", path, bad)
+        yield from _read_csv(text, "\t" if path.suffix.lower() == ".tsv" else ",", path, bad)
     else:
-        yield from _json_lines(text, bad)
+        yield from _read_json_lines(text, bad)
 
 
-def _csv(
+def _read_csv(
     text: str, delimiter: str, path: Path, bad: list[Bad]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     csv.field_size_limit(1 << 27)  # texts may be long
@@ -150,17 +168,17 @@ def _csv(
         raise InputError(f"{path}, line {lines.line_num}: {error}") from None
 
 
-def _json_lines(text: str, bad: list[Bad]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_json_lines(text: str, bad: list[Bad]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
-            record = _parsed(line)
+            record = _parse(line)
             if isinstance(record, dict):
                 yield number, record
             else:
                 bad.append(Bad(f"row {number}", "", "is no JSON object"))
 
 
-def _parsed(text: str) -> Any:
+def _parse(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
@@ -214,7 +232,7 @@ def _task(task: str | None, rows: Sequence[Row]) -> Task | None:
     return (MultiLabel if task == "multilabel" else Classification)(len(names), names)
 
 
-def _reader(
+def _choose_reader(
     name: str,
     path: Path,
     records: Sequence[tuple[int, dict[str, Any]]],

@@ -96,8 +96,6 @@ def _text_or_table(path: Path) -> str:
 
 def _opened(path: Path) -> str:
     """The type of a file with an unknown suffix, by what opens it."""
-    import soundfile
-
     with path.open("rb") as file:
         start = file.read(4096)
     if file_kind(path) != "text":
@@ -106,8 +104,8 @@ def _opened(path: Path) -> str:
         return _text_or_table(path)
     with suppress(Exception), need("PIL.Image", "media").open(path):
         return "image"
-    with suppress(soundfile.SoundFileError):
-        soundfile.info(path)
+    with suppress(Exception):
+        need("soundfile", "media").info(path)
         return "audio"
     with suppress(InputError), opened(path, "film") as film:
         names = film.format.name.split(",")

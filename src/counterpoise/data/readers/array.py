@@ -53,7 +53,7 @@ class ArrayFile(Reader):
         if self.length is not None:
             check_number("length", self.length, 1, whole=True)
 
-    def fitted(self, cells: Sequence[Any]) -> Self:
+    def fit(self, cells: Sequence[Any]) -> Self:
         if self.length is not None:
             return self
         shapes = [shape for cell in some(cells) if (shape := self._shape(cell)) is not None]

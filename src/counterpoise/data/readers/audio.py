@@ -12,7 +12,7 @@ import numpy as np
 
 from counterpoise.errors import InputError, check_number
 
-from .base import Array, Reader, fit_length
+from .base import Array, Reader, fit_length, need
 from .clips import look, span
 from .sound import mel_filters
 from .video import Video, opened
@@ -57,8 +57,7 @@ def _by_av(path: Path) -> bool:
         return False
     if path.suffix.lower() in FILMS:
         return True
-    import soundfile
-
+    soundfile = need("soundfile", "media")
     try:
         soundfile.info(path)
     except soundfile.SoundFileError:
@@ -67,8 +66,7 @@ def _by_av(path: Path) -> bool:
 
 
 def _recording(path: Path, start: float, end: float | None) -> tuple[Array, int]:
-    import soundfile
-
+    soundfile = need("soundfile", "media")
     try:
         with soundfile.SoundFile(path) as file:
             rate: int = file.samplerate
@@ -141,9 +139,7 @@ def seconds_of(cell: Any) -> float:
             else:
                 whole = (container.duration or 0) / 1e6
     else:
-        import soundfile
-
-        about = soundfile.info(path)
+        about = need("soundfile", "media").info(path)
         whole = about.frames / about.samplerate
     left = min(whole, whole if end is None else end) - start
     if left <= 0:
@@ -184,9 +180,9 @@ def _check_wave(rate: Any, seconds: Any) -> None:
         check_number("seconds", seconds, 1e-3, 86400)
 
 
-def _settled(seconds: float | None) -> float:
+def _check_set(seconds: float | None) -> float:
     if seconds is None:
-        raise InputError("seconds is open: give it, or settle the reader by fitted()")
+        raise InputError("seconds is not set; give it, or call fit() with the training cells")
     return seconds
 
 
@@ -243,13 +239,13 @@ class Audio(Reader):
                 f"found {self.seconds:g}"
             )
 
-    def fitted(self, cells: Sequence[Any]) -> Self:
+    def fit(self, cells: Sequence[Any]) -> Self:
         return self if self.seconds is not None else replace(self, seconds=_longest(cells))
 
     def read(self, cell: Any) -> Array:
         import torch
 
-        wave = wave_of(cell, self.rate, _settled(self.seconds), self.repeat)
+        wave = wave_of(cell, self.rate, _check_set(self.seconds), self.repeat)
         if self.clip:
             wave = wave.clip(-1, 1)
         spectrum = torch.stft(
@@ -290,8 +286,8 @@ class Waveform(Reader):
     def __post_init__(self) -> None:
         _check_wave(self.rate, self.seconds)
 
-    def fitted(self, cells: Sequence[Any]) -> Self:
+    def fit(self, cells: Sequence[Any]) -> Self:
         return self if self.seconds is not None else replace(self, seconds=_longest(cells))
 
     def read(self, cell: Any) -> Array:
-        return wave_of(cell, self.rate, _settled(self.seconds), self.repeat)[None]
+        return wave_of(cell, self.rate, _check_set(self.seconds), self.repeat)[None]

@@ -40,7 +40,7 @@ class Reader(ABC):
     kind: ClassVar[str] = ""
     suffixes: ClassVar[tuple[str, ...]] = ()
 
-    def fitted(self, cells: Sequence[Any]) -> Self:
+    def fit(self, cells: Sequence[Any]) -> Self:
         """Settle what is left open (a length, a vocabulary) by the cells of the training split.
 
         Where reading all takes long, look at some, always the same. A cell that cannot be read

@@ -10,7 +10,7 @@ from counterpoise.errors import InputError, check_choice, check_number
 
 from .base import existing, some
 
-MOST = 1000  # cells that are looked at to settle a reader
+MOST = 1000  # cells that are looked at to fit a reader
 PICKS = ("even", "first")
 
 Found = TypeVar("Found")

@@ -54,7 +54,7 @@ class Numbers(Reader):
     kind = "vector"
     count: int | None = None
 
-    def fitted(self, cells: Sequence[Any]) -> Self:
+    def fit(self, cells: Sequence[Any]) -> Self:
         if self.count is not None:
             return self
         counts = [count for cell in cells if (count := _count(cell))]

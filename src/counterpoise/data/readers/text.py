@@ -34,7 +34,7 @@ class Text(Reader):
         vocabulary: the most tokens of the one that is trained, at least the 259 of all bytes.
         lower: whether it takes capitals for small letters.
         file: cells name text files, in UTF-8 or Latin-1.
-        vocabulary_json: the tokenizer itself, once it is settled.
+        vocabulary_json: the tokenizer itself, once it is known.
     """
 
     name = "text"
@@ -55,7 +55,7 @@ class Text(Reader):
         if self.length is not None:
             check_number("length", self.length, 2, whole=True)
 
-    def fitted(self, cells: Sequence[Any]) -> Self:
+    def fit(self, cells: Sequence[Any]) -> Self:
         texts = [text for cell in cells if (text := self._try(cell)) is not None]
         content = self.vocabulary_json or (
             _found(self.tokenizer) if self.tokenizer else _trained(texts, self)
@@ -149,7 +149,7 @@ def _found(name: str) -> str:
 def _parsed(content: str, length: int | None = None) -> Any:
     """The tokenizer of a JSON text, without padding; truncating to ``length`` if it is given."""
     if not content:
-        raise InputError("the text reader is not settled; call fitted() first")
+        raise InputError("the text reader has no tokenizer yet; call fit() with the training cells")
     try:
         tokenizer = need("tokenizers", "text").Tokenizer.from_str(content)
     except Exception as error:  # the library raises bare exceptions

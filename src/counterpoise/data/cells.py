@@ -1,0 +1,106 @@
+"""Cells of a table as samples: what a reader makes of one, and what it has to look like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from counterpoise.core.batch import Input
+from counterpoise.errors import InputError
+
+from .readers.base import Reader, Value
+
+Array = NDArray[Any]
+Spec = dict[str, tuple[str, tuple[int, ...]]]  # tensor ("" if only one) -> type, shape of a sample
+
+TRIES = 50  # cells that may fail before a modality counts as unreadable
+
+
+def split_tensors(value: Value) -> dict[str, Array]:
+    """What a reader returned, by tensor."""
+    return value if isinstance(value, dict) else {"": value}
+
+
+def join_tensors(tensors: Mapping[str, Array]) -> Input:
+    """Arrays by tensor as a batch holds them."""
+    found = {key: torch.from_numpy(array) for key, array in tensors.items()}
+    return found[""] if set(found) == {""} else found
+
+
+def spec_of(value: Value) -> Spec:
+    """The type and the shape of each tensor of a sample."""
+    return {key: (array.dtype.name, array.shape) for key, array in split_tensors(value).items()}
+
+
+def blank(spec: Spec, count: int) -> dict[str, Array]:
+    """Zeros for ``count`` samples."""
+    return {key: np.zeros((count, *shape), dtype) for key, (dtype, shape) in spec.items()}
+
+
+def sample_bytes(specs: Mapping[str, Spec]) -> int:
+    """The size of one sample with all its modalities."""
+    return sum(
+        int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        for spec in specs.values()
+        for dtype, shape in spec.values()
+    )
+
+
+def read_cell(reader: Reader, cell: Any, spec: Spec) -> dict[str, Array]:
+    """One sample by tensor.
+
+    Raises:
+        InputError: the cell cannot be read, or differs from ``spec``; why, in a few words.
+    """
+    try:
+        value = reader.read(cell)
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file can break its library anywhere
+        reason = str(error).splitlines()[0] if str(error) else ""
+        raise InputError(f"cannot be read ({type(error).__name__}: {reason})") from error
+    if (found := spec_of(value)) != spec:
+        raise InputError(f"is {_format(found)}, where the others are {_format(spec)}")
+    return split_tensors(value)
+
+
+def try_cell(reader: Reader, cell: Any, spec: Spec) -> dict[str, Array] | str:
+    """One sample by tensor, or the reason why it cannot be read."""
+    try:
+        return read_cell(reader, cell, spec)
+    except InputError as error:
+        return str(error)
+
+
+def find_spec(modality: str, reader: Reader, cells: Sequence[Any]) -> Spec:
+    """Types and shapes, from the first training cell that can be read.
+
+    Raises:
+        InputError: none of the first 50 can be read.
+    """
+    tried = cells[:TRIES]
+    reasons = []
+    for cell in tried:
+        found = _try_spec(reader, cell)
+        if isinstance(found, dict):
+            return found
+        reasons.append(f"{cell!r:.80}: {found}")
+    raise InputError(
+        f"modality {modality!r}: none of the first {len(tried)} cells can be read as "
+        f"{reader.name}; the first, {reasons[0]}"
+    )
+
+
+def _try_spec(reader: Reader, cell: Any) -> Spec | str:
+    try:
+        return spec_of(reader.read(cell))
+    except Exception as error:  # a damaged file can break its library anywhere
+        return str(error) or type(error).__name__
+
+
+def _format(spec: Spec) -> str:
+    return ", ".join(f"{k} {d} {list(s)}".strip() for k, (d, s) in spec.items())
