@@ -283,8 +283,8 @@ class TestBadInput:
     ) -> None:
         words = ("train", "digits", "--method", "mla", "--width", 16, "--out", run_folder / "mla")
         before = (run_folder / "mla" / "checkpoint.pt").read_bytes()
-        said = error_of(capsys, *words, "--epochs", 9, "--resume")
-        assert "settings.epochs is 1 there and 9 here" in said
+        said = error_of(capsys, *words, "--epochs", 1, "--lr", 0.5, "--resume")
+        assert "settings.lr is 0.01 there and 0.5 here" in said
         assert "resume it" in error_of(capsys, *words, "--epochs", 1)
         assert (run_folder / "mla" / "checkpoint.pt").read_bytes() == before
 
@@ -296,6 +296,8 @@ class TestBadInput:
         assert "settings.lr is 0.01 there and 0.5 here" in error_of(
             capsys, *words, *FAST, "--lr", 0.5
         )
+        longer = error_of(capsys, *words, *FAST, "--epochs", 2)
+        assert "settings.epochs is 1 there and 2 here; choose another folder" in longer
 
     def test_a_folder_of_something_else(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path
