@@ -30,7 +30,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="[METHOD.]KEY=VALUE",
         help="an option of the method; of several, say of which",
     )
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out; --epochs may be more than before",
+    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -57,8 +57,7 @@ def fit(
         out: a folder for the run: ``run.json``, ``checkpoint.pt`` after every epoch,
             ``best.safetensors``, what was predicted on validation after the last and the best
             epoch (``validation-*.safetensors``) and, at the end, ``last.safetensors``.
-        resume: go on with the run that ``out`` holds, if it holds one. With more ``epochs`` it is
-            lengthened, to the same weights as if it had begun with as many.
+        resume: go on with the run in ``out``; more ``epochs`` lengthen it, bit for bit.
         device: by default where the model is.
         callbacks: objects that are called while it trains (:class:`counterpoise.Callback`).
         notes: plain values for ``run.json``, such as how the model was built. They are part of
@@ -68,8 +67,7 @@ def fit(
     Raises:
         InputError: an unknown method or setting, a model or task the method cannot train, a folder
             that holds a run (pass ``resume=True``), one with other settings, or one that cannot
-            be lengthened since its method or schedule has read the number of epochs; a callback
-            that is none.
+            be lengthened since its method or schedule has read the number of epochs.
     """
     method = build_method(method)
     settings = merge_settings(settings, changes)
@@ -86,17 +84,11 @@ def fit(
         ctx = _start(run, data, saved, listeners)
         if folder is not None and saved is not None:
             restore_validation(run, data, folder)
-        while len(run.history) < settings.epochs and not _is_stopped(run, ctx):
-            entry, result = _train_one(run, ctx, data, listeners)
-            _record(run, ctx, entry, data, folder)
-            keep_validation(run, result, folder)
-            if folder is not None and ranks.rank() == 0:
-                storage.write_state(folder / CHECKPOINT, state_of(run, ctx))
-            listeners.on_epoch(entry)
+        _train_epochs(run, ctx, data, folder, listeners)
     model.eval()
     if folder is not None and ranks.rank() == 0:
-        last = {"epoch": str(len(run.history) - 1)}
-        storage.write_weights(folder / "last.safetensors", model.state_dict(), last)
+        about = {"epoch": str(len(run.history) - 1)}
+        storage.write_weights(folder / "last.safetensors", model.state_dict(), about)
     return run
 
 
@@ -131,6 +123,19 @@ def _start(run: Run, data: ArrayData, saved: dict[str, Any] | None, listeners: C
     if saved is not None:
         restore(run, ctx, saved)
     return ctx
+
+
+def _train_epochs(
+    run: Run, ctx: Context, data: ArrayData, folder: Path | None, listeners: Callback
+) -> None:
+    """Train the epochs that are left; a checkpoint after each."""
+    while len(run.history) < run.settings.epochs and not _is_stopped(run, ctx):
+        entry, result = _train_one(run, ctx, data, listeners)
+        _record(run, ctx, entry, data, folder)
+        keep_validation(run, result, folder)
+        if folder is not None and ranks.rank() == 0:
+            storage.write_state(folder / CHECKPOINT, state_of(run, ctx))
+        listeners.on_epoch(entry)
 
 
 def _train_one(
