@@ -28,7 +28,7 @@ def check_number(
     whole: bool = False,
     below: float | None = None,
 ) -> None:
-    """Raise :class:`InputError` unless ``value`` is a finite number from ``least`` to ``most``.
+    """Raise :class:`InputError` unless ``value`` is a (whole) number from ``least`` to ``most``.
 
     Where ``below`` is given, it must also be less than that.
     """
@@ -37,7 +37,6 @@ def check_number(
         isinstance(value, kinds)
         and not isinstance(value, bool)
         and least <= value <= most
-        and abs(value) < inf
         and (below is None or value < below)
     ):
         return

@@ -197,5 +197,5 @@ def test_settings_that_cannot_go_together_are_refused() -> None:
         Settings(epochs=2, warmup=5)
     with pytest.raises(InputError, match="best_with must name a modality once"):
         Settings(best_with="a+a").best_subset(("a", "b"))
-    with pytest.raises(InputError, match="lr must be a number from 0, found inf"):
+    with pytest.raises(InputError, match="lr must be a finite number, found inf"):
         Settings(lr=float("inf"))
