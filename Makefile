@@ -51,7 +51,7 @@ bench: setup
 # Only torch is newer: its old builds bring CUDA. See tests/lowest.py.
 LOWEST := .venv-lowest
 SMOKE := tests/data/preparation tests/data/readers tests/report tests/cli tests/core \
-	tests/encoders tests/fusion tests/training tests/test_estimator.py tests/test_contract.py
+	tests/encoders tests/test_estimator.py tests/test_contract.py
 
 lowest:
 	$(PYTHON) -m venv $(LOWEST)
@@ -59,7 +59,7 @@ lowest:
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 		$(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -c $(LOWEST)/constraints.txt \
 		-e '.[stream,media,text]' pytest hypothesis pytest-xdist
-	$(LOWEST)/bin/python -m pytest -n $(TEST_JOBS) -W default $(SMOKE)
+	$(LOWEST)/bin/python -m pytest -n $(TEST_JOBS) --dist worksteal -W ignore $(SMOKE)
 
 map: setup
 	$(BIN)/python tests/rooms.py

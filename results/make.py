@@ -8,7 +8,6 @@ ever added to; the page and the picture follow from the records, and the words b
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
@@ -24,6 +23,7 @@ from counterpoise.cli.main import main as counterpoise
 from counterpoise.compare.recipe import parse_method
 from counterpoise.core import storage
 from counterpoise.report import differences, records, summarise
+from counterpoise.report.folder import comparison_folder, describe_making
 
 HERE = Path(__file__).parent
 # The founding methods, five seeds; and all others and the controls, three.
@@ -268,8 +268,8 @@ def measure_costs(folder: str) -> None:
 def section(folder: str) -> Iterator[str]:
     """The part of the page about one folder."""
     samples = records.read(HERE / folder / "samples.jsonl")
-    about = json.loads((HERE / folder / "compare.json").read_text())
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    _, found = describe_making(comparison_folder(HERE / folder).read())
+    versions = ", ".join(f"{name} {version}" for name, version in found.items())
     made = "\n\n".join(shlex.join(["counterpoise", *words]) for words in commands(folder))
     yield f"## {folder}"
     yield f"Made by\n\n```\n{made}\n```\n\nwith {versions}."

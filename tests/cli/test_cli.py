@@ -99,7 +99,9 @@ class TestTrainAndEvaluate:
     def test_a_run_is_a_folder_of_safe_files(self, run_folder: Path) -> None:
         run = run_folder / "mla"
         names = {path.name for path in run.iterdir()}
-        assert names == {"run.json", "checkpoint.pt", "best.safetensors", "last.safetensors"}
+        kept = {"best.safetensors", "validation-best.safetensors"}
+        kept |= {"last.safetensors", "validation-last.safetensors"}
+        assert names == {"run.json", "checkpoint.pt", *kept}
         assert torch.load(run / "checkpoint.pt", weights_only=True)["best_epoch"] == 0
         assert "fusion.head.weight" in load_file(run / "last.safetensors")
 
@@ -147,10 +149,11 @@ class TestTrainAndEvaluate:
         out = tmp_path / "r"
         assert cli("train", "--config", config, *FAST, "--out", out) == 0
         record = json.loads((out / "run.json").read_text())
-        assert record["settings"]["epochs"] == 1
-        assert record["settings"]["batch_size"] == 64
-        assert record["method"]["options"]["granularity"] == "sample"
-        assert record["method"]["options"]["rates"] == {"audio": 0.5}
+        assert record["epochs"] == 1
+        identity = record["identity"]
+        assert identity["settings"]["batch_size"] == 64
+        assert identity["method"]["options"]["granularity"] == "sample"
+        assert identity["method"]["options"]["rates"] == {"audio": 0.5}
 
     def test_bf16(self, tmp_path: Path) -> None:
         words = ("train", "digits", *FAST, "--precision", "bf16", "--quiet")
@@ -280,8 +283,8 @@ class TestBadInput:
     ) -> None:
         words = ("train", "digits", "--method", "mla", "--width", 16, "--out", run_folder / "mla")
         before = (run_folder / "mla" / "checkpoint.pt").read_bytes()
-        said = error_of(capsys, *words, "--epochs", 9, "--resume")
-        assert "settings.epochs is 1 there and 9 here" in said
+        said = error_of(capsys, *words, "--epochs", 1, "--lr", 0.5, "--resume")
+        assert "settings.lr is 0.01 there and 0.5 here" in said
         assert "resume it" in error_of(capsys, *words, "--epochs", 1)
         assert (run_folder / "mla" / "checkpoint.pt").read_bytes() == before
 
@@ -293,6 +296,8 @@ class TestBadInput:
         assert "settings.lr is 0.01 there and 0.5 here" in error_of(
             capsys, *words, *FAST, "--lr", 0.5
         )
+        longer = error_of(capsys, *words, *FAST, "--epochs", 2)
+        assert "settings.epochs is 1 there and 2 here; choose another folder" in longer
 
     def test_a_folder_of_something_else(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path

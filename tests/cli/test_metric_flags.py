@@ -21,7 +21,7 @@ def test_flags_reach_the_run_and_its_evaluation(
     flags = ["--metric", "brier", "--class-weights", str(weights), "--label-smoothing", "0.1"]
     assert main(["train", "digits", "--epochs", "1", "--out", str(run), "--quiet", *flags]) == 0
     weights.unlink()  # the run holds them
-    record = json.loads((run / "run.json").read_text())["data"]
+    record = json.loads((run / "run.json").read_text())["identity"]["data"]
     assert record["weights"][9] == pytest.approx(10 * record["weights"][0])
     assert record["smoothing"] == 0.1
     monkeypatch.setattr(METRICS["auroc"], "value", lambda *_: math.nan)

@@ -89,6 +89,10 @@ def test_calibration_error_counts_in_fifteen_bins():
             gap += inside.mean() * abs(right[inside].mean() - sure[inside].mean())
     found = Classification(4).metrics(LOGITS, CLASSES, "ece")["ece"]
     assert found == pytest.approx(gap) and gap > 0.01
+    # Certain and wrong, nearly certain and right: in the last bin, where they make up in part.
+    both = torch.tensor([[1e3, 0.0], [math.log(19), 0.0]])
+    found = Classification(2).metrics(both, torch.tensor([1, 0]), "ece")["ece"]
+    assert found == pytest.approx((1 - 0.05) / 2)
     certain = 1e3 * F.one_hot(CLASSES, 4).float()
     assert Classification(4).metrics(certain, CLASSES, "ece")["ece"] == 0
 
@@ -204,3 +208,11 @@ def test_a_metric_must_be_a_metric():
         Classification(4).with_metric(Classification)
     with pytest.raises(NotImplementedError, match="defines neither share nor value"):
         Metric().value(Classification(4), LOGITS, CLASSES)
+
+
+def test_a_prediction_that_is_not_a_number_leaves_no_metric() -> None:
+    target = torch.arange(6) % 3
+    logits = torch.eye(3)[target]
+    logits[2, 1] = torch.nan
+    found = Classification(3).metrics(logits, target)
+    assert all(math.isnan(value) for value in found.values())

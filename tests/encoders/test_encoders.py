@@ -13,7 +13,7 @@ from torch import nn
 
 from counterpoise import ArrayData, InputError, MultimodalClassifier, build_model
 from counterpoise.cli.main import main
-from counterpoise.compare.recipe import Recipe, open_run
+from counterpoise.compare.recipe import Recipe
 from counterpoise.core import storage
 from counterpoise.encoders import (
     ENCODERS,
@@ -26,6 +26,7 @@ from counterpoise.encoders import (
     unstarted,
     usual_encoder,
 )
+from counterpoise.training.run import open_run
 from counterpoise.training.settings import Settings
 
 FAST = ["--epochs", "1", "--quiet", "--modalities", "image,audio"]
@@ -159,7 +160,7 @@ def test_the_command_line_trains_and_rebuilds_the_same_model(
 ) -> None:
     out = tmp_path / "run"
     assert train("--out", out, "--encoder", "image=cnn2d:width=6", "--width", "8") == 0
-    notes = storage.read_json(out / "run.json")["notes"]
+    notes = storage.read_json(out / "run.json")["identity"]["notes"]
     assert notes["encoders"] == {"image": "cnn2d:width=6"}
     run, data = open_run(out)
     assert run.model.fusion.widths == {"image": 6, "audio": 8}
@@ -175,7 +176,7 @@ def test_a_configuration_names_encoders_and_flags_win(tmp_path: Path) -> None:
     config.write_text("encoder: {image: 'cnn2d:width=6', audio: 'cnn2d:width=4'}\nwidth: 8\n")
     words = ["--config", config, "--encoder", "audio=cnn2d:width=5"]
     assert train("--out", tmp_path / "run", *words) == 0
-    notes = storage.read_json(tmp_path / "run" / "run.json")["notes"]
+    notes = storage.read_json(tmp_path / "run" / "run.json")["identity"]["notes"]
     assert notes["encoders"] == {"audio": "cnn2d:width=5", "image": "cnn2d:width=6"}
 
 
@@ -222,6 +223,6 @@ def test_a_run_is_opened_without_the_weights_that_it_started_from(tmp_path: Path
     out = tmp_path / "run"
     assert train("--out", out, "--encoder", "image=cnn2d:width=6", "--width", "8") == 0
     record = storage.read_json(out / "run.json")
-    record["notes"]["encoders"]["image"] += ":weights=gone.safetensors"
+    record["identity"]["notes"]["encoders"]["image"] += ":weights=gone.safetensors"
     storage.write_json(out / "run.json", record)
     assert open_run(out)[0].model.fusion.widths["image"] == 6

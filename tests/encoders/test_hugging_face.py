@@ -14,7 +14,7 @@ from torch import Tensor
 
 from counterpoise import ArrayData, InputError, build_model, fit
 from counterpoise.encoders import HuggingFace
-from counterpoise.encoders.hugging_face import Preparation, _size
+from counterpoise.encoders.hugging_face import Preparation, _parse_size
 
 SMALL = {
     "hidden_size": 16,
@@ -362,7 +362,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_sizes(said: Any, size: tuple[int, int] | None) -> None:
-    assert _size(said) == size
+    assert _parse_size(said) == size
 
 
 def test_a_centre_crop_is_what_the_model_sees() -> None:

@@ -11,8 +11,8 @@ from toy import same, toy_data, toy_model, weights
 
 from counterpoise import Chain, Classification, Concat, InputError, Late, Method, build_method, fit
 from counterpoise.cli.main import main
-from counterpoise.compare.recipe import open_run
 from counterpoise.methods import MLA, DiagnoseRelearn, Joint, ModalityDropout, MultiLoss, Unimodal
+from counterpoise.training.run import open_run
 
 SETTINGS = {"epochs": 2, "batch_size": 16, "lr": 0.05}
 

@@ -18,7 +18,8 @@ from counterpoise import (
     build_method,
     build_model,
 )
-from counterpoise.compare.recipe import Recipe, open_run
+from counterpoise.compare.recipe import Recipe
+from counterpoise.training.run import open_run
 
 
 def test_labels():
@@ -56,7 +57,7 @@ def test_labels_that_are_refused(label, message):
 def test_a_run_is_opened_with_the_fusion_of_its_label(tmp_path):
     recipe = Recipe("digits", fusion="film:conditioner=image", width=8, settings=Settings(epochs=1))
     run = recipe.train(recipe.load(), build_method("joint"), 0, out=tmp_path)
-    record = json.loads((tmp_path / "run.json").read_text())
+    record = json.loads((tmp_path / "run.json").read_text())["identity"]
     assert record["model"]["fusion"] == "film" and record["notes"]["fusion"] == recipe.fusion
     opened = open_run(tmp_path)[0].model
     assert opened.fusion.conditioner == "image"
@@ -65,8 +66,9 @@ def test_a_run_is_opened_with_the_fusion_of_its_label(tmp_path):
     plain = Recipe("digits", width=8, settings=Settings(epochs=1))
     plain.train(plain.load(), build_method("mla"), 0, out=tmp_path / "old")
     record = json.loads((tmp_path / "old" / "run.json").read_text())
-    assert record["model"]["fusion"] == "shared" and record["notes"]["fusion"] is None
-    del record["notes"]["fusion"]
+    identity = record["identity"]
+    assert identity["model"]["fusion"] == "shared" and identity["notes"]["fusion"] is None
+    del identity["notes"]["fusion"]
     (tmp_path / "old" / "run.json").write_text(json.dumps(record))
     assert isinstance(open_run(tmp_path / "old")[0].model.fusion, Shared)
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from toy import linear_encoders, same, toy_batch, toy_context, toy_data, toy_model, weights
 
 from counterpoise import InputError, MultiLabel, build_method, fit
-from counterpoise.methods.lfm import _chances, released_slope, validation_slope
+from counterpoise.methods.lfm import _predict_chances, released_slope, validation_slope
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_losses(modalities, missing, alignment, alpha):
 
 def test_several_labels_are_compared_one_by_one():
     logits = torch.randn(5, 3)
-    chances = _chances(logits, MultiLabel(3))
+    chances = _predict_chances(logits, MultiLabel(3))
     torch.testing.assert_close(chances[..., 0].exp(), logits.sigmoid())
     torch.testing.assert_close(chances.exp().sum(-1), torch.ones(5, 3))
 

@@ -148,7 +148,7 @@ def test_equal_histories_give_no_nan():
     method, ctx = ready(data)
     batch = data.train[torch.tensor([0])]
     losses = method.losses(ctx.model(batch), batch, ctx)
-    assert losses["a ranking"] == 0 and method._normalised(0).isfinite().all()
+    assert losses["a ranking"] == 0 and method._normalise(0).isfinite().all()
 
 
 def test_the_ranking_loss_trains_the_weights_in_the_right_direction():

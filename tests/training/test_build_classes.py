@@ -25,9 +25,9 @@ from counterpoise import (
     evaluate,
     fit,
 )
-from counterpoise.compare.recipe import Recipe, open_run
+from counterpoise.compare.recipe import Recipe
 from counterpoise.encoders import LSTM, Encoder
-from counterpoise.training.run import load_run
+from counterpoise.training.run import load_run, open_run
 
 
 class Largest(Fusion):
@@ -200,7 +200,7 @@ def test_a_run_with_a_class_of_one_s_own_says_what_opening_it_needs(tmp_path: Pa
     settings = Settings(epochs=1)
     recipe = Recipe("digits", ("image", "audio"), fusion=Largest, width=8, settings=settings)
     run = recipe.train(recipe.load(), build_method("joint"), 0, out=tmp_path / "fusion")
-    record = json.loads((tmp_path / "fusion" / "run.json").read_text())
+    record = json.loads((tmp_path / "fusion" / "run.json").read_text())["identity"]
     assert record["model"]["fusion"] == record["notes"]["fusion"] == "largest"
     with pytest.raises(InputError, match=r"trained with fusion 'largest'.*its class and call load"):
         open_run(tmp_path / "fusion")

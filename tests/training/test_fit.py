@@ -172,9 +172,9 @@ def test_the_rate_falls_in_steps_and_a_resumed_run_goes_on_with_it(tmp_path: Pat
         "param_groups"
     ]}  # fmt: skip
     assert rates == {0.05 * 0.1 * 0.1}
-    record = storage.read_json(out / "run.json")["settings"]
-    assert record["schedule"] == label
-    assert "schedule" not in Settings().plain()  # folders of runs without one stay as they were
+    record = storage.read_json(out / "run.json")["identity"]["settings"]
+    assert record["schedule"] == "step:every=2:factor=0.1"
+    assert "schedule" not in Settings().plain()  # as in folders that were made before
 
 
 def test_the_best_epoch_may_be_that_of_some_modalities(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_every_epoch_computes_the_primary_metric_and_the_end_all(tmp_path: Path)
     found = run.evaluate(data).metrics["a", "b"]
     assert next(iter(found)) == "auroc" and set(found) == set(Classification.listed)
     record = json.loads((tmp_path / "run.json").read_text())
-    assert record["settings"]["metric"] == "auroc"
+    assert record["identity"]["settings"]["metric"] == "auroc"
     again = load_run(tmp_path, toy_model(data), data, build_method("joint"))
     assert again.evaluate(data).metrics["a", "b"] == found and again.task.primary == "auroc"
     with pytest.raises(InputError, match="metric is 'auroc' there and 'nll' here"):
@@ -91,7 +91,7 @@ def test_the_record_holds_the_weights_and_the_data_stay_the_same_data(tmp_path: 
     data = toy_data()
     settings = {"class_weights": [1, 2, 3], "label_smoothing": 0.1, "epochs": 1}
     run = fit(toy_model(data), data, out=tmp_path, **settings)
-    about = json.loads((tmp_path / "run.json").read_text())["data"]
+    about = json.loads((tmp_path / "run.json").read_text())["identity"]["data"]
     assert about["weights"] == pytest.approx(run.task.state()["weights"])
     assert about["smoothing"] == 0.1 and about["fingerprint"] == data.fingerprint()
     assert "weights" not in data.task.state()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 from pathlib import Path
-from typing import Any
 
 from counterpoise.errors import InputError
 
@@ -24,9 +23,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from counterpoise.compare.recipe import open_run
     from counterpoise.evaluation import colearning, present_name
     from counterpoise.report.records import strict
+    from counterpoise.training.run import open_run
 
     trained, data = open_run(options.folder, options.data_dir)
     result = trained.evaluate(data, options.split, options.which)
@@ -57,22 +56,17 @@ def run(options: argparse.Namespace) -> None:
 
 def _unimodal_beside(folder: Path) -> Path | None:
     """A unimodal run of the same data, seed and settings in the folders around a run."""
-    from counterpoise.core import storage
+    from counterpoise.training.record import RunRecord
 
-    record = storage.read_json(folder / "run.json")
+    record = RunRecord.read(folder)
     nearby = sorted({*folder.parent.glob("*/run.json"), *folder.parent.parent.glob("*/*/run.json")})
     for path in nearby:
-        with contextlib.suppress(InputError, KeyError, TypeError):
-            other = storage.read_json(path)
-            same = all(other[key] == record[key] for key in ("data", "settings"))
-            same = same and _encoders(other) == _encoders(record)
-            if same and other["method"]["name"] == "unimodal" and path.parent != folder:
+        with contextlib.suppress(InputError):
+            other = RunRecord.read(path.parent)
+            unimodal = other.method["name"] == "unimodal"
+            if unimodal and other.matches(record) and path.parent != folder:
                 return path.parent
     return None
-
-
-def _encoders(record: dict[str, Any]) -> Any:
-    return record["notes"].get("encoders")
 
 
 COMMAND = Command("every subset of a trained model's modalities", add, run)

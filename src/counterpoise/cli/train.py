@@ -30,7 +30,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="[METHOD.]KEY=VALUE",
         help="an option of the method; of several, say of which",
     )
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out; --epochs may be more than before",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -66,6 +70,8 @@ def run(options: argparse.Namespace) -> None:
     if options.quiet:
         return
     print_metrics(done.evaluate(data), f"{data.name}, {method.name}: test, last epoch")
+    if len(done.history) < epochs:
+        print(f"stopped early, after epoch {len(done.history) - 1}")
     print(f"best validation epoch: {done.best_epoch}; run: {out}")
 
 

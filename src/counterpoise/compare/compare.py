@@ -4,40 +4,26 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import platform
-import shlex
-import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from counterpoise.core import storage
-from counterpoise.core.labels import parse_options as parse_options
-from counterpoise.core.workers import pool
+from counterpoise.core.provenance import made_with
+from counterpoise.core.workers import run_jobs
 from counterpoise.data.dataset import ArrayData
 from counterpoise.errors import InputError, check_number
 from counterpoise.methods.registry import build_method
-from counterpoise.report import records
+from counterpoise.report import records, write_report
+from counterpoise.report.folder import comparison_folder
 from counterpoise.training.build import build_model
 from counterpoise.training.task import prepare_task
 
 from .recipe import Recipe
-from .run import Tick, one_run
+from .run import EpochTicks, Lines, Tick, run_path
 
-
-def versions() -> dict[str, str]:
-    """What the results were made with."""
-    from counterpoise.core.version import __version__
-
-    return {
-        "counterpoise": __version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} torch thread(s)",
-    }
+Pair = tuple[str, int]  # label of a method, seed
 
 
 def compare(
@@ -71,104 +57,96 @@ def compare(
     Raises:
         InputError: an unknown method or option, or a folder that holds another comparison.
     """
-    out = Path(out)
     check_number("jobs", jobs, 1, whole=True)
     if len(set(methods)) < len(methods):
         raise InputError(f"methods must differ from each other, found {','.join(methods)}")
-    data = recipe.load()
-    task = prepare_task(data, recipe.settings)
-    for label in methods:  # every mistake comes to light before the first run
-        method = build_method(label)
-        model = build_model(
-            data,
-            method,
-            encoders=recipe.encoders,
-            fusion=recipe.fusion,
-            width=recipe.width if recipe.encoders else 8,
+    comparison = Comparison(recipe, recipe.load(), Path(out))
+    comparison.check(methods)
+    pairs = [(label, seed) for seed in seeds for label in methods]
+    comparison.claim(methods, seeds, command)
+    for lines in comparison.train(comparison.find_missing(pairs), jobs, tick):
+        comparison.keep(lines)
+    return write_report(comparison.out)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs of one recipe on one data set, in one folder.
+
+    Attributes:
+        recipe: all but method and seed.
+        data: what it loads.
+        out: the folder.
+    """
+
+    recipe: Recipe
+    data: ArrayData
+    out: Path
+
+    def check(self, methods: Sequence[str]) -> None:
+        """Raise :class:`InputError` for any mistake in a method, before the first run."""
+        recipe, task = self.recipe, prepare_task(self.data, self.recipe.settings)
+        for label in methods:
+            method = build_method(label)
+            model = build_model(
+                self.data,
+                method,
+                encoders=recipe.encoders,
+                fusion=recipe.fusion,
+                width=recipe.width if recipe.encoders else 8,
+            )
+            method.check(model, task)
+
+    def claim(self, methods: Sequence[str], seeds: Sequence[int], command: str | None) -> None:
+        """Make the folder this comparison's own, or add runs to those that it has."""
+        folder = comparison_folder(self.out)
+        identity = self.recipe.identity() | {"fingerprint": self.data.fingerprint()}
+        wanted = [{"data": self.data.name, "method": m, "seed": s} for m in methods for s in seeds]
+        known = (folder.check(identity) or {}).get("runs", [])
+        runs = known + [run for run in wanted if run not in known]
+        folder.claim(identity, made_with=made_with(command), runs=runs)
+
+    def find_missing(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """Those of the runs that have not finished."""
+        done = records.done(records.read(self.out / "records.jsonl"))
+        return [(label, seed) for label, seed in pairs if (self.data.name, label, seed) not in done]
+
+    def train(self, pairs: Sequence[Pair], jobs: int, tick: Tick | None) -> Iterator[Lines]:
+        """Train these runs, several at a time if asked; the lines of each when it is done."""
+        if jobs == 1 or len(pairs) <= 1:
+            for label, seed in pairs:
+                yield self.train_one(label, seed, tick)
+            return
+        queue = multiprocessing.get_context("spawn").Queue()
+
+        def report() -> None:
+            while not queue.empty():
+                label, seed = queue.get()
+                if tick:
+                    tick(label, seed)
+
+        work, threads = partial(_train_there, self, queue), max(1, (os.cpu_count() or 1) // jobs)
+        for _, lines in run_jobs(work, pairs, jobs, threads=threads, poll=report):
+            yield lines
+
+    def train_one(self, label: str, seed: int, tick: Tick | None) -> Lines:
+        """Train one run, or go on with it; its lines."""
+        run = self.recipe.train(
+            self.data,
+            build_method(label),
+            seed,
+            out=run_path(self.out, label, seed),
+            resume=True,
+            callbacks=[EpochTicks(label, seed, tick)] if tick else [],
         )
-        method.check(model, task)
-    _claim(out, recipe, data, methods, seeds, command)
-    finished = records.done(records.read(out / "records.jsonl"))
-    todo = [(m, s) for s in seeds for m in methods if (data.name, m, s) not in finished]
+        return Lines.of(run, self.data, label)
 
-    def keep(found: tuple[list[dict[str, Any]], list[dict[str, Any]]]) -> None:
-        records.append(out / "samples.jsonl", found[1])
-        records.append(out / "records.jsonl", found[0])  # holds "done": the last to be written
-
-    if jobs == 1 or len(todo) <= 1:
-        for label, seed in todo:
-            keep(one_run(recipe, data, label, seed, out, tick))
-    else:
-        _parallel(recipe, data, todo, out, jobs, tick, keep)
-    from counterpoise.report import write_report
-
-    return write_report(out)
+    def keep(self, lines: Lines) -> None:
+        """Write the lines of one run."""
+        records.append(self.out / "samples.jsonl", lines.samples)
+        records.append(self.out / "records.jsonl", lines.records)  # "done" is the last of all
 
 
-def _claim(
-    out: Path,
-    recipe: Recipe,
-    data: ArrayData,
-    methods: Sequence[str],
-    seeds: Sequence[int],
-    command: str | None,
-) -> None:
-    """Write ``compare.json``, or check that the folder's own is of the same experiment."""
-    path = out / "compare.json"
-    identity = recipe.identity() | {"fingerprint": data.fingerprint()}
-    runs = [{"data": data.name, "method": m, "seed": s} for m in methods for s in seeds]
-    if path.exists():
-        known = storage.read_json(path)
-        other = storage.difference(known.get("identity"), identity)
-        if other:
-            raise InputError(f"{out} holds a comparison with other settings: {other}")
-        runs = known.get("runs", []) + [run for run in runs if run not in known.get("runs", [])]
-    elif out.exists() and any(not storage.is_draft(entry) for entry in out.iterdir()):
-        raise InputError(f"{out} is not empty and holds no comparison; choose another folder")
-    command = command or f"counterpoise {shlex.join(sys.argv[1:])}"
-    storage.write_json(
-        path, {"command": command, "versions": versions(), "identity": identity, "runs": runs}
-    )
-
-
-_worker: dict[str, Any] = {}
-
-
-def _start_worker(recipe: Recipe, data: ArrayData, out: Path, queue: Any, threads: int) -> None:
-    torch.set_num_threads(threads)
-    _worker.update(recipe=recipe, data=data, out=out, queue=queue)
-
-
-def _work(label: str, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    def tick(label: str, seed: int) -> None:
-        _worker["queue"].put((label, seed))
-
-    return one_run(_worker["recipe"], _worker["data"], label, seed, _worker["out"], tick)
-
-
-def _parallel(
-    recipe: Recipe,
-    data: ArrayData,
-    todo: Sequence[tuple[str, int]],
-    out: Path,
-    jobs: int,
-    tick: Tick | None,
-    keep: Callable[[tuple[list[dict[str, Any]], list[dict[str, Any]]]], None],
-) -> None:
-    queue = multiprocessing.get_context("spawn").Queue()
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-
-    def report() -> None:
-        while not queue.empty():
-            label, seed = queue.get()
-            if tick:
-                tick(label, seed)
-
-    settled = (recipe, data, out, queue, threads)
-    with pool(min(jobs, len(todo)), _start_worker, settled) as workers:
-        waiting = {workers.submit(_work, label, seed) for label, seed in todo}
-        while waiting:
-            finished, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-            report()
-            for future in finished:
-                keep(future.result())
+def _train_there(comparison: Comparison, queue: Any, pair: Pair) -> Lines:
+    """In another process, which tells this one of its epochs."""
+    return comparison.train_one(*pair, lambda label, seed: queue.put((label, seed)))

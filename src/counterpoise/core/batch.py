@@ -1,4 +1,4 @@
-"""What travels through a model: a batch of samples, each with some of its modalities present."""
+"""The input and output of a model: batches of samples with any of their modalities."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def map_tensors(value: Input, function: Callable[[Tensor], Tensor]) -> Input:
 
 @dataclass(frozen=True)
 class Batch:
-    """``B`` samples. Which of its modalities a sample has is said by ``present``, nowhere else.
+    """``B`` samples. Only ``present`` tells which modalities a sample has.
 
     Attributes:
         inputs: modality -> tensor [B, ...], or a dict of such tensors (text tokens). Rows of
             absent samples hold anything; they are never read.
-        present: modality -> bool [B]. Masks and ``index`` stay on the host: which rows to encode
-            is a question the host asks, and asking a GPU would stall every step.
+        present: modality -> bool [B]. Masks and ``index`` stay on the host, which decides what
+            rows to encode; reading them from a GPU would stall every step.
         target: [B] or [B, ...].
         index: int64 [B], the row of each sample in its split.
-        features: modality -> [B, D] or [B, T, D], where the encoders have already run (evaluating
+        features: modality -> [B, D] or [B, T, D] if the encoders have already run (evaluation of
             many subsets encodes once); the model then reads these instead of ``inputs``.
     """
 
@@ -65,19 +65,18 @@ class Batch:
         return replace(self, present={name: self.present.get(name, nothing) for name in names})
 
     def counts(self) -> Tensor:
-        """int64 [B]: how many modalities each sample has."""
+        """int64 [B]: the number of modalities of each sample."""
         return torch.stack(list(self.present.values())).sum(0)
 
     def to(self, device: torch.device | str) -> Batch:
         """Move inputs and targets (masks and index stay on the host)."""
-
-        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> Batch:
         """The same in page-locked memory, from which a GPU copies while it computes."""
-        return self._mapped(Tensor.pin_memory)
+        return self._map(Tensor.pin_memory)
 
-    def _mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         return replace(
             self,
             inputs={m: map_tensors(x, function) for m, x in self.inputs.items()},
@@ -108,13 +107,13 @@ class Lazy(Mapping[str, Tensor]):
 
 @dataclass(frozen=True)
 class Output:
-    """What a model says of a batch.
+    """The output of a model for a batch.
 
     Attributes:
         logits: [B, K], from all modalities that are present.
-        unimodal: modality -> [B, K], what each says alone (by the fusion's policy, computed when
-            asked for; rows of samples that lack the modality are meaningless).
-        features: modality -> [B, D], zero rows where absent; of sequences the mean of the steps.
+        unimodal: modality -> [B, K], the logits of each alone (by the fusion's policy, computed
+            when they are read; rows of samples that lack the modality are meaningless).
+        features: modality -> [B, D], zero rows where absent; for sequences, the mean of the steps.
     """
 
     logits: Tensor

@@ -1,4 +1,4 @@
-"""Labels: a name with options, ``name:option=value:option=value``, as the command line takes it."""
+"""Labels: a name with options, such as ``name:option=value:option=value``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def parse_label(label: str) -> tuple[str, dict[str, Any]]:
 
 
 def parse_options(parts: Iterable[str]) -> dict[str, Any]:
-    """``option=value`` words to a dict; values are YAML; ``option.key=value`` fills a mapping."""
-    import yaml  # 20 ms, which names without options save
+    """Parse ``option=value`` words; values are YAML; ``option.key=value`` fills a mapping."""
+    import yaml  # takes 20 ms, which names without options can save
 
     options: dict[str, Any] = {}
     for part in parts:
@@ -28,10 +28,12 @@ def parse_options(parts: Iterable[str]) -> dict[str, Any]:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             raise InputError(f"the value of option {key!r} cannot be read: {text!r}") from None
+        if not text.strip():
+            raise InputError(f"option {key!r} has no value; write {key}=VALUE, or leave it out")
         # YAML 1.1 reads the words on and off as booleans; options use them as words.
         value = text if text in ("on", "off", "yes", "no") else value
         if isinstance(value, str):
-            with suppress(ValueError):  # nor does it take 1e-3, without a point, for a number
+            with suppress(ValueError):  # nor does YAML 1.1 read 1e-3, without a point, as a number
                 value = float(value)
         option, dot, entry = key.partition(".")
         if dot:

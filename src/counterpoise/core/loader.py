@@ -15,7 +15,7 @@ from . import ranks
 from .batch import Batch
 
 _MASK = (1 << 64) - 1
-AHEAD = 2  # batches that are read from files while one is trained on
+AHEAD = 2  # batches that are read from files while another one is trained on
 
 
 def mix(*numbers: int) -> int:
@@ -41,7 +41,7 @@ def uniform(index: Tensor, *key: int) -> Tensor:
 
 
 class Samples(Protocol):
-    """A split of a data set: how many samples, and the batch of any rows."""
+    """A split of a data set: its number of samples, and the batch of any rows."""
 
     def __len__(self) -> int: ...
 
@@ -54,9 +54,9 @@ class Loader:
     Args:
         samples: the split.
         batch_size: samples in a global batch; the last one of an epoch may be smaller.
-        seed: of the order.
-        shuffle: a new order in each epoch, or the split's own.
-        device: where inputs and targets go.
+        seed: seed of the order.
+        shuffle: use a new order in each epoch instead of the split's own.
+        device: the device of inputs and targets.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class Loader:
         """This rank's share of each batch of an epoch, as places in the split.
 
         Args:
-            epoch: its number.
-            count: places to draw from, for a list that a method made longer than the split.
+            epoch: number of the epoch.
+            count: number of places to draw from, for a method's list longer than the split.
         """
         rank, world = ranks.rank(), ranks.world()
         for places in torch.split(self.order(epoch, count), self.batch_size):
@@ -95,7 +95,7 @@ class Loader:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch, this rank's share of each."""
-        yield from self._each(self.shares(number))
+        yield from self._load(self.shares(number))
 
     def _read(self, rows: Tensor) -> Batch:
         batch = self.samples[rows]
@@ -106,12 +106,12 @@ class Loader:
         return self.samples[rows].to(self.device)
 
     def whole(self, shuffled: int | None = None) -> Iterator[Batch]:
-        """Every sample once, the same on every rank; in the split's order, or an epoch's."""
+        """Every sample once, the same on every rank, in the split's order or that of an epoch."""
         order = torch.arange(len(self.samples)) if shuffled is None else self.order(shuffled)
-        yield from self._each(torch.split(order, self.batch_size))
+        yield from self._load(torch.split(order, self.batch_size))
 
-    def _each(self, parts: Iterable[Tensor]) -> Iterator[Batch]:
-        """The batches of these rows; where they lie in files, the next are read meanwhile."""
+    def _load(self, parts: Iterable[Tensor]) -> Iterator[Batch]:
+        """The batches of these rows; if they lie in files, the next ones are read ahead."""
         if not getattr(self.samples, "stored", False):
             yield from map(self.take, parts)
             return
@@ -124,5 +124,5 @@ class Loader:
                         yield waiting.popleft().result().to(self.device)
                 while waiting:
                     yield waiting.popleft().result().to(self.device)
-            finally:  # the reader of these batches may stop early
+            finally:  # the consumer of these batches may stop early
                 pool.shutdown(wait=True, cancel_futures=True)

@@ -1,7 +1,7 @@
 """Reductions over the processes of a distributed run; each does nothing in a single process.
 
-There is no wrapper that must see exactly one forward and one backward pass: methods run several,
-call parts of the model and read ``.grad``, so gradients are averaged once, explicitly.
+Gradients are averaged once, explicitly, not by a wrapper that expects exactly one forward and one
+backward pass: methods run several, call parts of the model, and read ``.grad``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 def world() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -40,7 +40,7 @@ def broadcast(module: nn.Module) -> None:
 
 
 def from_first(value: float, device: torch.device) -> float:
-    """The number that rank 0 has, on every rank, for decisions that all must make alike."""
+    """The number of rank 0, on every rank, for decisions that all must make alike."""
     if world() == 1:
         return value
     shared = torch.tensor([value], dtype=torch.float64, device=device)
@@ -51,8 +51,8 @@ def from_first(value: float, device: torch.device) -> float:
 def gather(values: Tensor) -> Tensor:
     """[B, ...] of each rank -> [G, ...], the global batch in its order; detached.
 
-    Ranks hold every ``world()``-th row (:class:`counterpoise.Loader`), and may hold one row less
-    than others.
+    Each rank holds every ``world()``-th row (:class:`counterpoise.Loader`), and some may hold one
+    row less than others.
     """
     values = values.detach()
     if world() == 1:

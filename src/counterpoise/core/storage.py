@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are written atomically, and read with clear errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from counterpoise.errors import InputError
 
 
 def write(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path`` in one step: a kill or a full disk leaves the old file."""
+    """Write ``content`` to ``path`` in one step: a kill or a full disk leaves the old file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -33,7 +33,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def is_draft(path: Path) -> bool:
-    """Whether a file is what a kill in the middle of :func:`write` left."""
+    """Whether a file was left behind by a kill in the middle of :func:`write`."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
@@ -76,7 +76,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a state dict as safetensors, atomically."""
-    # Copies, since tied weights are refused: each name is then read back by itself.
+    # Copies, since safetensors refuses tied weights: each name is then stored by itself.
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
     write(path, safetensors.torch.save(tensors, dict(metadata)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
@@ -138,8 +139,13 @@ class Task(ABC):
             logits: [N, K] on the host, N at least 1.
             target: [N, ...].
             which: ``None`` for all, the primary one first; ``"primary"``; a name, or several.
+
+        Where a prediction is NaN, so is every metric.
         """
-        return {m.name: m.value(self, logits, target) for m in self.find_metrics(which)}
+        found = self.find_metrics(which)
+        if bool(logits.isnan().any()):  # an order or a maximum of NaN would pass for a result
+            return {metric.name: math.nan for metric in found}
+        return {metric.name: metric.value(self, logits, target) for metric in found}
 
     def better(self, value: float, than: float) -> bool:
         """Whether one value of the primary metric beats another; NaN never does."""

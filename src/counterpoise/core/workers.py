@@ -1,30 +1,80 @@
-"""Processes that work beside this one, and end with it."""
+"""Worker processes that end with this process."""
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
+
+import torch
 
 from counterpoise.errors import InputError
 
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
-@contextmanager
-def pool(
-    count: int, start: Callable[..., None], arguments: tuple[Any, ...]
-) -> Iterator[ProcessPoolExecutor]:
-    """Processes started afresh, each by ``start(*arguments)``.
+# What this process does with each job, where it is a worker.
+_worker: dict[str, Callable[[Any], Any]] = {}
 
-    What is interrupted ends its processes at once: what they finished is on disk.
+
+def run_jobs(
+    work: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    count: int,
+    *,
+    threads: int = 1,
+    poll: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[Job, Result]]:
+    """Each job and its result, in the order in which they are done.
+
+    Args:
+        work: what each process does with a job. It is sent once to each, with all that it holds.
+        jobs: sent one by one, few ahead of those that are done.
+        count: of processes, at most.
+        threads: of torch, in each process.
+        poll: called a few times a second while processes work.
 
     Raises:
-        InputError: a process died, of too little memory as a rule.
+        InputError: a process died, usually for lack of memory.
+    """
+    count = min(count, len(jobs))
+    left = iter(jobs)
+    waiting: dict[Future[Result], Job] = {}
+    with _open_pool(count, work, threads) as executor:
+        while True:
+            for job in islice(left, 2 * count - len(waiting)):
+                waiting[executor.submit(_work, job)] = job
+            if not waiting:
+                break
+            finished, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+            poll()
+            for future in finished:
+                yield waiting.pop(future), future.result()
+
+
+def _start(work: Callable[[Any], Any], threads: int) -> None:
+    torch.set_num_threads(threads)
+    _worker["work"] = work
+
+
+def _work(job: Any) -> Any:
+    return _worker["work"](job)
+
+
+@contextmanager
+def _open_pool(
+    count: int, work: Callable[[Any], Any], threads: int
+) -> Iterator[ProcessPoolExecutor]:
+    """Processes started afresh.
+
+    What is interrupted ends its processes at once: what they finished is on disk.
     """
     context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(count, context, start, arguments)
+    executor = ProcessPoolExecutor(count, context, _start, (work, threads))
     try:
         yield executor
         executor.shutdown()

@@ -13,19 +13,19 @@ HOW = ("mean", "max", "first", "last", "steps")
 
 
 class Adapter(nn.Module):
-    """Makes features [B, D] of what a module gives.
+    """Turns the output of any module into features [B, D].
 
     Args:
-        module: what takes the inputs of a modality.
-        pick: what of its output to take: a key, an attribute, a place in a tuple, or a function
-            of the output. By default the output itself, the first of a tuple or list.
-        pool: of what has more than two dimensions, [B, T, D] or maps [B, C, H, W] (which are
-            sequences of places with ``C`` features): the ``"mean"``, ``"max"``, ``"first"`` or
-            ``"last"`` step; ``"steps"`` keeps [B, T, D], for fusions of sequences. Or a function
-            of the tensor.
+        module: gets the inputs of a modality.
+        pick: which part of its output to take: a key, an attribute, a place in a tuple, or a
+            function of the output. By default the output itself, or the first of a tuple or list.
+        pool: how an output with more than two dimensions becomes [B, D]: the ``"mean"``,
+            ``"max"``, ``"first"`` or ``"last"`` step of [B, T, D], or of maps [B, C, H, W], which
+            count as sequences of places with ``C`` features. ``"steps"`` keeps [B, T, D], for
+            fusions of sequences. Or a function of the tensor.
 
     Raises:
-        InputError: an unknown ``pool``; in use, an output without what is picked.
+        InputError: an unknown ``pool``; when called, an output that lacks the part in ``pick``.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Layers of self-attention, for steps of any kind."""
+"""Layers of self-attention over the steps of a sequence."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Attention(nn.Module):
     layer of ``4 * width`` with GELU.
 
     Args:
-        width: of each step.
-        length: the most steps there will be.
-        layers: at least 1.
-        heads: divide ``width``.
-        dropout: within the layers and after adding positions.
-        positions: ``"learned"``, or ``"sinusoidal"``, which take any length.
+        width: width of each step.
+        length: the largest number of steps.
+        layers: number of layers, at least 1.
+        heads: number of attention heads, a divisor of ``width``.
+        dropout: rate of dropout within the layers and after adding positions.
+        positions: ``"learned"``, or ``"sinusoidal"``, which accept any length.
 
     Raises:
         InputError: options that do not fit together.
@@ -71,7 +71,7 @@ class Attention(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, steps: Tensor, real: Tensor) -> Tensor:
-        """[B, T, width] and which steps are there, at least one a row, bool [B, T]."""
+        """Steps [B, T, width] and a mask of the real ones, bool [B, T], at least one per row."""
         length, (most, width) = steps.shape[1], self.positions.shape
         if length <= most:
             places = self.positions[:length]

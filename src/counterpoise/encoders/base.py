@@ -1,4 +1,4 @@
-"""What an encoder is: features of one modality, built by name for the shape of its samples."""
+"""The base of encoders, which compute the features of one modality from its samples."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Encoder(nn.Module):
 
     Attributes:
         name: in ``ENCODERS``.
-        kind: how its inputs are standardised before it (``KINDS``); empty where they are taken as
-            they come.
-        sized: whether ``D`` follows the width asked for.
+        kind: how its inputs are standardised before it (``KINDS``); empty if they are used as
+            they are.
+        sized: whether ``D`` follows the requested width.
     """
 
     name: ClassVar[str] = ""
@@ -38,17 +38,17 @@ class Encoder(nn.Module):
 
     @classmethod
     def options(cls) -> dict[str, Any]:
-        """Option -> default: what a label may say beside the name; ``width`` in addition."""
+        """Option -> default: what a label may set after the name, in addition to ``width``."""
         return keyword_options(cls)
 
     @classmethod
     def arguments(cls, shape: Shapes, width: int) -> tuple[Any, ...]:
-        """The positional arguments of ``__init__``, which shape of a sample and width decide."""
+        """The positional arguments of ``__init__``, from the shape of a sample and the width."""
         return ()
 
     @classmethod
     def fill_options(cls, options: Mapping[str, Any], data: ArrayData, name: str) -> dict[str, Any]:
-        """The options, and those that the data decide where they are not given."""
+        """The options, completed from the data where they are not given."""
         return dict(options)
 
     @classmethod
@@ -56,13 +56,13 @@ class Encoder(nn.Module):
         """An encoder for samples of a shape.
 
         Args:
-            shape: of one sample; of several tensors, each one's by its key.
-            width: of the features, where the encoder leaves it open.
+            shape: shape of one sample; for several tensors, key -> shape.
+            width: width of the features, if the encoder leaves it open.
             options: see :meth:`options`.
 
         Raises:
-            InputError: a shape that it does not take, an unknown option, an ``__init__`` that takes
-                other arguments.
+            InputError: a shape that it does not accept, an unknown option, or an ``__init__`` that
+                takes other arguments.
         """
         check_number("width", width, 1, whole=True)
         ENCODERS.check(cls, options)
@@ -70,7 +70,7 @@ class Encoder(nn.Module):
 
 
 def shape_of(shape: Shapes, kind: str, *dims: int) -> Shape:
-    """The shape of a sample that is one tensor of so many dimensions."""
+    """The shape of a sample that must be one tensor with one of these numbers of dimensions."""
     if isinstance(shape, Mapping):
         raise InputError(f"samples of several tensors ({', '.join(shape)}) are no {kind}")
     if len(shape) not in dims:

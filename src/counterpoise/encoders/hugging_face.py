@@ -35,12 +35,12 @@ PREPROCESSOR = "preprocessor_config.json"
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a model wants to be done to its inputs: what its ``preprocessor_config.json`` says.
+    """How a model wants its inputs prepared, by its ``preprocessor_config.json``.
 
     Attributes:
-        mean, std: of each channel of pictures; of spectrograms one each.
-        size: height and width of pictures; None leaves them.
-        each: whether each waveform is brought to mean 0 and deviation 1.
+        mean, std: one value per channel of pictures; a single one for spectrograms.
+        size: height and width of pictures; None leaves them as they are.
+        each: whether each waveform is scaled to mean 0 and deviation 1.
     """
 
     mean: tuple[float, ...] | None = None
@@ -58,7 +58,7 @@ class Preparation:
             mean = std = None
         sizes = said.get("crop_size") if said.get("do_center_crop") else said.get("size")
         waves = "Wav2Vec2" in str(said.get("feature_extractor_type"))
-        return cls(mean, std, _size(sizes), waves and bool(said.get("do_normalize", True)))
+        return cls(mean, std, _parse_size(sizes), waves and bool(said.get("do_normalize", True)))
 
 
 class HuggingFace(Encoder):
@@ -67,10 +67,10 @@ class HuggingFace(Encoder):
     Text is a dict of token numbers, passed by keyword. Pictures [B, 3, H, W] are resized to the
     size that the model takes; bytes are scaled and normalised as its ``preprocessor_config.json``
     says (0.5 and 0.5 where there is none), floats are taken as they are. Frames [B, T, 3, H, W] go
-    to a video model whole, to an image model one by one, and the mean over them is taken. Sound is
-    a waveform [B, 1, T], or a spectrogram [B, F, T] for models that take one. Of an encoder and a
-    decoder the encoder is taken, of a pair of towers (CLIP) that of the modality. A model's own
-    masking of sound in training is switched off, since seeds do not decide it.
+    to a video model whole; an image model encodes them one by one, and their features are averaged.
+    Sound is a waveform [B, 1, T], or a spectrogram [B, F, T] for models that expect one. Models
+    with an encoder and a decoder contribute the encoder, pairs of towers (CLIP) the tower of the
+    modality. A model's own masking of sound in training is switched off, since it ignores seeds.
 
     Args:
         model: an instance, trained in place; a folder; or a name. Weights are read from
@@ -80,13 +80,14 @@ class HuggingFace(Encoder):
             the mean.
         freeze: keep the weights and the evaluation mode; no gradients are computed.
         steps: give the last hidden states, [B, T, D], zeros where there is padding.
-        tower: of two: ``"text"`` or ``"vision"``.
+        tower: which of two towers: ``"text"`` or ``"vision"``.
         fetch: download a named model that is not in the local cache.
-        revision: of a named model: a branch, tag or commit.
-        white: of float pictures: divide by it and normalise as bytes, such as 255 or 1.
+        revision: branch, tag or commit of a named model.
+        white: the value of white in float pictures, such as 255 or 1: they are divided by it and
+            then normalised like bytes.
 
     Raises:
-        InputError: no such model, or one that takes no text, pictures or sound.
+        InputError: no such model, or one that accepts neither text nor pictures nor sound.
     """
 
     name = "hugging-face"
@@ -109,7 +110,7 @@ class HuggingFace(Encoder):
         prepared = Preparation()
         if not isinstance(model, nn.Module):
             model, prepared = _load(str(model), fetch, revision)
-        module: Any = _tower(model, tower)
+        module: Any = _choose_tower(model, tower)
         if not hasattr(module, "config"):
             raise InputError(f"model must be one of transformers, found {type(module).__name__}")
         usual = {"text": "input_ids", "vision": "pixel_values"}.get(tower or "", "")
@@ -122,7 +123,7 @@ class HuggingFace(Encoder):
         if getattr(config, "apply_spec_augment", False):
             config.apply_spec_augment = False  # draws from NumPy, which no seed of a run reaches
         self.channels = int(getattr(config, "num_channels", 3))
-        self.size = _size(getattr(config, "image_size", None)) or prepared.size
+        self.size = _parse_size(getattr(config, "image_size", None)) or prepared.size
         self.frames = getattr(config, "num_frames", None)
         half = (0.5,) * self.channels
         self.pictures = Pictures(
@@ -152,15 +153,15 @@ class HuggingFace(Encoder):
 
     def forward(self, inputs: Input) -> Tensor:
         with torch.no_grad() if self.freeze else nullcontext():
-            return self._run(inputs)
+            return self._encode(inputs)
 
-    def _run(self, inputs: Input) -> Tensor:
+    def _encode(self, inputs: Input) -> Tensor:
         if self.wants == "input_ids":
-            return self._text(inputs)
+            return self._encode_text(inputs)
         if not isinstance(inputs, Tensor):
             raise InputError(f"{type(self.model).__name__} takes {self.wants}, found token numbers")
         if self.wants != "pixel_values":
-            return self._pooled(self._call(self._sound(inputs)))
+            return self._pool(self._call(self._prepare_sound(inputs)))
         pictures = inputs if inputs.dim() > 3 else inputs[:, None]
         if pictures.shape[-3] == 1 < self.channels:
             pictures = pictures.expand(*pictures.shape[:-3], self.channels, -1, -1)
@@ -168,9 +169,9 @@ class HuggingFace(Encoder):
         if self.size is not None:
             flat = resize(pictures.flatten(0, -4), self.size)
             pictures = flat.view(*pictures.shape[:-2], *self.size)
-        return self._seen(pictures)
+        return self._encode_pictures(pictures)
 
-    def _seen(self, pictures: Tensor) -> Tensor:
+    def _encode_pictures(self, pictures: Tensor) -> Tensor:
         video = pictures.dim() == 5
         if self.frames is not None:
             found = pictures.shape[1] if video else 1
@@ -179,22 +180,22 @@ class HuggingFace(Encoder):
                     f"{type(self.model).__name__} takes {self.frames} frames, found {found}; read "
                     "as many"
                 )
-            return self._pooled(self._call(pictures if video else pictures[:, None]))
-        features = self._pooled(self._call(pictures.flatten(0, 1) if video else pictures))
+            return self._pool(self._call(pictures if video else pictures[:, None]))
+        features = self._pool(self._call(pictures.flatten(0, 1) if video else pictures))
         if not video:
             return features
         features = features.view(len(pictures), -1, features.shape[-1])
         return features if self.steps else features.mean(1)
 
-    def _text(self, inputs: Input) -> Tensor:
+    def _encode_text(self, inputs: Input) -> Tensor:
         ids, real = ids_and_mask(inputs)
         words = {} if isinstance(inputs, Tensor) else dict(inputs)
-        # A row without any token has its first one read: attention to nothing is not defined.
+        # A row without tokens keeps its first one: attention to nothing is not defined.
         words |= {"input_ids": ids, "attention_mask": real.long()}
         output = self.model(**words, return_dict=True)
-        return self._pooled(output, real)
+        return self._pool(output, real)
 
-    def _sound(self, waves: Tensor) -> Tensor:
+    def _prepare_sound(self, waves: Tensor) -> Tensor:
         """[B, 1, T] -> [B, T]; spectrograms [B, F, T] -> [B, T, F], or as they are."""
         if self.wants == "input_features":
             return waves
@@ -212,7 +213,7 @@ class HuggingFace(Encoder):
     def _call(self, values: Tensor) -> Any:
         return self.model(**{self.wants: values}, return_dict=True)
 
-    def _pooled(self, output: Any, real: Tensor | None = None) -> Tensor:
+    def _pool(self, output: Any, real: Tensor | None = None) -> Tensor:
         """[B, D] or, as steps, [B, T, D]."""
         summary = output.get("pooler_output")
         if self.pool == "pooler" and summary is None:
@@ -227,7 +228,7 @@ class HuggingFace(Encoder):
         return pool(states, real, "mean" if self.pool == "auto" else self.pool)
 
 
-def _tower(model: nn.Module, tower: str | None) -> nn.Module:
+def _choose_tower(model: nn.Module, tower: str | None) -> nn.Module:
     """The part of a model that encodes one modality."""
     if hasattr(model, "text_model") and hasattr(model, "vision_model"):
         if tower is None:
@@ -242,8 +243,8 @@ def _tower(model: nn.Module, tower: str | None) -> nn.Module:
     return model
 
 
-def _size(said: Any) -> tuple[int, int] | None:
-    """Height and width, in any of the ways that configurations say them."""
+def _parse_size(said: Any) -> tuple[int, int] | None:
+    """Height and width, in any of the forms that configurations use."""
     if isinstance(said, Mapping):
         edge = said.get("shortest_edge")
         said = edge if edge is not None else [said.get("height"), said.get("width")]
@@ -255,7 +256,7 @@ def _size(said: Any) -> tuple[int, int] | None:
 
 
 def _load(source: str, fetch: bool, revision: str | None) -> tuple[nn.Module, Preparation]:
-    """A model and what it wants done to its inputs, from a folder or by name."""
+    """A model and the preparation of its inputs, from a folder or by name."""
     library = need("transformers", "text")
     where: dict[str, Any] = {"local_files_only": not fetch, "revision": revision}
     folder = Path(source)
@@ -277,10 +278,10 @@ def _load(source: str, fetch: bool, revision: str | None) -> tuple[nn.Module, Pr
             "downloads it"
         ) from None
     # Weights may be stored in half precision; the model says by itself where it uses that.
-    return model.float(), _preparation(source, where)
+    return model.float(), _read_preparation(source, where)
 
 
-def _preparation(source: str, where: Mapping[str, Any]) -> Preparation:
+def _read_preparation(source: str, where: Mapping[str, Any]) -> Preparation:
     path: Path | None = Path(source) / PREPROCESSOR
     if not Path(source).is_dir():
         hub = need("huggingface_hub", "text")
@@ -298,7 +299,7 @@ def _preparation(source: str, where: Mapping[str, Any]) -> Preparation:
 
 @contextmanager
 def _quiet(library: Any) -> Iterator[None]:
-    """Without bars of progress, which tests and pipes do not want."""
+    """Hide progress bars, which disturb tests and pipes."""
     logging = library.utils.logging
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""Pictures before an encoder: bytes to numbers, a crop in training, one size in evaluation."""
+"""Pictures before they are encoded: normalised, cropped in training, resized in evaluation."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ TRIES = 10
 class Pictures(nn.Module):
     """[B, (T,) C, H, W] of bytes or floats -> floats, cropped.
 
-    Bytes become 0 to 1, then have the mean subtracted and are divided by the deviation. Floats
-    are taken as they are, unless ``white`` says what stands for 1 in them.
+    Bytes are scaled to 0 .. 1, then standardised by mean and deviation. Floats are used as they
+    are, unless ``white`` is given.
 
     Args:
         channels: ``C``.
-        crop: side of the result. In training a part of the picture is drawn (8 to 100 % of its
-            area, sides 3:4 to 4:3; Szegedy et al. 2015) and resized to it, the same part of all
-            frames of a sample; in evaluation the whole picture is resized to it.
-        flip: mirror half of the samples in training; by default where there is a crop of a
-            picture of 3 channels (a mirrored flow would need other signs, too).
-        white: of floats: scale them by it, and normalise them as bytes.
-        mean: of each channel of the scaled bytes; by default ImageNet's of 3 channels, else 0.5.
-        std: deviation, likewise.
+        crop: side of the result. In training a random part of the picture (8 to 100 % of its
+            area, sides 3:4 to 4:3; Szegedy et al. 2015) is resized to it, the same part for all
+            frames of a sample; in evaluation the whole picture is.
+        flip: mirror half of the samples in training; by default if there is a crop and 3
+            channels (a mirrored flow would also need other signs).
+        white: the value of white in floats: they are divided by it and normalised like bytes.
+        mean: mean of each channel of the scaled bytes; by default ImageNet's for 3 channels,
+            else 0.5.
+        std: standard deviation of each channel, with the same defaults.
     """
 
     mean: Tensor
@@ -94,7 +95,7 @@ def crop_and_flip(
 ) -> Tensor:
     """A random part of each picture [B, C, H, W], mirrored or not, resized to [B, C, *size].
 
-    Drawn from PyTorch's global generator of the device, a draw a sample.
+    The draws, one per sample, come from PyTorch's global generator of the device.
     """
     count, _, height, width = pictures.shape
     device = pictures.device
@@ -120,8 +121,8 @@ def crop_and_flip(
 def draw_boxes(count: int, height: int, width: int, device: torch.device) -> Tensor:
     """[count, 4]: left, top, width and height of random parts, as shares of the picture.
 
-    Area and logarithm of the ratio are uniform. Of ten draws the first that fits is taken; where
-    none does, one is cut to fit.
+    Area and logarithm of the ratio are uniform. The first of ten draws that fits is used; if none
+    does, one is cut to fit.
     """
     draws = torch.rand(count, 2 * TRIES + 2, device=device)
     area = (AREA[0] + (AREA[1] - AREA[0]) * draws[:, :TRIES]) * (height * width)

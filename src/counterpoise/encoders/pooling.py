@@ -9,7 +9,7 @@ POOLS = ("mean", "max", "first", "last")
 
 
 def real_steps(sequences: Tensor) -> Tensor:
-    """[B, C, T] -> bool [B, T]: steps that are not all zeros; where there is none the first."""
+    """[B, C, T] -> bool [B, T]: the steps that are not all zeros; the first if all are."""
     return some_step((sequences != 0).any(1))
 
 
@@ -21,11 +21,11 @@ def some_step(real: Tensor) -> Tensor:
 
 
 def pool(steps: Tensor, real: Tensor, how: str) -> Tensor:
-    """[B, T, D] and which steps are there, bool [B, T] -> [B, D].
+    """Steps [B, T, D] and a mask of the real ones, bool [B, T] -> [B, D].
 
     Args:
-        steps: of each sequence.
-        real: at least one a row.
+        steps: the steps of each sequence.
+        real: at least one step per row.
         how: ``"mean"`` or ``"max"`` over the real steps, or the ``"first"`` or ``"last"`` of them.
     """
     gone = ~real[:, :, None]
@@ -38,10 +38,10 @@ def pool(steps: Tensor, real: Tensor, how: str) -> Tensor:
 
 
 def last_step(real: Tensor) -> Tensor:
-    """bool [B, T] -> int64 [B]: the last step that is there."""
+    """bool [B, T] -> int64 [B]: the last real step."""
     return real.shape[1] - 1 - real.int().flip(1).argmax(1)
 
 
 def blank(steps: Tensor, real: Tensor) -> Tensor:
-    """[B, T, D] with zeros where there is no step."""
+    """[B, T, D] with zeros where there is no real step."""
     return steps.masked_fill(~real[:, :, None], 0)

@@ -18,12 +18,12 @@ FEATURES = 512
 
 
 class Block(nn.Module):
-    """Two convolutions 3 x 3 and what passes them by.
+    """Two 3 x 3 convolutions and a shortcut around them.
 
     Args:
-        inputs: channels that come in.
-        outputs: channels that go out.
-        stride: of the first convolution; another one 1 x 1 follows it beside them.
+        inputs: number of input channels.
+        outputs: number of output channels.
+        stride: stride of the first convolution, and of the 1 x 1 convolution in the shortcut.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -55,10 +55,11 @@ class ResNet18(Encoder):
         channels: ``C``.
         crop: side of random crops in training, to which evaluation resizes the whole picture.
         flip: mirror half of the samples in training; by default with a crop of 3 channels.
-        weights: a safetensors file to start from. A classifier in it (``fc``) is left out; where
-            it is of 3 channels and ``C`` is another, its first layer is averaged over them.
-        white: of floats: divide by it and normalise as bytes, such as 255 or 1.
-        steps: give the last map as a sequence, [B, (T *) h * w, 512].
+        weights: a safetensors file to start from. A classifier in it (``fc``) is left out; if it
+            has 3 channels and ``C`` is not 3, its first layer is averaged over them.
+        white: the value of white in float pictures, such as 255 or 1: they are divided by it and
+            then normalised like bytes.
+        steps: return the last map as a sequence, [B, (T *) h * w, 512].
     """
 
     name = "resnet18"

@@ -21,14 +21,14 @@ class LSTM(Encoder):
 
     Args:
         channels: ``C``.
-        width: of the state in each direction.
-        layers: one on top of the other.
+        width: width of the state in each direction.
+        layers: number of layers, each on top of the one before.
         bidirectional: read backwards too.
-        dropout: between the layers.
+        dropout: rate of dropout between the layers.
         pool: ``"last"``: the state of each direction after the last step that it reads; or the
             ``"mean"`` or ``"max"`` of all steps.
-        padding: the steps of zeros at the end of a sequence are padding, and not read.
-        steps: give all steps, [B, T, width], zeros where there is padding.
+        padding: steps of zeros at the end of a sequence are padding and are not read.
+        steps: return all steps, [B, T, width], with zeros where there is padding.
     """
 
     name = "lstm"
@@ -66,7 +66,7 @@ class LSTM(Encoder):
 
     def forward(self, sequences: Tensor) -> Tensor:
         real = real_steps(sequences)
-        if self.padding:  # zeros inside of a sequence are steps
+        if self.padding:  # zeros inside a sequence are steps
             places = torch.arange(real.shape[1], device=real.device)
             real = places <= last_step(real)[:, None]
         else:
@@ -84,7 +84,7 @@ class LSTM(Encoder):
         plain = rows.is_cuda and torch.is_grad_enabled() and not self.training
         with torch.backends.cudnn.flags(enabled=False) if plain else nullcontext():
             if self.padding and self.lstm.bidirectional:
-                # Backwards the padding would be read first.
+                # The backward direction would read the padding first.
                 lengths = real.sum(1).cpu()
                 packed = pack_padded_sequence(rows, lengths, batch_first=True, enforce_sorted=False)
                 found, (state, _) = self.lstm(packed)
@@ -100,16 +100,16 @@ class Transformer(Encoder):
 
     Args:
         channels: ``C``.
-        length: the most steps there will be, ``T``.
-        width: of each step, and of the features.
-        layers: at least 1.
-        heads: divide ``width``.
-        dropout: within the layers.
+        length: the largest number of steps, ``T``.
+        width: width of each step and of the features.
+        layers: number of layers, at least 1.
+        heads: number of attention heads, a divisor of ``width``.
+        dropout: rate of dropout within the layers.
         positions: ``"learned"`` or ``"sinusoidal"``.
         pool: the ``"mean"`` or ``"max"`` of all steps, the ``"first"`` or the ``"last"``.
-        padding: steps of zeros are padding: neither attended to nor pooled. Of a sequence of
-            nothing but zeros the first step is read.
-        steps: give all steps, [B, T, width], zeros where there is padding.
+        padding: steps of zeros are padding, neither attended to nor pooled. If a sequence holds
+            nothing but zeros, its first step is read.
+        steps: return all steps, [B, T, width], with zeros where there is padding.
     """
 
     name = "transformer"

@@ -1,4 +1,4 @@
-"""An encoder of token numbers, as text readers make them."""
+"""An encoder of token numbers, which text readers produce."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from counterpoise.data.dataset import ArrayData
 
 IDS, MASK = "input_ids", "attention_mask"
-PART = 4096  # samples that are looked at together for the largest token
+PART = 4096  # samples read at once in the search for the largest token
 
 
 def ids_and_mask(tokens: Input) -> tuple[Tensor, Tensor]:
-    """Token numbers [B, T] and which of them are there, at least one a row, bool [B, T].
+    """Token numbers [B, T] and a mask of the real ones, bool [B, T], at least one per row.
 
     Without an attention mask 0 is padding.
     """
@@ -40,15 +40,15 @@ class Tokens(Encoder):
     outside of the vocabulary count as 0.
 
     Args:
-        length: the most tokens there will be, ``T``.
-        width: of each token, and of the features.
-        vocabulary: how many tokens there are; it has to be said, or is found by ``build_model``.
-        layers: of self-attention; 0 takes the tokens in no order (a bag of words).
-        heads: divide ``width``.
-        dropout: within the layers.
+        length: the largest number of tokens, ``T``.
+        width: width of each token and of the features.
+        vocabulary: number of different tokens. Required, but ``build_model`` finds it.
+        layers: layers of self-attention; 0 ignores the order of the tokens (a bag of words).
+        heads: number of attention heads, a divisor of ``width``.
+        dropout: rate of dropout within the layers.
         positions: ``"learned"`` or ``"sinusoidal"``.
         pool: the ``"mean"`` or ``"max"`` of all tokens, the ``"first"`` or the ``"last"``.
-        steps: give all tokens, [B, T, width], zeros where there is none.
+        steps: return all tokens, [B, T, width], with zeros where there is none.
     """
 
     name = "tokens"
@@ -100,7 +100,7 @@ class Tokens(Encoder):
 
 
 def vocabulary_of(data: ArrayData, name: str) -> int:
-    """How many tokens a modality may hold: its reader's vocabulary, else those of training."""
+    """The number of tokens of a modality: its reader's vocabulary, else from the training data."""
     reader = data.readers.get(name)
     if isinstance(reader, Text):
         return reader.vocabulary_size

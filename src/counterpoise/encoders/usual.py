@@ -1,4 +1,4 @@
-"""Which encoder is taken where none is asked for."""
+"""The encoder of a modality for which none was chosen."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .text import IDS
 
 
 def unstarted(label: str) -> str:
-    """The label without weights to start from: those of a trained model come from its own file."""
+    """The label without initial weights, since a trained model loads its own."""
     return ":".join(word for word in label.split(":") if not word.startswith("weights="))
 
 
 def usual_encoder(shape: Shapes, name: str = "input") -> str:
-    """The encoder that is taken for samples of a shape, where none is asked for.
+    """The encoder for samples of a shape, if none was chosen.
 
     A small one by :func:`kind_of`; ``"resnet18"`` for frames [T, 3, H, W]; ``"tokens"`` for a dict
     that holds token numbers.

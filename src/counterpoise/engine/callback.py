@@ -1,4 +1,4 @@
-"""What is called while a run trains: progress bars, logs, rules that stop it."""
+"""Callbacks of a run: progress bars, logs, rules that stop it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Callback:
         """Runs after each step, with the number of its batch in the epoch, from 0."""
 
     def on_epoch(self, entry: dict[str, Any]) -> None:
-        """Runs after each epoch, with its entry of the history, when its checkpoint is written."""
+        """Runs after each epoch and its checkpoint, with the epoch's entry of the history."""
 
     def on_note(self, text: str) -> None:
-        """Runs between steps, with a few words on what is going on, such as training teachers."""
+        """Called with a status line between steps, such as while teachers are trained."""
 
 
 class Callbacks(Callback):

@@ -21,19 +21,19 @@ WITHIN_STEP = ("losses", "backward", "modulate")
 
 
 class Chain(Method):
-    """Several methods together: each hook of each, in the order given.
+    """Several methods together: each hook runs for each of them, in the order given.
 
     Any number of methods may transform the batch, modulate gradients or act at an epoch's start
     and end; at most one may have its own ``batches``, ``losses``, ``backward``, ``step`` or
-    ``predict``. One with its own ``step`` goes with those only that work outside of it: on the
-    batch before, and at the ends of an epoch.
+    ``predict``. A method with its own ``step`` can be combined only with methods that work outside
+    of it: on the batch beforehand, and at the start and end of an epoch.
 
     Args:
         methods: at least two, of different names.
 
     Raises:
-        InputError: two methods that claim the same hook, or that share no fusion, policy or task;
-            the message names both.
+        InputError: two methods claim the same hook, or share no fusion, policy or task; the
+            message names both.
     """
 
     def __init__(self, *methods: Method) -> None:
@@ -44,7 +44,7 @@ class Chain(Method):
         if len(set(labels)) < len(labels):
             raise InputError(f"a chain's methods must differ, found {' + '.join(labels)}")
         self.methods = nn.ModuleList(methods)
-        self._owners = {hook: self._owner(hook) for hook in SINGLE}
+        self._owners = {hook: self._find_owner(hook) for hook in SINGLE}
         stepping = self._owners["step"]
         for other in self:
             inner = [hook for hook in WITHIN_STEP if other.overrides(hook)]
@@ -53,10 +53,10 @@ class Chain(Method):
                     f"{stepping.label()!r} replaces the whole step, so {inner[0]} of "
                     f"{other.label()!r} would never run; combine others"
                 )
-        self.fusions = self._shared_fusions()
-        self.tasks = self._shared("tasks")
-        self.policies = self._shared("policies")
-        # The default model gets the policy that one of them asks for, if the others can.
+        self.fusions = self._intersect_fusions()
+        self.tasks = self._intersect("tasks")
+        self.policies = self._intersect("policies")
+        # The default model gets the policy that one of them asks for, if the others accept it.
         asked = [m.unimodal for m in self if m.unimodal != Method.unimodal]
         wished = [p for p in (*asked, *self.policies) if p in self.policies]
         self.unimodal = wished[0]
@@ -70,7 +70,7 @@ class Chain(Method):
     def __iter__(self) -> Iterator[Method]:
         return (cast(Method, method) for method in self.methods)
 
-    def _owner(self, hook: str) -> Method | None:
+    def _find_owner(self, hook: str) -> Method | None:
         found = [method for method in self if method.overrides(hook)]
         if len(found) > 1:
             raise InputError(
@@ -79,7 +79,7 @@ class Chain(Method):
             )
         return found[0] if found else None
 
-    def _shared(self, what: str) -> tuple[Any, ...]:
+    def _intersect(self, what: str) -> tuple[Any, ...]:
         """The entries of a tuple attribute that all methods have."""
         first, *others = self
         both: tuple[Any, ...] = getattr(first, what)
@@ -90,8 +90,8 @@ class Chain(Method):
             both = kept
         return both
 
-    def _shared_fusions(self) -> tuple[type[Fusion], ...]:
-        """The fusions that all can train, those that one asks for by name first."""
+    def _intersect_fusions(self) -> tuple[type[Fusion], ...]:
+        """The fusions that all of them can train; those that one method names come first."""
         if all(method.fusions == (Fusion,) for method in self):
             return (Fusion,)
         named = [kind for m in self for kind in m.fusions if kind is not Fusion]
@@ -107,8 +107,8 @@ class Chain(Method):
             f"{others} and {method.label()!r} cannot be combined: no {what} suits both"
         )
 
-    def _of(self, hook: str) -> Method:
-        """Whose ``hook`` runs: its owner's, or the plain one."""
+    def _choose(self, hook: str) -> Method:
+        """The method whose ``hook`` runs: its owner, or else any, since all have the plain one."""
         return self._owners[hook] or next(iter(self))
 
     def settings(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class Chain(Method):
             method.epoch_start(ctx)
 
     def batches(self, ctx: Context) -> Iterator[Batch]:
-        return self._of("batches").batches(ctx)
+        return self._choose("batches").batches(ctx)
 
     def transform(self, batch: Batch, ctx: Context) -> Batch:
         for method in self:
@@ -135,10 +135,10 @@ class Chain(Method):
         return batch
 
     def losses(self, out: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        return self._of("losses").losses(out, batch, ctx)
+        return self._choose("losses").losses(out, batch, ctx)
 
     def backward(self, losses: dict[str, Tensor], ctx: Context) -> None:
-        self._of("backward").backward(losses, ctx)
+        self._choose("backward").backward(losses, ctx)
 
     def modulate(self, out: Output, batch: Batch, ctx: Context) -> None:
         for method in self:
@@ -149,7 +149,7 @@ class Chain(Method):
         if owner is None:
             return super().step(batch, ctx)
         for method in self:
-            if method is not owner:  # its own is part of its step
+            if method is not owner:  # the owner calls its own transform in its step
                 batch = method.transform(batch, ctx)
         return owner.step(batch, ctx)
 
@@ -158,4 +158,4 @@ class Chain(Method):
             method.epoch_end(ctx)
 
     def predict(self, model: MultimodalModel, batch: Batch) -> Tensor:
-        return self._of("predict").predict(model, batch)
+        return self._choose("predict").predict(model, batch)

@@ -1,4 +1,4 @@
-"""All that a method may touch while it trains."""
+"""The context of a training step: everything that a method may use."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from .schedule import Rates
 
 
 class Context:
-    """The surroundings of a step: model, optimiser, training and validation data, and where we are.
+    """What surrounds a step: model, optimiser, training and validation data, epoch and batch.
 
-    There is no test data in it, by construction.
+    It never holds test data.
 
     Args:
         model: the model that is trained.
-        optimizer: over its parameters and the method's.
-        task: what is learnt.
+        optimizer: holds the parameters of the model and of the method.
+        task: the task that is learnt.
         loaders: ``"train"`` and ``"validation"``.
-        epochs: how many epochs the run has.
-        seed: of every draw that a method makes.
+        epochs: number of epochs of the run.
+        seed: seed of every draw that a method makes.
         max_norm: if given, the global gradient norm is clipped to it before each update.
-        note: called with a few words on what goes on between steps, for a progress bar.
+        note: called with a status line between steps, for a progress bar.
         rates: the schedule of the learning rate; without one, the rate stays as it is.
         encoder_lr: modality -> factor on the learning rate of its encoder.
 
@@ -72,7 +72,7 @@ class Context:
 
     @property
     def epochs(self) -> int:
-        """How many epochs the run has. Once it was read, a run cannot be lengthened any more."""
+        """Number of epochs of the run, which cannot be lengthened once this was read."""
         self._total.read = True
         return self._total.epochs
 
@@ -91,15 +91,15 @@ class Context:
         return len(self.loaders["train"])
 
     def parameters(self) -> list[nn.Parameter]:
-        """All parameters that the optimiser moves."""
+        """All parameters that the optimiser updates."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def mean(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
         """Mean of ``values`` [B, ...] over the samples of the global batch that ``mask`` keeps.
 
-        The same number on every rank. Its gradient is such that averaging over the ranks gives
-        the gradient of the global mean, also through what is computed from it. With no sample
-        left, 0 (and zero gradients).
+        The same number on every rank. Averaging its gradient over the ranks gives the gradient
+        of the global mean, also through everything computed from it. If no sample is left, the
+        mean is 0, with zero gradients.
         """
         count = len(values) if mask is None else int(mask.sum())
         if count < len(values) and mask is not None:
@@ -127,7 +127,7 @@ class Context:
 
         Args:
             logits: [B, K].
-            batch: where the targets come from.
+            batch: holds the targets.
             mask: bool [B] on the host; all samples by default.
         """
         return self.mean(self.task.loss(logits, batch.target), mask)
@@ -139,8 +139,8 @@ class Context:
     def gather(self, values: Tensor) -> Tensor:
         """The rows of the global batch [G, ...] from this rank's [B, ...], in their order.
 
-        For what compares samples with each other. This rank's own rows keep their gradient, such
-        that averaging over the ranks gives that of the whole.
+        For methods that compare samples with each other. This rank's own rows keep their gradient,
+        scaled so that averaging over the ranks gives the gradient of the whole.
         """
         if (world := ranks.world()) == 1:
             return values
@@ -219,7 +219,7 @@ class Context:
                 self.optimizer.add_param_group({**options, "params": moved})
 
     def _check_setup(self, what: str) -> None:
-        """The schedule knows the parameter groups that there are when it starts."""
+        """Refuse to change parameter groups after the schedule has started."""
         if self.rates is not None and self.rates.started:
             raise InputError(f"ctx.{what} changes parameter groups; call it in setup")
 
@@ -235,10 +235,10 @@ class Context:
         task and seed are shared.
 
         Args:
-            model: what is trained.
-            epochs: of a model with a course of its own, which the schedule spans from its start.
-                By default the model goes beside the run: at each epoch and batch it has the rate
-                that the run has there.
+            model: the model to train.
+            epochs: number of epochs of a training of its own, over which the schedule runs from
+                its start. By default the model is trained in parallel to the run: at each epoch
+                and batch it has the learning rate of the run there.
         """
         kind = type(self.optimizer)
         known = inspect.signature(kind).parameters
@@ -254,7 +254,7 @@ class Context:
         return made
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs beside the states of model and method."""
+        """The state for a checkpoint, without those of model and method."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "schedule": {"values": [] if self.rates is None else list(self.rates.values)},
@@ -262,13 +262,13 @@ class Context:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint; after ``setup``, which makes the same parameter groups.
+        """Continue from a checkpoint; call it after ``setup``, which makes the same groups.
 
-        Of a checkpoint from before there were schedules, the optimiser is all there is: the rates
-        of constant and step schedules follow from the number of the epoch.
+        Checkpoints from before there were schedules hold the optimiser only: the rates of constant
+        and step schedules follow from the number of the epoch.
         """
         if self.rates is not None:
-            self.rates.start(self)  # by the rates at the start, not by those of the checkpoint
+            self.rates.start(self)  # from the initial rates, not those of the checkpoint
             self.rates.values = [float(v) for v in state.get("schedule", {}).get("values", [])]
         self.optimizer.load_state_dict(state["optimizer"])
         self._total.read |= bool(state.get("total_read", False))
@@ -276,12 +276,13 @@ class Context:
     def features(self, split: str, share: float = 1.0) -> dict[str, tuple[Tensor, Tensor]]:
         """Modality -> (features [N_m, D], targets [N_m]) of a split's samples that have it.
 
-        In evaluation mode, the same on every rank; of sequences the mean of their steps.
+        Computed in evaluation mode, the same on every rank; for sequences, the mean of the steps.
 
         Args:
             split: ``"train"`` or ``"validation"``.
-            share: of the split's batches, at least one. The whole comes in the data set's order;
-                a smaller share from the epoch's shuffled order, other samples in each epoch.
+            share: share of the split's batches, at least one batch. The whole split comes in its
+                own order; a smaller share is taken from the epoch's shuffled order, so that each
+                epoch has other samples.
         """
         found: dict[str, list[tuple[Tensor, Tensor]]] = {m: [] for m in self.model.modalities}
         loader, training = self.loaders[split], self.model.training
@@ -307,7 +308,7 @@ class Context:
     def uniform(self, index: Tensor, salt: str) -> Tensor:
         """float64 [B] in [0, 1), keyed by (seed, epoch, entry of ``index``, ``salt``).
 
-        The same for a sample whatever batch, rank or order it comes in.
+        A sample gets the same number in any batch, rank or order.
 
         Args:
             index: int64 [B], ``batch.index`` for draws per sample, the batch's number for draws
@@ -318,7 +319,7 @@ class Context:
 
 
 class _Total:
-    """The number of epochs, and whether anybody asked for it."""
+    """The number of epochs, and whether it was read."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs, self.read = epochs, False

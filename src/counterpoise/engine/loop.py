@@ -1,4 +1,4 @@
-"""One epoch of any method: for the trainer, and for methods that train something beside."""
+"""One epoch of any method, for the trainer and for methods that train further models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .method import Method
 def train_epoch(
     method: Method, ctx: Context, epoch: int, on_batch: Callable[[int], None] | None = None
 ) -> dict[str, float]:
-    """One epoch of a method; loss name -> mean over its batches.
+    """Train one epoch; returns loss name -> mean over the batches.
 
     The schedule of ``ctx``, if it has one, sets the learning rate before each batch.
     """
@@ -56,12 +56,12 @@ def train_beside(
 
     Args:
         method: needs no ``setup``.
-        ctx: of the run.
+        ctx: the context of the run.
         model: trained in place, with a fresh optimiser.
-        epochs: how many.
-        first: the epoch of the run at which the model goes on beside it: the order of the samples
-            and the learning rates are those of the run from there. By default the model has a
-            course of its own, and the schedule spans it.
+        epochs: number of epochs.
+        first: the epoch of the run from which the model is trained in parallel to it, with the
+            run's order of samples and learning rates. By default the schedule starts anew and
+            spans the ``epochs``.
     """
     branch, device = ctx.branch(model, epochs if first is None else None), model.device
     start = first or 0

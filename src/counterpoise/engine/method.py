@@ -1,4 +1,4 @@
-"""What a training method is: the hooks of a step, and its state."""
+"""The base of training methods: the hooks of a step, and the state."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Method(nn.Module):
     Attributes:
         name: in ``METHODS`` and in records.
         summary: one line for tables.
-        paper: where it comes from.
+        paper: the paper that it comes from.
         fusions: the fusions whose heads it can train; the first is the default.
         unimodal: the policy of unimodal logits that a default model gets (:class:`Fusion`).
         policies: the policies that it can train and predict with.
-        tasks: what it has a meaning for.
+        tasks: the kinds of task for which it is defined.
         passes: forward and backward passes through the encoder of each present modality that a
-            training step takes, at most. What runs outside of steps is said in words (``Cost:``).
+            training step takes, at most. The docstring describes further costs (``Cost:``).
 
     The docstring of a class is its card, the page in ``docs/methods``
     (:mod:`counterpoise.methods.cards`).
@@ -65,7 +65,7 @@ class Method(nn.Module):
 
     @classmethod
     def card(cls) -> dict[str, Any]:
-        """What tables and pages say of the method, in plain values."""
+        """The entries of tables and pages about the method, as plain values."""
         return {
             "name": cls.name,
             "summary": cls.summary,
@@ -80,7 +80,7 @@ class Method(nn.Module):
         return getattr(type(self), hook) is not getattr(Method, hook)
 
     def label(self) -> str:
-        """What messages and records call it."""
+        """The name in messages and records."""
         return self.name or type(self).__name__
 
     def settings(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Method(nn.Module):
         return batch
 
     def losses(self, out: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        """Name -> loss []; their sum is descended."""
+        """Name -> loss []; their sum is minimised."""
         return {"fused": ctx.loss(out.logits, batch)}
 
     def backward(self, losses: dict[str, Tensor], ctx: Context) -> None:

@@ -1,4 +1,4 @@
-"""The learning rate at each batch: a schedule of PyTorch's, and where it is applied."""
+"""The learning rate at each batch: schedules of PyTorch, and the place that applies them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Schedule:
     """How the learning rate changes while a run trains; its options are keyword-only arguments.
 
     Attributes:
-        per_batch: whether a step of its scheduler is a batch, or else an epoch.
+        per_batch: whether its scheduler steps once a batch, or else once an epoch.
         whole: whether it spans the whole run, and so reads ``ctx.epochs``. After its end the rate
             stays as it is.
         watches: whether its scheduler's step takes the primary metric on validation.
@@ -29,9 +29,9 @@ class Schedule:
         """The scheduler; ``None`` keeps the rate.
 
         Args:
-            optimizer: holds the learning rates at the start, a group for each group of the run's
+            optimizer: holds the initial learning rates, with a group for each group of the run's
                 optimiser, and no weights.
-            ctx: says how many ``epochs`` and ``batches`` there are, and what is learnt.
+            ctx: holds the number of ``epochs`` and ``batches``, and the task.
         """
         raise NotImplementedError
 
@@ -39,15 +39,15 @@ class Schedule:
 class Rates:
     """Gives each parameter group its learning rate, batch by batch.
 
-    PyTorch's scheduler moves a twin of the optimiser, which has its groups but no weights: so the
-    optimiser stays as it is, and the rate at a batch depends only on the rates at the start, on
-    the place of the batch in the run and on the validation metrics before it. That is how a
-    resumed run, and a model trained beside the run, come to the same rates.
+    PyTorch's scheduler works on a twin of the optimiser, which has its groups but no weights. So
+    the rate at a batch depends only on the initial rates, on the place of the batch in the run and
+    on the validation metrics before it, and a resumed run, or a model trained in parallel to the
+    run, gets the same rates.
 
     Args:
-        schedule: what becomes of the learning rate.
-        warmup: epochs in which the rate rises in a line, from one part in as many as there are
-            batches in them, to what the schedule says. The two are multiplied.
+        schedule: how the learning rate changes.
+        warmup: epochs of a linear rise. Batch ``k`` of the ``n`` batches in them, from 1, has
+            ``k / n`` of the rate that the schedule gives.
 
     Attributes:
         values: the primary metric on validation after each epoch.
@@ -59,7 +59,7 @@ class Rates:
         self.started = False
 
     def start(self, ctx: Context) -> None:
-        """Take the learning rates of the optimiser's groups for those at the start."""
+        """Use the current learning rates of the optimiser's groups as the initial ones."""
         self._first = [float(group["lr"]) for group in ctx.optimizer.param_groups]
         self._rise = self.warmup * ctx.batches
         self._rewind(ctx)
@@ -80,15 +80,15 @@ class Rates:
     def apply(self, ctx: Context) -> None:
         """Set the rate of every group for the current batch of ``ctx``.
 
-        An epoch that a method makes longer than ``ctx.batches`` ends with the rate of its last
-        regular batch.
+        If a method makes an epoch longer than ``ctx.batches``, the further batches keep the rate of
+        the last regular one.
         """
         if not self.started:
             self.start(ctx)
         batches = ctx.batches
         now = ctx.epoch * batches + min(ctx.batch, batches - 1)
         rising = now + 1 < self._rise
-        steps = self._target(now, ctx.epoch)
+        steps = self._count_steps(now, ctx.epoch)
         if self._applied and not rising and steps == self._steps:
             return
         if steps < self._steps:
@@ -102,8 +102,8 @@ class Rates:
             group["lr"] = twin["lr"] * share
         self._applied = not rising
 
-    def _target(self, now: int, epoch: int) -> int:
-        """How many steps the scheduler has made at a batch."""
+    def _count_steps(self, now: int, epoch: int) -> int:
+        """The number of steps that the scheduler has made at a batch."""
         if self._scheduler is None:
             return 0
         steps = now if self.schedule.per_batch else epoch
@@ -112,7 +112,7 @@ class Rates:
         return min(steps, len(self.values)) if self.schedule.watches else steps
 
     def anew(self) -> Rates:
-        """The same schedule from its start, for a model with a course of its own."""
+        """The same schedule from its start, for a model with a training of its own."""
         return Rates(self.schedule, self.warmup)
 
     def beside(self) -> Rates:

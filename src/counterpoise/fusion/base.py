@@ -1,4 +1,4 @@
-"""From the features of all present modalities to logits, and to what each modality says alone."""
+"""Fusions turn the features of all present modalities into logits, joint and unimodal."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Fusion(nn.Module, ABC):
     """Base of all fusions.
 
     Attributes:
-        policies: which values of ``unimodal`` it takes; ``"slice"`` needs a head that is a sum or
-            a mean of parts, one for each modality.
-        steps: whether it fuses sequences. Encoders then give [B, T, D], each modality with a ``T``
-            of its own; one that the whole batch lacks is [B, 1, D].
+        policies: the values of ``unimodal`` that it accepts; ``"slice"`` needs a head that is a
+            sum or a mean of parts, one for each modality.
+        steps: whether it fuses sequences. Encoders then give [B, T, D], where ``T`` may differ
+            between modalities; a modality that the whole batch lacks is [B, 1, D].
 
     Args:
         widths: modality -> width of its features ``D``, in the model's order.
         outputs: width of the logits, ``K``.
-        unimodal: how ``Output.unimodal`` is had. ``"slice"``: the exact share of each modality in
-            the logits (their sum, or mean, over the present modalities is the logits).
+        unimodal: how ``Output.unimodal`` is computed. ``"slice"``: the exact share of each
+            modality in the logits (their sum, or mean, over the present modalities is the logits).
             ``"ablate"``: the logits with only that modality present. ``"aux"``: an extra linear
             head per modality.
     """
@@ -56,7 +56,7 @@ class Fusion(nn.Module, ABC):
 
     @classmethod
     def options(cls) -> dict[str, Any]:
-        """Option -> default: the keyword-only arguments, which a label may say beside the name."""
+        """Option -> default: the keyword-only arguments, which a label may set after the name."""
         return {o: value for o, value in keyword_options(cls).items() if o != "unimodal"}
 
     @abstractmethod
@@ -69,15 +69,21 @@ class Fusion(nn.Module, ABC):
         """The exact share [B, K] of one modality; ``counts`` [B]: how many each sample has."""
         raise InputError(f"{type(self).__name__} has no share for each modality; pass unimodal=aux")
 
-    def own(self, name: str) -> nn.Module | None:
-        """The parts that serve the modality ``name`` alone, if any."""
-        return self.aux[name] if self.policy == "aux" else None
+    def own_parts(self, name: str) -> list[nn.Module]:
+        """The modules that serve the modality ``name`` alone, without its extra head."""
+        return []
+
+    def own(self, name: str) -> nn.ModuleList | None:
+        """:meth:`own_parts`, then the extra head if there is one; ``None`` without any."""
+        extra = [self.aux[name]] if self.policy == "aux" else []
+        parts = [*self.own_parts(name), *extra]
+        return nn.ModuleList(parts) if parts else None
 
     def pooled(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What encoders give as one vector a sample [B, D]: of sequences the mean of their steps.
+        """The features of each modality as one vector per sample [B, D].
 
-        Steps that are all zero are padding and do not count. ``Output.features``, and what an
-        extra head (``"aux"``) and methods read.
+        A sequence becomes the mean of its steps; steps that are all zero are padding and do not
+        count. These are ``Output.features``, which extra heads (``"aux"``) and methods read.
         """
         return {m: _mean(z) if z.dim() == 3 else z for m, z in features.items()}
 
@@ -88,14 +94,14 @@ class Fusion(nn.Module, ABC):
         if self.policy == "aux":
             unimodal = Lazy(tuple(self.widths), lambda m: self.aux[m](pooled[m]))
         elif self.policy == "ablate":
-            unimodal = Lazy(tuple(self.widths), lambda m: self._ablated(m, features, present))
+            unimodal = Lazy(tuple(self.widths), lambda m: self._ablate(m, features, present))
         return Output(self.logits(features, present, shares), unimodal, pooled)
 
     def _shares(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Lazy:
         counts = torch.stack([present[m] for m in self.widths]).sum(0).clamp(min=1)
         return Lazy(tuple(self.widths), lambda m: self.share(m, features, counts))
 
-    def _ablated(
+    def _ablate(
         self, name: str, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> Tensor:
         alone = {m: z if m == name else torch.zeros_like(z) for m, z in features.items()}

@@ -1,4 +1,4 @@
-"""Several classifiers per modality, each on top of what those before it say."""
+"""Several classifiers per modality, each added to the sum of those before it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Boosted(Additive):
 
     ``u_m = sum_{l = 0 .. n_m} O(relu(E_{m,l} z_m))``, ``f = mean_m u_m`` over the present
     modalities. All layers exist from the start, so that the optimiser and checkpoints know them;
-    ``n_m`` says how many beside the first are in use, and the others get no gradient.
+    ``n_m`` is the number in use after the first, and the others get no gradient.
 
     Args:
         widths: modality -> width of its features.
         outputs: width of the logits, ``K``.
         unimodal: see :class:`Fusion`; the share of a modality is ``u_m``.
-        layers: how many each modality can be given beside its first.
+        layers: the most layers that a modality can get in addition to its first.
         hidden: width of the layers.
     """
 
@@ -54,23 +54,23 @@ class Boosted(Additive):
                 nn.init.zeros_(layer.bias)
         self.head = nn.Linear(hidden, outputs)
         self.register_buffer("grown", torch.zeros(len(self.widths), dtype=torch.int64))
-        # The same numbers on the host, where they say which layers run.
+        # The same numbers on the host, which decides which layers run.
         self.counts = dict.fromkeys(self.widths, 0)
         self.register_load_state_dict_post_hook(_count)  # type: ignore[no-untyped-call]  # torch has no types here
 
     def added(self, name: str, every: bool = False) -> list[nn.Linear]:
-        """The layers of a modality beside its first: those in use, or every one."""
+        """The layers of a modality after its first: those in use, or all of them."""
         layers = list(cast(nn.ModuleList, self.layers[name]))
         return cast(list[nn.Linear], layers[1:] if every else layers[1 : 1 + self.counts[name]])
 
     def increments(self, name: str, features: Tensor) -> list[Tensor]:
-        """What each classifier in use adds [B, K], the first one's first; their sum is ``u_m``."""
+        """The logits [B, K] that each classifier in use adds, in order; their sum is ``u_m``."""
         first = cast(nn.Linear, cast(nn.ModuleList, self.layers[name])[0])
         layers = [first, *self.added(name)]
         return [cast(Tensor, self.head(layer(features).relu())) for layer in layers]
 
     def grow(self, name: str, zero: bool = False) -> bool:
-        """Put one more layer of a modality to use; False where none is left.
+        """Start to use one more layer of a modality; returns False if none is left.
 
         Args:
             name: the modality.
@@ -91,9 +91,8 @@ class Boosted(Additive):
         first, *others = self.increments(name, features[name])
         return sum(others, first)
 
-    def own(self, name: str) -> nn.Module | None:
-        parts = [self.layers[name], super().own(name)]
-        return nn.ModuleList([part for part in parts if part is not None])
+    def own_parts(self, name: str) -> list[nn.Module]:
+        return [self.layers[name]]
 
 
 def _count(fusion: nn.Module, _: Any) -> None:

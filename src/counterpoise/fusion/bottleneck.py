@@ -1,4 +1,4 @@
-"""Transformers, one a modality, that exchange what they know through a few tokens only."""
+"""A transformer per modality; they exchange information only through a few shared tokens."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ class Bottleneck(Fusion):
         widths: modality -> width of its features [B, T, D]; the lengths ``T`` may differ.
         outputs: width of the logits, ``K``.
         unimodal: ``"ablate"`` or ``"aux"``, see :class:`Fusion`.
-        layers: of each transformer.
-        fuse_at: how many of them come before the shared tokens. What one layer writes into these
-            the next one reads, so from ``layers - 1`` on nothing is exchanged: late fusion.
-        tokens: how many are shared.
-        heads: of the attention.
-        width: of all tokens; by default the widest features, rounded up to a multiple of ``heads``.
-        dropout: in the layers.
-        length: the longest sequence there are positions for.
+        layers: number of layers of each transformer.
+        fuse_at: number of layers before the shared tokens come in. Each layer reads what the one
+            before it wrote there, so from ``layers - 1`` on nothing is exchanged: late fusion.
+        tokens: number of shared tokens.
+        heads: number of attention heads.
+        width: width of all tokens; by default that of the widest features, rounded up to a
+            multiple of ``heads``.
+        dropout: rate of dropout in the layers.
+        length: length of the longest sequence that has positions.
     """
 
     policies = ("ablate", "aux")
@@ -81,9 +82,8 @@ class Bottleneck(Fusion):
         self.tokens = nn.Parameter(torch.randn(tokens, width) * 0.02)
         self.head = nn.Linear(width, outputs)
 
-    def own(self, name: str) -> nn.Module | None:
-        parts = [self.branches[name], super().own(name)]
-        return nn.ModuleList([part for part in parts if part is not None])
+    def own_parts(self, name: str) -> list[nn.Module]:
+        return [self.branches[name]]
 
     def logits(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
@@ -110,7 +110,7 @@ class Bottleneck(Fusion):
 
 
 class _Branch(nn.Module):
-    """What belongs to one modality: its map, class token, positions, layers and last norm."""
+    """The modules of one modality: its map, class token, positions, layers and last norm."""
 
     def __init__(
         self, inputs: int, width: int, layers: int, heads: int, dropout: float, length: int
@@ -129,7 +129,7 @@ class _Branch(nn.Module):
 
 
 class _Part:
-    """The tokens of one modality on their way, of the samples that have it."""
+    """The tokens of one modality between layers, for the samples that have it."""
 
     def __init__(self, branch: _Branch, features: Tensor, mask: Tensor) -> None:
         self.branch, self.size = branch, len(features)
@@ -160,7 +160,7 @@ class _Part:
         self.x = self.branch.layers[number](self.x, src_key_padding_mask=self.padding)
 
     def exchange(self, number: int, shared: Tensor) -> Tensor:
-        """A layer on its own and the shared tokens; what becomes of the latter [B, tokens, D]."""
+        """Run a layer on its own and the shared tokens; returns the latter [B, tokens, D]."""
         count = shared.shape[1]
         both = torch.cat([self.x, self.take(shared)], 1)
         padding = nn.functional.pad(self.padding, (0, count))
@@ -169,5 +169,5 @@ class _Part:
         return self.spread(both[:, -count:])
 
     def token(self) -> Tensor:
-        """The class token [n, D] at the end."""
+        """The normalised class token [n, D] after the last layer."""
         return cast(Tensor, self.branch.norm(self.x[:, 0]))

@@ -15,13 +15,13 @@ from .base import Fusion, weights
 
 
 class _Conditioned(Fusion):
-    """A linear map of each modality that needs one, what comes of them, and a linear head."""
+    """Base of fusions with a linear map for each modality that needs one, and a linear head."""
 
     policies = ("ablate", "aux")
     maps: nn.ModuleDict
 
-    def _role(self, argument: str, name: str | None) -> str:
-        """The modality that plays a part; by default the first."""
+    def _choose_role(self, argument: str, name: str | None) -> str:
+        """The modality that an argument names; by default the first."""
         if len(self.widths) < 2:
             raise InputError(
                 f"{type(self).__name__} needs at least two modalities, found {list(self.widths)}"
@@ -30,14 +30,12 @@ class _Conditioned(Fusion):
             raise unknown(f"modality in {argument}", name, self.widths)
         return name or next(iter(self.widths))
 
-    def _mapped(self, name: str, features: Mapping[str, Tensor]) -> Tensor:
+    def _map(self, name: str, features: Mapping[str, Tensor]) -> Tensor:
         z = features[name]
         return cast(Tensor, self.maps[name](z)) if name in self.maps else z
 
-    def own(self, name: str) -> nn.Module | None:
-        parts = [self.maps[name]] if name in self.maps else []
-        parts += [self.aux[name]] if self.policy == "aux" else []
-        return nn.ModuleList(parts) if parts else None
+    def own_parts(self, name: str) -> list[nn.Module]:
+        return [self.maps[name]] if name in self.maps else []
 
 
 class FiLM(_Conditioned):
@@ -63,7 +61,7 @@ class FiLM(_Conditioned):
         conditioner: str | None = None,
     ) -> None:
         super().__init__(widths, outputs, unimodal)
-        self.conditioner = self._role("conditioner", conditioner)
+        self.conditioner = self._choose_role("conditioner", conditioner)
         others = {m: w for m, w in self.widths.items() if m != self.conditioner}
         self.width = max(others.values())
         maps = {m: nn.Linear(w, self.width) for m, w in others.items() if len(others) > 1}
@@ -74,22 +72,24 @@ class FiLM(_Conditioned):
     def logits(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
     ) -> Tensor:
-        h, here = self._conditioned(features, present), present[self.conditioner]
+        h, here = self._average_others(features, present), present[self.conditioner]
         if bool(here.any()):
-            both = self._mapped(self.conditioner, features)
+            both = self._map(self.conditioner, features)
             gamma, beta = torch.split(both, self.width, 1)
             rows = here.to(h.device, non_blocking=True)[:, None]
             h = torch.where(rows, gamma * h + beta, h)
         return cast(Tensor, self.head(h))
 
-    def _conditioned(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        """[B, D]: the mean over the present modalities but the conditioner, 0 without any."""
+    def _average_others(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> Tensor:
+        """[B, D]: the mean over the present modalities except the conditioner; 0 without any."""
         like = features[self.conditioner]
         total, count = like.new_zeros(len(like), self.width), like.new_zeros(len(like), 1)
         for name in self.widths:
             if name != self.conditioner and bool(present[name].any()):
                 mask = weights(present[name], like)
-                total = total + self._mapped(name, features) * mask
+                total = total + self._map(name, features) * mask
                 count = count + mask
         return total / count.clamp(min=1)
 
@@ -98,7 +98,7 @@ class Gated(_Conditioned):
     """One modality opens and closes the features of another; of more than two, each gates all.
 
     Two modalities, gate ``q``: ``h = sigmoid(T_q z_q) * T_k z_k``, ``f = W h + b``. Without ``q``
-    the gate is half open; without ``k`` it is itself what passes. More than two: the gated
+    the gate is half open; without ``k`` the gate itself passes. More than two: the gated
     multimodal unit ``h = sum_m softmax_m(G_m z_1..M) * tanh(T_m z_m)``, the softmax over the
     present modalities in each of the dimensions.
 
@@ -118,7 +118,7 @@ class Gated(_Conditioned):
         gate: str | None = None,
     ) -> None:
         super().__init__(widths, outputs, unimodal)
-        self.gate: str | None = self._role("gate", gate)
+        self.gate: str | None = self._choose_role("gate", gate)
         if len(self.widths) > 2:
             if gate is not None:
                 raise InputError(f"gate is for two modalities, found {len(self.widths)}")
@@ -133,23 +133,23 @@ class Gated(_Conditioned):
     def logits(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
     ) -> Tensor:
-        h = self._by_one if self.gate is not None else self._by_all
+        h = self._gate_by_one if self.gate is not None else self._gate_by_all
         return cast(Tensor, self.head(h(features, present)))
 
-    def _by_one(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+    def _gate_by_one(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         h = features[next(iter(self.widths))].new_ones(())
         for name in self.widths:
             rows = present[name].to(h.device, non_blocking=True)[:, None]
             gate = name == self.gate
             if bool(present[name].any()):
-                value = self._mapped(name, features)
+                value = self._map(name, features)
                 value = value.sigmoid() if gate else value
                 h = h * torch.where(rows, value, torch.full_like(value, 0.5 if gate else 1.0))
             elif gate:
                 h = h * 0.5
         return h.expand(len(rows), self.width)
 
-    def _by_all(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+    def _gate_by_all(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         joined = torch.cat([features[m] for m in self.widths], 1)
         scores = cast(Tensor, self.gates(joined)).view(len(joined), -1, self.width)
         here = torch.stack([present[m] for m in self.widths], 1).to(joined.device)[..., None]
@@ -158,6 +158,6 @@ class Gated(_Conditioned):
         h = joined.new_zeros(len(joined), self.width)
         for k, name in enumerate(self.widths):
             if bool(present[name].any()):
-                value = self._mapped(name, features).tanh()
+                value = self._map(name, features).tanh()
                 h = h + shares[:, k] * value * weights(present[name], value)
         return h

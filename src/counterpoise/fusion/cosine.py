@@ -1,4 +1,4 @@
-"""A head that sees directions only, so that no modality wins by the length of its features."""
+"""A head that compares directions only, so that long features give a modality no advantage."""
 
 from __future__ import annotations
 
@@ -57,6 +57,5 @@ class Cosine(Additive):
         rows = cast(Tensor, self.heads[name].weight)
         return self.scale * F.linear(direction(features[name]), direction(rows))
 
-    def own(self, name: str) -> nn.Module | None:
-        parts = [self.heads[name], super().own(name)]
-        return nn.ModuleList([part for part in parts if part is not None])
+    def own_parts(self, name: str) -> list[nn.Module]:
+        return [self.heads[name]]

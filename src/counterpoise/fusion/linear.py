@@ -70,9 +70,8 @@ class Late(Additive):
     def share(self, name: str, features: Mapping[str, Tensor], counts: Tensor) -> Tensor:
         return cast(Tensor, self.heads[name](features[name]))
 
-    def own(self, name: str) -> nn.Module | None:
-        parts = [self.heads[name], super().own(name)]
-        return nn.ModuleList([part for part in parts if part is not None])
+    def own_parts(self, name: str) -> list[nn.Module]:
+        return [self.heads[name]]
 
 
 class Sum(Late):
@@ -122,6 +121,5 @@ class Shared(Additive):
     def share(self, name: str, features: Mapping[str, Tensor], counts: Tensor) -> Tensor:
         return cast(Tensor, self.head(features[name]))
 
-    def own(self, name: str) -> nn.Module | None:
-        parts = [self.maps[name] if self.maps else None, super().own(name)]
-        return nn.ModuleList([part for part in parts if part is not None])
+    def own_parts(self, name: str) -> list[nn.Module]:
+        return [self.maps[name]] if self.maps else []

@@ -1,4 +1,4 @@
-"""An LSTM a modality, and a memory of what changes in them together (MFN)."""
+"""An LSTM per modality, and a memory of the changes that they share (MFN)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class MemoryFusion(Fusion):
 
     1. ``q = [c_1^(t-1); ..; c_M^(t-1); c_1^t; ..; c_M^t]``, ``a = softmax(A(q)) * q``, the softmax
        over the entries of ``q``.
-    2. ``v = tanh(V(a))``, what is to be remembered.
+    2. ``v = tanh(V(a))``, the proposal for the memory.
     3. ``u := sigmoid(R([a; u])) * u + sigmoid(S([a; u])) * v``, the memory, from 0.
 
     ``f = O([h_1^T; ..; h_M^T; u^T])``. Each of ``A, V, R, S, O`` has one hidden layer with ReLU.
@@ -34,22 +34,22 @@ class MemoryFusion(Fusion):
     the front, so that the last steps are real ones.
 
     The defaults are the settings for MOSI in the code of Magal et al., arXiv 2501.00865, which
-    makes its first states on the CPU whatever the inputs are on.
+    creates its first states on the CPU, whatever the device of the inputs.
 
     Args:
         widths: modality -> width of its features [B, T, D], of one length ``T``.
         outputs: width of the logits, ``K``.
         unimodal: ``"ablate"`` or ``"aux"``, see :class:`Fusion`.
-        hidden: width of the cells, of all or by modality. By default 128 for the widest features
+        hidden: width of the cells, for all or by modality. By default 128 for the widest features
             and 32 for others.
         memory: width of ``u``.
-        attention: hidden units of ``A``.
-        proposal: of ``V``.
-        retain: of ``R``.
-        update: of ``S``.
-        head: of ``O``.
-        dropout: of the hidden units of ``V`` and ``S``.
-        head_dropout: of those of ``O``.
+        attention: number of hidden units of ``A``.
+        proposal: number of hidden units of ``V``.
+        retain: number of hidden units of ``R``.
+        update: number of hidden units of ``S``.
+        head: number of hidden units of ``O``.
+        dropout: rate of dropout on the hidden units of ``V`` and ``S``.
+        head_dropout: rate of dropout on the hidden units of ``O``.
     """
 
     policies = ("ablate", "aux")
@@ -78,20 +78,20 @@ class MemoryFusion(Fusion):
             check_number(name, value, 1, whole=True)
         check_number("dropout", dropout, 0, 1)
         check_number("head_dropout", head_dropout, 0, 1)
-        self.hidden = self._hidden(hidden)
+        self.hidden = self._choose_hidden(hidden)
         self.cells = nn.ModuleDict(
             {m: nn.LSTMCell(w, self.hidden[m]) for m, w in self.widths.items()}
         )
         total = sum(self.hidden.values())
         self.memory, self.split = memory, [retain, update]
-        self.attention = _layers(2 * total, attention, 2 * total, 0.0)
-        self.proposal = _layers(2 * total, proposal, memory, dropout)
+        self.attention = _make_layers(2 * total, attention, 2 * total, 0.0)
+        self.proposal = _make_layers(2 * total, proposal, memory, dropout)
         self.gates = nn.Linear(2 * total + memory, retain + update)  # hidden layers of both gates
         self.retain = nn.Linear(retain, memory)
         self.update = nn.Sequential(nn.Dropout(dropout), nn.Linear(update, memory))
-        self.head = _layers(total + memory, head, outputs, head_dropout)
+        self.head = _make_layers(total + memory, head, outputs, head_dropout)
 
-    def _hidden(self, hidden: int | Mapping[str, int] | None) -> dict[str, int]:
+    def _choose_hidden(self, hidden: int | Mapping[str, int] | None) -> dict[str, int]:
         widest = max(self.widths.values())
         found = {m: 128 if w == widest else 32 for m, w in self.widths.items()}
         given = hidden if isinstance(hidden, Mapping) else {}
@@ -103,14 +103,13 @@ class MemoryFusion(Fusion):
             check_number("hidden", value, 1, whole=True)
         return found | dict(given)
 
-    def own(self, name: str) -> nn.Module | None:
-        parts = [self.cells[name], super().own(name)]
-        return nn.ModuleList([part for part in parts if part is not None])
+    def own_parts(self, name: str) -> list[nn.Module]:
+        return [self.cells[name]]
 
     def logits(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
     ) -> Tensor:
-        cells, last, here = self._states(features, present)
+        cells, last, here = self._compute_states(features, present)
         before = F.pad(cells[:, :-1], (0, 0, 1, 0))
         changes = torch.cat([before, cells], 2)
         scores = self.attention(changes)
@@ -119,10 +118,10 @@ class MemoryFusion(Fusion):
             gone = torch.cat([here, here], 1)[:, None] == 0
             scores = scores.masked_fill(gone, torch.finfo(scores.dtype).min)
         attended = scores.softmax(2) * changes
-        memory = self._remembered(attended, self.proposal(attended).tanh())
+        memory = self._remember(attended, self.proposal(attended).tanh())
         return cast(Tensor, self.head(torch.cat([last, memory], 1)))
 
-    def _states(
+    def _compute_states(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The cells [B, T, H] of all modalities, the last outputs [B, H], and where they are."""
@@ -160,7 +159,7 @@ class MemoryFusion(Fusion):
             found.append(c)
         return torch.stack(found, 1), h
 
-    def _remembered(self, attended: Tensor, proposed: Tensor) -> Tensor:
+    def _remember(self, attended: Tensor, proposed: Tensor) -> Tensor:
         """The memory [B, D] after the last step, from ``a`` [B, T, 2H] and ``v`` [B, T, D]."""
         of_change, of_memory = torch.split(self.gates.weight, [attended.shape[2], self.memory], 1)
         known = F.linear(attended, of_change, self.gates.bias)
@@ -172,7 +171,7 @@ class MemoryFusion(Fusion):
         return memory
 
 
-def _layers(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
+def _make_layers(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, outputs)
     )

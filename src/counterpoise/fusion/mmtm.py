@@ -24,7 +24,7 @@ class MMTM(Additive):
 
     Attributes:
         held: a modality whose gate is, while training, its running mean; ``None`` for none. Its
-            branch then hears nothing of the others, and its ``E_m`` gets no gradient.
+            branch then gets nothing from the others, and its ``E_m`` gets no gradient.
 
     Args:
         widths: modality -> width of its features.
@@ -51,57 +51,56 @@ class MMTM(Additive):
         self.register_buffer("feature_mean", torch.zeros(total))
         self.register_buffer("tracked", torch.zeros(len(self.widths), dtype=torch.int64))
         self.held: str | None = None
-        self.register_load_state_dict_pre_hook(_renamed)  # type: ignore[no-untyped-call]  # torch has no types here
+        self.register_load_state_dict_pre_hook(_rename)  # type: ignore[no-untyped-call]  # torch has no types here
 
     def gates(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Modality -> gate [B, D] of each sample, whether held or not."""
-        squeezed = self._squeezed(features, present)
+        squeezed = self._squeeze(features, present)
         return {m: self._gate(m, squeezed) for m in self.widths}
 
     def track(self, name: str, gate: Tensor, feature: Tensor) -> None:
         """Add a step's mean gate and mean feature [D] of one modality to the running means."""
         tracked = self.tracked[list(self.widths).index(name)]
         for mean, value in ((self.gate_mean, gate), (self.feature_mean, feature)):
-            part = self._part(name, mean)
+            part = self._slice(name, mean)
             part += (value - part) / (tracked + 1)
         tracked += 1
 
-    def own(self, name: str) -> nn.Module | None:
-        parts = [self.excitations[name], self.heads[name], super().own(name)]
-        return nn.ModuleList([part for part in parts if part is not None])
+    def own_parts(self, name: str) -> list[nn.Module]:
+        return [self.excitations[name], self.heads[name]]
 
     def _shares(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Lazy:
-        squeezed = self._squeezed(features, present)
+        squeezed = self._squeeze(features, present)
 
         def share(name: str) -> Tensor:
             held = self.training and name == self.held
-            gate = self._part(name, self.gate_mean) if held else self._gate(name, squeezed)
+            gate = self._slice(name, self.gate_mean) if held else self._gate(name, squeezed)
             return cast(Tensor, self.heads[name](features[name] * gate))
 
         return Lazy(tuple(self.widths), share)
 
-    def _squeezed(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+    def _squeeze(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         inputs = []
         for name in self.widths:
             z, mask = features[name], present[name]
             if not bool(mask.all()):
                 rows = mask.to(z.device, non_blocking=True)[:, None]
-                z = torch.where(rows, z, self._part(name, self.feature_mean))
+                z = torch.where(rows, z, self._slice(name, self.feature_mean))
             inputs.append(z)
         return cast(Tensor, self.squeeze(torch.cat(inputs, 1))).relu()
 
     def _gate(self, name: str, squeezed: Tensor) -> Tensor:
         return cast(Tensor, self.excitations[name](squeezed)).sigmoid()
 
-    def _part(self, name: str, joined: Tensor) -> Tensor:
-        """A modality's stretch of a vector [D] over all modalities."""
+    def _slice(self, name: str, joined: Tensor) -> Tensor:
+        """The entries of one modality in a vector [D] over all modalities."""
         parts = torch.split(joined, list(self.widths.values()))
         return parts[list(self.widths).index(name)]
 
 
-def _renamed(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
-    """Checkpoints of version 0.1 call ``tracked`` ``steps``."""
+def _rename(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
+    """Rename ``steps``, as early checkpoints of version 0.1 call it, to ``tracked``."""
     if (old := f"{prefix}steps") in state:
         state[f"{prefix}tracked"] = state.pop(old)

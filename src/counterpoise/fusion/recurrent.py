@@ -50,8 +50,8 @@ class EarlyLSTM(Fusion):
         outputs: width of the logits, ``K``.
         unimodal: ``"ablate"`` or ``"aux"``, see :class:`Fusion`.
         hidden: width of the state in each direction.
-        layers: one on top of the other.
-        dropout: between the layers.
+        layers: number of layers, each on top of the one before.
+        dropout: rate of dropout between the layers.
     """
 
     policies = ("ablate", "aux")
@@ -85,7 +85,7 @@ class EarlyLSTM(Fusion):
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
     ) -> Tensor:
         steps = one_length(self, features, present)
-        # One that no sample has is [B, 1, D] of zeros.
+        # A modality that no sample has comes as zeros [B, 1, D].
         used = {m: z[:, :1].expand(-1, steps, -1) for m, z in features.items()}
         used |= {m: features[m] for m in self.widths if bool(present[m].any())}
         joined = torch.cat([used[m] for m in self.widths], 2)

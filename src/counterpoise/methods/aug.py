@@ -122,7 +122,7 @@ class AUG(Method):
             features = ctx.model.encode(batch.only(name))[name]
             parts = torch.stack(fusion.increments(name, features))
             said = parts.sum(0)
-            # What is shown: the other terms come with growth, and would look like a rise.
+            # Only this is shown: the other terms come with growth and would look like a rise.
             losses[name] = ctx.loss(said, batch, mask)
             loss = losses[name]
             if len(parts) > 1:

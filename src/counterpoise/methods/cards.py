@@ -53,11 +53,11 @@ def sections(method: type[Method]) -> dict[str, str]:
             heading, line = start[1], start[2].strip()
             found[heading] = []
         found[heading].append(line)
-    bodies = {name: _body(lines) if name else "\n".join(lines) for name, lines in found.items()}
+    bodies = {name: _join(lines) if name else "\n".join(lines) for name, lines in found.items()}
     return {name: body.strip().replace("``", "`") for name, body in bodies.items()}
 
 
-def _body(lines: list[str]) -> str:
+def _join(lines: list[str]) -> str:
     first, *rest = lines
     return "\n".join([first, inspect.cleandoc("\n" + "\n".join(rest))] if rest else [first])
 
@@ -95,15 +95,15 @@ def fusions(method: type[Method]) -> list[str]:
     return fit if first is None else [first, *(n for n in fit if n != first)]
 
 
-def _upper(text: str) -> str:
+def _capitalise(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _default(value: object) -> str:
+def _format_default(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def _table(rows: list[list[str]]) -> str:
+def _format_table(rows: list[list[str]]) -> str:
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     escaped.insert(1, ["---"] * len(rows[0]))
     return "\n".join("| " + " | ".join(row) + " |" for row in escaped)
@@ -115,15 +115,19 @@ def page(method: type[Method]) -> str:
     parts = [f"# {method.name}", said[""]]
     for key, title in SECTIONS.items():
         if key == "Args":
-            rows = [[f"`{o}`", f"`{_default(v)}`", about[o]] for o, v in method.options().items()]
-            parts.append(_table([["option", "default", ""], *rows]) if rows else "No options.")
+            rows = [
+                [f"`{o}`", f"`{_format_default(v)}`", about[o]] for o, v in method.options().items()
+            ]
+            parts.append(
+                _format_table([["option", "default", ""], *rows]) if rows else "No options."
+            )
         elif key == "Cost":
             encode, back = method.passes
             step = f"At most {encode} forward and {back} backward through each encoder in a step."
-            parts.append(f"**Cost.** {step} {_upper(said.get('Cost', ''))}".strip())
+            parts.append(f"**Cost.** {step} {_capitalise(said.get('Cost', ''))}".strip())
         elif said.get(key):
             gap = "\n\n" if key == "Formula" else " "
-            parts.append(f"**{title}.**{gap}{_upper(said[key])}")
+            parts.append(f"**{title}.**{gap}{_capitalise(said[key])}")
     any_fusion = method.fusions == (Fusion,)
     works = ", ".join(f"`{n}`" for n in fusions(method))
     acts = ", ".join(f"`{hook}`" for hook in hooks(method)) or "none: the plain step"
@@ -133,7 +137,7 @@ def page(method: type[Method]) -> str:
         f"**Fusions.** {'Any: ' if any_fusion else ''}{works}. **Unimodal logits.** "
         + ", ".join(f"`{p}`" for p in dict.fromkeys((method.unimodal, *method.policies)))
         + f". **Tasks.** {tasks}.",
-        f"{_upper(method.paper)}.",
+        f"{_capitalise(method.paper)}.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -158,12 +162,12 @@ def index(methods: Mapping[str, type[Method]]) -> str:
         "Every page here is made from its class's docstring by `make cards`. *Passes*: forward and "
         "backward\npasses through each present modality's encoder in a training step, at most. "
         "*Tasks*: **C**lassification,\n**M**ultiLabel, **R**egression.",
-        _table(rows),
+        _format_table(rows),
         "## Which method trains which fusion",
         "In bold the fusion of a model that is built for the method; every *yes* is trained in "
         f"`tests/test_methods_and_fusions.py`.\n{sequences} fuse sequences, so their encoders must "
         "keep the steps.\n" + " ".join(f"*{word}*: {text}." for word, text in REASONS.items()),
-        _table(grid),
+        _format_table(grid),
     ]
     return "\n\n".join(words) + "\n"
 
@@ -187,7 +191,7 @@ def parts_table(parts: Registry[Any]) -> str:
         values = {o: v if isinstance(v, str) else json.dumps(v) for o, v in kind.options().items()}
         options = " ".join(f"`{option}={value}`" for option, value in values.items())
         rows.append([", ".join(words), said.replace("``", "`"), options])
-    return _table(rows)
+    return _format_table(rows)
 
 
 def fill_tables(text: str) -> str:

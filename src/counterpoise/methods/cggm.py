@@ -121,7 +121,7 @@ class CGGM(Method):
                 losses[f"{name} classifier"] = ctx.loss(guesses[-1], batch, mask)
         self._compare(torch.stack(found))
         if self.direction > 0:
-            cosines = torch.stack(self._cosines(out, guesses, batch, ctx))
+            cosines = torch.stack(self._measure_cosines(out, guesses, batch, ctx))
             gaps = self.balance.abs() - self.balance * cosines
             chosen = [gap for gap, any_here in zip(gaps, here, strict=True) if any_here]
             if chosen:
@@ -135,7 +135,7 @@ class CGGM(Method):
         self.balance.copy_(balance(metric - self.metric, None if signed else self.floor))
         self.metric.copy_(torch.where(metric.isnan(), self.metric, metric))
 
-    def _cosines(
+    def _measure_cosines(
         self, out: Output, guesses: list[Tensor], batch: Batch, ctx: Context
     ) -> list[Tensor]:
         """For each modality the cosine of ``q_m``, constant, and ``q_fm``."""
@@ -174,7 +174,7 @@ def balance(change: Tensor, floor: float | None) -> Tensor:
     size = change if floor is None else change.abs().clamp(min=floor)
     size = torch.where(known, size, torch.zeros_like(size))
     mean = size.sum() / known.sum().clamp(min=1)
-    # With none known all are alike, whatever their size.
+    # If none is known, all are equal, whatever their size.
     mean = torch.where(known.any(), mean, torch.ones_like(mean))
     size = torch.where(known, size, mean)
     total = size.sum() + (1e-8 if floor is None else 0.0)

@@ -97,7 +97,7 @@ class DiagnoseRelearn(Method):
     def setup(self, ctx: Context) -> None:
         for k, encoder in enumerate(ctx.model.encoders.values()):
             snapshot = nn.Module()
-            for j, tensor in enumerate(_tensors(encoder)):
+            for j, tensor in enumerate(_list_tensors(encoder)):
                 snapshot.register_buffer(str(j), tensor.detach().clone())
             self.start.add_module(str(k), snapshot)
         count = len(ctx.model.encoders)
@@ -138,7 +138,7 @@ class DiagnoseRelearn(Method):
         name = ctx.model.modalities[k]
         encoder = ctx.model.encoders[name]
         parameters = {id(p) for p in encoder.parameters()}
-        now, start = list(_tensors(encoder)), list(self.start.get_submodule(str(k)).buffers())
+        now, start = list(_list_tensors(encoder)), list(self.start.get_submodule(str(k)).buffers())
         with torch.no_grad():
             for tensor, first in zip(now, start, strict=True):
                 moved = id(tensor) in parameters or self.batch_norm == "interpolate"
@@ -156,7 +156,7 @@ class DiagnoseRelearn(Method):
             recompute_batch_norm(name, ctx)
 
 
-def _tensors(module: nn.Module) -> list[Tensor]:
+def _list_tensors(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
 

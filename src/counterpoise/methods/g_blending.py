@@ -88,7 +88,7 @@ class GBlending(MultiLoss):
         if ctx.epoch % length == 0:
             epochs = min(length, ctx.epochs - ctx.epoch)
             tasks = [*ctx.model.modalities, None]
-            found = torch.stack([_tried(OneLoss(task), ctx, epochs) for task in tasks])
+            found = torch.stack([_try(OneLoss(task), ctx, epochs) for task in tasks])
             train, held_out = found[:, :, 0].T, found[:, :, 1].T
             self.loss_weights.copy_(
                 ogr_weights((train[0], train[1]), (held_out[0], held_out[1]), self.eps)
@@ -143,7 +143,7 @@ class OneLoss(Method):
         return sums[0] / sums[1]
 
 
-def _tried(task: OneLoss, ctx: Context, epochs: int) -> Tensor:
+def _try(task: OneLoss, ctx: Context, epochs: int) -> Tensor:
     """[2, 2]: mean loss before and after training a copy (rows), on train and validation."""
     model = copy.deepcopy(ctx.model)
     before = [task.whole(model, ctx, split) for split in ("train", "validation")]

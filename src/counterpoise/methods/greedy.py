@@ -87,7 +87,7 @@ class Greedy(Method):
         self.register_buffer("curation", torch.zeros(2, dtype=torch.int64))
 
     def transform(self, batch: Batch, ctx: Context) -> Batch:
-        cast(MMTM, ctx.model.fusion).held = self._target(ctx)
+        cast(MMTM, ctx.model.fusion).held = self._choose_target(ctx)
         return batch
 
     def losses(self, out: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
@@ -121,7 +121,7 @@ class Greedy(Method):
             most, target = ahead.max(0)
             self.curation.copy_(torch.stack([target, (most > self.margin) * self.steps]))
 
-    def _target(self, ctx: Context) -> str | None:
+    def _choose_target(self, ctx: Context) -> str | None:
         """The modality that this step is for, if it is one for curation."""
         names = ctx.model.modalities
         if ctx.epoch < self.warm_up:
@@ -129,7 +129,7 @@ class Greedy(Method):
         if self.choice == "random":
             draw = ctx.uniform(torch.tensor([ctx.batch]), "curation")
             return (None, *names)[int(draw * (len(names) + 1))]
-        # Whether the excitation layer gets a gradient is for the host to know.
+        # The host must know whether the excitation layer gets a gradient.
         target, left = self.curation.tolist()
         return names[target] if left else None
 

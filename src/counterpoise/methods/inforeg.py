@@ -15,7 +15,7 @@ from counterpoise.models.multimodal import MultimodalModel
 
 from .multi_loss import MultiLoss
 
-HISTORY = 10  # epochs of traces that the window test looks back on
+HISTORY = 10  # epochs of traces that the window test uses
 
 
 class InfoReg(MultiLoss):
@@ -110,7 +110,7 @@ class InfoReg(MultiLoss):
         self.register_buffer("trace", torch.zeros(len(names), device=device))
 
     def epoch_start(self, ctx: Context) -> None:
-        for name, start in zip(ctx.model.modalities, self._starts(), strict=True):
+        for name, start in zip(ctx.model.modalities, self._list_starts(), strict=True):
             for copied, p in zip(start, ctx.model.encoder_parameters(name), strict=True):
                 copied.copy_(p.detach())
         self.trace.zero_()
@@ -127,7 +127,7 @@ class InfoReg(MultiLoss):
         gap = lead(ctx.scores(out, batch))
         strength = torch.tensor([each.get(m, one) for m in names]).to(gap, non_blocking=True)
         hold = torch.where(gap > 0, strength * gap.tanh().exp(), torch.zeros_like(gap))
-        for k, start in enumerate(self._starts()):
+        for k, start in enumerate(self._list_starts()):
             if self._open[k]:
                 pull_to(parts[k], start, hold[k])
 
@@ -138,7 +138,7 @@ class InfoReg(MultiLoss):
         after = self.history.sum(0)
         self.gain.copy_((after - before) / after.clamp(min=torch.finfo(after.dtype).tiny))
 
-    def _starts(self) -> list[list[Tensor]]:
+    def _list_starts(self) -> list[list[Tensor]]:
         return [list(snapshot.buffers()) for snapshot in self.start.children()]
 
 

@@ -149,7 +149,7 @@ class LFM(Method):
                 rows = ctx.gather(both.to(out.logits.device, torch.float32)) > 0
                 aligned.append(info_nce(pair[0], pair[1], rows, self.temperature))
             else:
-                chances = [_chances(out.unimodal[name], ctx.task) for name in (m, k)]
+                chances = [_predict_chances(out.unimodal[name], ctx.task) for name in (m, k)]
                 each = jensen_shannon(chances[0], chances[1], self.mode == "released")
                 aligned.append(ctx.mean(each.mean(1), both))
         loss = ctx.loss(out.logits, batch)
@@ -175,7 +175,7 @@ def validation_slope(ctx: Context, parts: Parts, weight: Tensor) -> Tensor:
     lr = {id(p): group["lr"] for group in ctx.optimizer.param_groups for p in group["params"]}
     pairs = zip(branch.model.parameters(), ctx.model.parameters(), strict=True)
     rates = {id(copied): lr.get(id(p), 0.0) for copied, p in pairs}
-    turns = []  # how the step of each parameter changes with alpha
+    turns = []  # the change of each parameter's step with alpha
     with torch.no_grad():
         for p, c, a in zip(branch.parameters(), first, second, strict=True):
             rate = rates[id(p)]
@@ -210,7 +210,7 @@ def released_slope(ctx: Context, parts: Parts, weight: Tensor) -> Tensor:
     return torch.zeros_like(weight) if product is None else product.mean()
 
 
-def _chances(logits: Tensor, task: Task) -> Tensor:
+def _predict_chances(logits: Tensor, task: Task) -> Tensor:
     """[B, K] -> log-probabilities, [B, 1, K] for classes and [B, K, 2] for labels."""
     if isinstance(task, MultiLabel):
         return torch.stack([logits, torch.zeros_like(logits)], -1).log_softmax(-1)

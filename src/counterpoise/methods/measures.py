@@ -162,7 +162,7 @@ def cluster_purity(features: Tensor, target: Tensor, clusters: int) -> float:
         target: int64 [N].
         clusters: number of clusters, usually of classes.
     """
-    from sklearn.cluster import KMeans  # half a second: only where it is used
+    from sklearn.cluster import KMeans  # takes half a second, so only where it is used
     from sklearn.exceptions import ConvergenceWarning
 
     x = features.double().cpu()
@@ -170,7 +170,7 @@ def cluster_purity(features: Tensor, target: Tensor, clusters: int) -> float:
     width = (high - low).clamp(min=torch.finfo(torch.float32).tiny)
     scaled = torch.where(high > low, 2 * (x - low) / width - 1, torch.zeros_like(x))
     with warnings.catch_warnings():
-        # Fewer distinct rows than clusters: k-means says so, and its answer is still right.
+        # With fewer distinct rows than clusters k-means warns, and its answer is still right.
         warnings.simplefilter("ignore", ConvergenceWarning)
         found = KMeans(clusters, n_init=10, random_state=0).fit_predict(scaled.numpy())
     return purity(torch.as_tensor(found, dtype=torch.int64), target.cpu())

@@ -100,19 +100,19 @@ def combine(pairs: list[tuple[Tensor, Tensor]], mode: str = "paper") -> list[Ten
     conflict = (first @ second <= 0) & (first.norm() > 0) & (second.norm() > 0)
     a = torch.where(conflict, min_norm(first, second), first.new_tensor(0.5))
     if mode == "paper":
-        # Whole vectors: encoders are large, and each pass over them costs.
+        # On whole vectors, since encoders are large and each pass over them costs time.
         mixed = a * first + (1 - a) * second
-        mixed.mul_(2 * _restored(mixed, first, second))
+        mixed.mul_(2 * _find_factor(mixed, first, second))
         parts = torch.split(mixed, [j.numel() for j, _ in pairs])
         return [part.view_as(j) for part, (j, _) in zip(parts, pairs, strict=True)]
     every = [(a * j + (1 - a) * u, j, u) for j, u in pairs]
-    return [2 * _restored(mixed, j, u) * mixed for mixed, j, u in every]
+    return [2 * _find_factor(mixed, j, u) * mixed for mixed, j, u in every]
 
 
-def _restored(mixed: Tensor, first: Tensor, second: Tensor) -> Tensor:
+def _find_factor(mixed: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """[]: the factor that makes twice the combination as long as the plain sum, at least 1."""
     length = 2 * mixed.norm()
-    # What is left of opposite gradients is rounding: nothing to be made longer.
+    # If the gradients are opposite, only rounding is left, which must not be made longer.
     nothing = length <= 1e-6 * (first.norm() + second.norm())
     factor = ((first + second).norm() / length).clamp(min=1)
     return torch.where(nothing, torch.ones_like(factor), factor)

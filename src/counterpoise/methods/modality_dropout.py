@@ -81,7 +81,7 @@ class ModalityDropout(Method):
         self.granularity, self.coupling, self.mode = granularity, coupling, mode
 
     def overrides(self, hook: str) -> bool:
-        # In the paper's form prediction is the plain one, so another method may have its own.
+        # The paper's form predicts as usual, so another method may predict in its own way.
         return super().overrides(hook) and (hook != "predict" or self.mode == "released")
 
     def check(self, model: MultimodalModel, task: Task) -> None:
@@ -103,13 +103,13 @@ class ModalityDropout(Method):
             draws = torch.stack([ctx.uniform(index, f"dropout {k}") for k in range(len(names))])
         draws = draws.expand(-1, len(batch))
         if released:
-            return _blanked(batch, dict(zip(names, draws <= p, strict=True)))
+            return _blank(batch, dict(zip(names, draws <= p, strict=True)))
         kept = keep(torch.stack(list(batch.present.values())), draws, p)
         return replace(batch, present=dict(zip(names, kept, strict=True)))
 
     def predict(self, model: MultimodalModel, batch: Batch) -> Tensor:
         if self.mode == "released":
-            batch = _blanked(batch, {m: torch.zeros_like(p) for m, p in batch.present.items()})
+            batch = _blank(batch, {m: torch.zeros_like(p) for m, p in batch.present.items()})
         return super().predict(model, batch)
 
 
@@ -132,7 +132,7 @@ def keep(present: Tensor, draws: Tensor, rates: Tensor) -> Tensor:
     return torch.where(kept.any(0), kept, present & last)
 
 
-def _blanked(batch: Batch, dropped: dict[str, Tensor]) -> Batch:
+def _blank(batch: Batch, dropped: dict[str, Tensor]) -> Batch:
     """The batch with zeros for what is dropped or missing, all of it marked as present."""
 
     def blank(rows: Tensor, x: Tensor) -> Tensor:

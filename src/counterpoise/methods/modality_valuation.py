@@ -111,7 +111,7 @@ class ModalityValuation(Method):
         if self.level == "sample":
             self._copies = listed(copies(values, self.most) * here, rows)
         else:
-            self._copies = self._drawn(means, ctx)
+            self._copies = self._draw(means, ctx)
 
     def batches(self, ctx: Context) -> Iterator[Batch]:
         loader, names = ctx.loaders["train"], ctx.model.modalities
@@ -156,22 +156,22 @@ class ModalityValuation(Method):
         found = ranks.all_sum(table).cpu().double()
         return shapley(found[: len(benefits)]), found[len(benefits) :] > 0
 
-    def _drawn(self, means: Tensor, ctx: Context) -> Tensor:
+    def _draw(self, means: Tensor, ctx: Context) -> Tensor:
         """Rows and modalities [2, n] of the copies at modality level."""
-        present = self._presence(ctx)
+        present = self._read_presence(ctx)
         numbers = wanted(means, present.sum(1), self.strength).tolist()
         generator = ctx.generator()
         found = [torch.zeros(2, 0, dtype=torch.int64)]
         for k, (mask, number) in enumerate(zip(present, numbers, strict=True)):
             rows = mask.nonzero().squeeze(1)
-            # Every sample once before any a second time.
+            # Every sample is drawn once before any is drawn a second time.
             turns = -(-number // max(len(rows), 1))
             order = [rows[torch.randperm(len(rows), generator=generator)] for _ in range(turns)]
             drawn = torch.cat([rows[:0], *order])[:number]
             found.append(torch.stack([drawn, torch.full_like(drawn, k)]))
         return torch.cat(found, 1)
 
-    def _presence(self, ctx: Context) -> Tensor:
+    def _read_presence(self, ctx: Context) -> Tensor:
         """bool [M, N] on the host, read once: which training samples have which modality."""
         if self._present is None:
             loader, names = ctx.loaders["train"], ctx.model.modalities

@@ -114,7 +114,7 @@ class QMF(Method):
             table = torch.stack([self.weight(u), loss.detach(), here.to(u.dtype)], 1)
             weight, seen, both = ctx.gather(table).unbind(1)
             self._remember(k, rows, seen.detach(), both.detach())
-            harder = self._normalised(k)[rows]
+            harder = self._normalise(k)[rows]
             shift = -1.0 if self.mode == "released" else 1.0
             wrong = ranking_loss(weight, harder, both.detach() > 0, shift)
             losses[f"{name} ranking"] = self.ranking * wrong
@@ -127,7 +127,7 @@ class QMF(Method):
         self.history[rows, k] = mean + here * (loss - mean) / counts.clamp(min=1)
         self.counts[rows, k] = counts
 
-    def _normalised(self, k: int) -> Tensor:
+    def _normalise(self, k: int) -> Tensor:
         """[N]: the history of the ``k``-th modality between its least, 0, and its greatest, 1."""
         values, seen = self.history[:, k], self.counts[:, k] > 0
         if self.mode == "released":

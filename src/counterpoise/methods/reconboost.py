@@ -120,7 +120,7 @@ class ReconBoost(Method):
         name = self.active(stage, ctx)
         if not ctx.any(batch.present[name]):
             return {}
-        losses = self._boosting(name, stage, batch, ctx)
+        losses = self._boost(name, stage, batch, ctx)
         self.backward(losses, ctx)
         ctx.update()
         return {key: loss.detach() for key, loss in losses.items()}
@@ -128,7 +128,7 @@ class ReconBoost(Method):
     def losses(self, out: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         return {"fused": ctx.loss(self.rate * out.logits, batch)}
 
-    def _boosting(self, name: str, stage: int, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+    def _boost(self, name: str, stage: int, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         model, names, mask = ctx.model, ctx.model.modalities, batch.present[name]
         trained = names if stage and self.rectify_epochs else names[:stage]
         others = said(model, batch.only(*(k for k in trained if k != name)))

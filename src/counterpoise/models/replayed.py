@@ -40,11 +40,11 @@ class Replayed(Fusion):
         with running_statistics(self.rest, self.training and alone):
             return self.replay.run(given, given)[1]
 
-    def _ablated(
+    def _ablate(
         self, name: str, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> Tensor:
         with running_statistics(self.rest, True):
-            return super()._ablated(name, features, present)
+            return super()._ablate(name, features, present)
 
 
 class WrappedConcat(Concat):

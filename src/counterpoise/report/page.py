@@ -14,6 +14,7 @@ from counterpoise.errors import InputError
 from . import figures
 from . import records as records_
 from .findings import Finding, differences, verdicts
+from .folder import comparison_folder, describe_making
 from .records import Record
 from .summary import (
     Cell,
@@ -37,9 +38,7 @@ def write_report(folder: Path) -> Path:
     """Write ``summary.csv`` and ``report.html`` beside the records, and return the page's path.
 
     Reads ``records.jsonl``, ``samples.jsonl`` (verdicts and paired differences need it) and, where
-    it is there, ``compare.json`` with ``command``, ``versions`` and ``runs`` (those that were
-    asked for, each ``{"data": ..., "method": ..., "seed": ...}``). The same files give the same
-    bytes.
+    it is there, ``compare.json`` (:func:`comparison_folder`). The same files give the same bytes.
 
     Raises:
         InputError: there is no ``records.jsonl``, or a file is damaged.
@@ -51,7 +50,7 @@ def write_report(folder: Path) -> Path:
         )
     records = records_.read(folder / "records.jsonl")
     samples = records_.read(folder / "samples.jsonl")
-    compare = storage.read_json(path) if (path := folder / "compare.json").is_file() else {}
+    compare = home.read() if (home := comparison_folder(folder)).is_claimed() else {}
     rows = summarise(records)
     page = _render(records, samples, rows, compare)
     write_summary(folder / "summary.csv", rows)
@@ -63,12 +62,13 @@ def _render(
     records: Sequence[Record],
     samples: Sequence[Record],
     rows: Sequence[Mapping[str, Any]],
-    compare: Mapping[str, Any],
+    compare: dict[str, Any],
 ) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup, escape
 
     finished = records_.done(records)
+    command, versions = describe_making(compare)
     records = [r for r in records if records_.run_of(r) in finished]
     samples = [s for s in samples if records_.run_of(s) in finished]
     environment = Environment(
@@ -81,8 +81,8 @@ def _render(
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         sections=[_section(records, samples, rows, data) for data in names(rows, "data")],
         missing=[r for r in _read_runs(compare) if r not in finished],
-        command=compare.get("command"),
-        versions=compare.get("versions") or {},
+        command=command,
+        versions=versions,
     )
 
 

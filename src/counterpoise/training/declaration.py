@@ -66,6 +66,7 @@ class Declaration:
 
     def _number(self, name: str, value: Any) -> Any:
         check_number(name, value, self.least, self.most, self.kind is int, self.below)
+        check_finite(name, value)
         return self.kind(value)
 
     def _entries(self, name: str, value: Any) -> dict[str, float]:
@@ -76,7 +77,14 @@ class Declaration:
         numbers = {str(key): plain(number) for key, number in value.items()}
         for key, number in numbers.items():
             check_number(f"{name}[{key!r}]", number, self.least, self.most, below=self.below)
+            check_finite(f"{name}[{key!r}]", number)
         return {key: float(number) for key, number in numbers.items()}
+
+
+def check_finite(name: str, value: float) -> None:
+    """Raise :class:`InputError` if a number is infinite: the weights would be, too."""
+    if abs(value) == inf:
+        raise InputError(f"{name} must be a finite number, found {value}")
 
 
 def setting(default: Any, help: str, **others: Any) -> Any:

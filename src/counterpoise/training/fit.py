@@ -18,12 +18,13 @@ from counterpoise.engine.context import Context, check_encoder_lr
 from counterpoise.engine.loop import train_epoch
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
-from counterpoise.evaluation.subsets import evaluate, present_name
+from counterpoise.evaluation.subsets import Evaluation, evaluate, present_name
 from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
 
-from .folder import describe, open_folder
-from .run import Run, copy_state, restore, state_of
+from .folder import CHECKPOINT, open_folder
+from .record import RunRecord
+from .run import Run, copy_state, keep_validation, restore, restore_validation, state_of
 from .settings import Settings, merge_settings
 from .setup import make_context
 from .task import prepare_task
@@ -54,17 +55,19 @@ def fit(
         method: a name in ``METHODS`` or a :class:`Method`.
         settings: how to train.
         out: a folder for the run: ``run.json``, ``checkpoint.pt`` after every epoch,
-            ``best.safetensors`` and, at the end, ``last.safetensors``.
-        resume: go on with the run that ``out`` holds, if it holds one.
+            ``best.safetensors``, what was predicted on validation after the last and the best
+            epoch (``validation-*.safetensors``) and, at the end, ``last.safetensors``.
+        resume: go on with the run in ``out``; more ``epochs`` lengthen it, bit for bit.
         device: by default where the model is.
         callbacks: objects that are called while it trains (:class:`counterpoise.Callback`).
-        notes: plain values for ``run.json``, such as how the model was built.
+        notes: plain values for ``run.json``, such as how the model was built. They are part of
+            what makes the run, but for ``source``, where prepared data lie.
         changes: single fields of :class:`Settings`, such as ``epochs=5, seed=1``.
 
     Raises:
         InputError: an unknown method or setting, a model or task the method cannot train, a folder
-            that holds a run (pass ``resume=True``) or one with other settings, a callback that is
-            none.
+            that holds a run (pass ``resume=True``), one with other settings, or one that cannot
+            be lengthened since its method or schedule has read the number of epochs.
     """
     method = build_method(method)
     settings = merge_settings(settings, changes)
@@ -72,23 +75,20 @@ def fit(
     task = prepare_task(data, settings)
     _check(model, data, method, settings, task)
     folder = None if out is None else Path(out)
-    identity = describe(model, data, method, settings, task) | {"notes": dict(notes or {})}
-    saved = None if folder is None else open_folder(folder, identity, resume)
+    record = RunRecord.of(model, data, method, settings, task, notes)
+    saved = None if folder is None else open_folder(folder, record, resume)
     with torch.random.fork_rng(devices=[]):
         if device is not None:
             model.to(device)
         run = Run(model, method, settings, task)
         ctx = _start(run, data, saved, listeners)
-        while len(run.history) < settings.epochs and not _is_stopped(run, ctx):
-            entry = _train_one(run, ctx, data, listeners)
-            _record(run, ctx, entry, data, folder)
-            if folder is not None and ranks.rank() == 0:
-                storage.write_state(folder / "checkpoint.pt", state_of(run, ctx))
-            listeners.on_epoch(entry)
+        if folder is not None and saved is not None:
+            restore_validation(run, data, folder)
+        _train_epochs(run, ctx, data, folder, listeners)
     model.eval()
     if folder is not None and ranks.rank() == 0:
-        last = {"epoch": str(len(run.history) - 1)}
-        storage.write_weights(folder / "last.safetensors", model.state_dict(), last)
+        about = {"epoch": str(len(run.history) - 1)}
+        storage.write_weights(folder / "last.safetensors", model.state_dict(), about)
     return run
 
 
@@ -125,8 +125,23 @@ def _start(run: Run, data: ArrayData, saved: dict[str, Any] | None, listeners: C
     return ctx
 
 
-def _train_one(run: Run, ctx: Context, data: ArrayData, listeners: Callback) -> dict[str, Any]:
-    """Train one epoch and validate; the entry of the history."""
+def _train_epochs(
+    run: Run, ctx: Context, data: ArrayData, folder: Path | None, listeners: Callback
+) -> None:
+    """Train the epochs that are left; a checkpoint after each."""
+    while len(run.history) < run.settings.epochs and not _is_stopped(run, ctx):
+        entry, result = _train_one(run, ctx, data, listeners)
+        _record(run, ctx, entry, data, folder)
+        keep_validation(run, result, folder)
+        if folder is not None and ranks.rank() == 0:
+            storage.write_state(folder / CHECKPOINT, state_of(run, ctx))
+        listeners.on_epoch(entry)
+
+
+def _train_one(
+    run: Run, ctx: Context, data: ArrayData, listeners: Callback
+) -> tuple[dict[str, Any], Evaluation]:
+    """Train one epoch and validate; the entry of the history, and the validation."""
     epoch, started = len(run.history), (time.perf_counter(), time.process_time())
     # Whatever encoders draw depends on seed and epoch only, so a resumed run draws the same.
     torch.manual_seed(mix(run.settings.seed, epoch))
@@ -134,13 +149,14 @@ def _train_one(run: Run, ctx: Context, data: ArrayData, listeners: Callback) -> 
     result = evaluate(
         run.model, data, run.method, split="validation", task=run.task, metrics="primary"
     )
-    return {
+    entry = {
         "epoch": epoch,
         "loss": losses,
         "validation": {present_name(s): m for s, m in result.metrics.items()},
         "seconds": time.perf_counter() - started[0],
         "processor": time.process_time() - started[1],
     }
+    return entry, result
 
 
 def _record(
@@ -156,7 +172,8 @@ def _record(
         ctx.rates.values.append(value)
     if run.best_epoch >= 0:
         best = run.history[run.best_epoch]["validation"][whole][task.primary]
-        if best == best and not task.better(value, best):  # anything beats NaN
+        # A number beats NaN; NaN beats nothing, or patience would never end.
+        if value != value or (best == best and not task.better(value, best)):
             return
     run.best_epoch = entry["epoch"]
     run.best_weights = (copy_state(run.model), copy_state(run.method))

@@ -1,56 +1,104 @@
-"""The folder of a run: what makes a run this run, and the check of it."""
+"""The folder of a run: who may train in it, and from where."""
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from counterpoise.core import storage
-from counterpoise.core.loader import mix
-from counterpoise.core.task import Task
-from counterpoise.data.dataset import ArrayData
-from counterpoise.engine.method import Method
+from counterpoise.core.provenance import made_with
 from counterpoise.errors import InputError
-from counterpoise.fusion import FUSIONS
-from counterpoise.models.multimodal import MultimodalModel
+from counterpoise.methods import METHODS
+from counterpoise.methods.registry import split_chain
 
-from .settings import Settings
+from .predictions import Predictions
+from .record import RunRecord, run_folder
 
+CHECKPOINT = "checkpoint.pt"
 
-def describe(
-    model: MultimodalModel, data: ArrayData, method: Method, settings: Settings, task: Task
-) -> dict[str, Any]:
-    """What makes a run this run, in plain values: a folder that holds another is refused."""
-    shapes = {name: list(p.shape) for name, p in model.state_dict().items()}
-    return {
-        "data": {"name": data.name, "modalities": list(data.modalities)}
-        | {"fingerprint": data.fingerprint(), **task.state()},
-        "method": {"name": method.label(), "options": method.settings()},
-        "model": {
-            "fusion": FUSIONS.name_of(model.fusion),
-            "unimodal": model.fusion.policy,
-            "precision": model.precision,
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "shapes": f"{mix(*json.dumps(shapes).encode()):016x}",
-        },
-        "settings": settings.plain(),
-    }
+# Which methods of format 1, whose checkpoints do not say so, have read the number of epochs: those
+# where one of these options was None. Without options it is every run, as for methods of others.
+READ_TOTAL: dict[str, tuple[str, ...]] = {
+    "amco": (),
+    "aug": ("every",),
+    "diagnose-relearn": (),
+    "g-blending": (),
+    "ogm": ("end",),
+    "ogm-ge": ("end",),
+    "opm": ("warm_up",),
+    "pmr": ("end", "early"),
+    "umt": ("teacher_epochs",),
+}
 
 
-def open_folder(folder: Path, identity: dict[str, Any], resume: bool) -> dict[str, Any] | None:
-    """Check that a folder is free, or holds this very run; the checkpoint to go on from."""
-    identity = json.loads(json.dumps(identity))
-    record = folder / "run.json"
-    if record.exists():
-        other = storage.difference(storage.read_json(record), identity)
-        if other:
-            raise InputError(f"{folder} holds a run with other settings: {other}; choose another")
-        if not resume:
-            raise InputError(f"{folder} holds this run already; resume it, or choose another")
-    elif folder.exists() and any(not storage.is_draft(path) for path in folder.iterdir()):
-        raise InputError(f"{folder} is not empty and holds no run; choose another folder")
-    else:
-        storage.write_json(record, identity)
-    checkpoint = folder / "checkpoint.pt"
-    return storage.read_state(checkpoint) if checkpoint.exists() else None
+def open_folder(folder: Path, record: RunRecord, resume: bool) -> dict[str, Any] | None:
+    """Check that a folder is free, or holds this very run; the checkpoint to go on from.
+
+    The number of epochs may be another one, if nothing has depended on it.
+
+    Raises:
+        InputError: the folder holds something else, or this run and ``resume`` is false; or the
+            run cannot have this number of epochs any more.
+    """
+    home = run_folder(folder)
+    path = folder / CHECKPOINT
+    known = home.check(record.identity(), again=resume)
+    saved = storage.read_state(path) if path.exists() else None
+    if known is not None and saved is not None:
+        _check_epochs(RunRecord.read(folder), saved, record.settings.epochs)
+    home.claim(record.identity(), made_with=made_with(), again=resume, **record.others())
+    return saved
+
+
+def _check_epochs(known: RunRecord, saved: dict[str, Any], epochs: int) -> None:
+    """Raise :class:`InputError` if a run that has begun cannot have this number of epochs."""
+    done, total = len(json.loads(saved["history"])), known.settings.epochs
+    if epochs < done:
+        raise InputError(
+            f"epochs must be at least {done}, which {known.folder} has been trained for, found "
+            f"{epochs}; choose another folder for a shorter run"
+        )
+    read = saved["total_read"] if "total_read" in saved else _has_read_total(known)
+    if epochs != total and read:
+        schedule = known.settings.schedule
+        also = "" if schedule == "constant" else f" or schedule {schedule!r}"
+        raise InputError(
+            f"epochs cannot become {epochs} in {known.folder}: method {known.method['name']!r}"
+            f"{also} has read that there were to be {total}, and would have begun otherwise; "
+            "start a new run in another folder"
+        )
+
+
+def _has_read_total(known: RunRecord) -> bool:
+    """Whether a run of format 1 depends on its number of epochs; the schedules did not."""
+    options, members = known.method["options"], split_chain(known.method["name"])
+    for name in members:
+        chosen = options if len(members) == 1 else options.get(name, {})
+        asked = READ_TOTAL.get(name, None if name in METHODS.own else ())
+        if asked is not None and (not asked or any(chosen.get(o) is None for o in asked)):
+            return True
+    return False
+
+
+def read_validation(folder: Path, epochs: dict[str, int]) -> dict[str, Predictions]:
+    """What a run kept of its validation.
+
+    Args:
+        folder: of the run.
+        epochs: ``"last"`` and ``"best"`` -> number of the epoch. What is of another one is left
+            out: a run that was killed between two files repeats this epoch.
+    """
+    found = {}
+    for which, epoch in epochs.items():
+        with suppress(InputError):  # not there in old runs
+            kept = Predictions.read(validation_file(folder, which))
+            if kept.epoch == epoch:
+                found[which] = kept
+    return found
+
+
+def validation_file(folder: Path, which: str) -> Path:
+    """Where the predictions on validation of the last or the best epoch lie."""
+    return folder / f"validation-{which}.safetensors"

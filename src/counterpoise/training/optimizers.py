@@ -52,6 +52,6 @@ def build_optimizer(
     arguments: dict[str, Any] = {"lr": lr, **used, **options}
     try:
         return kind(parameters, **arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, LookupError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"optimizer {label!r} cannot be made: {reason}") from None

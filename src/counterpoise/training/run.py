@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from counterpoise.core import storage
+from counterpoise.core import ranks, storage
 from counterpoise.core.task import Task
 from counterpoise.data.dataset import ArrayData
 from counterpoise.engine.context import Context
@@ -18,6 +18,9 @@ from counterpoise.errors import InputError, check_choice
 from counterpoise.evaluation.subsets import Evaluation, evaluate
 from counterpoise.models.multimodal import MultimodalModel
 
+from .folder import CHECKPOINT, read_validation, validation_file
+from .predictions import Predictions
+from .record import RunRecord
 from .settings import Settings
 from .setup import make_context
 from .task import prepare_task
@@ -40,6 +43,9 @@ class Run:
         best_epoch: where the primary metric on validation was best, with all modalities or
             those that ``settings.best_with`` names.
         best_weights: the model's and the method's state dicts of that epoch.
+        validation: ``"last"`` and ``"best"`` -> what was predicted on the validation split after
+            that epoch, with all modalities and with each alone. A run that another version
+            trained, or that was killed, may lack them until it is resumed.
     """
 
     model: MultimodalModel
@@ -49,6 +55,7 @@ class Run:
     history: History = field(default_factory=list)
     best_epoch: int = -1
     best_weights: tuple[dict[str, Tensor], dict[str, Tensor]] = field(default=({}, {}))
+    validation: dict[str, Predictions] = field(default_factory=dict)
 
     def evaluate(self, data: ArrayData, split: str = "test", which: str = "last") -> Evaluation:
         """All metrics of every subset, with the weights of the ``"last"`` or ``"best"`` epoch."""
@@ -94,6 +101,31 @@ def restore(run: Run, ctx: Context, saved: dict[str, Any]) -> None:
         raise InputError(f"checkpoint.pt does not fit this run ({reason})") from None
 
 
+def keep_validation(run: Run, result: Evaluation, folder: Path | None) -> None:
+    """Keep what the epoch that was recorded last predicts on validation; also on disk."""
+    epoch = len(run.history) - 1
+    kept = Predictions.of(result, epoch)
+    for which in ("last", "best") if run.best_epoch == epoch else ("last",):
+        run.validation[which] = kept
+        if folder is not None and ranks.rank() == 0:
+            kept.write(validation_file(folder, which))
+
+
+def restore_validation(run: Run, data: ArrayData, folder: Path) -> None:
+    """Read what :func:`keep_validation` wrote; predict again what is not there."""
+    epochs = _epochs(run)
+    run.validation = read_validation(folder, epochs)
+    for which in epochs.keys() - run.validation.keys():
+        kept = Predictions.of(run.evaluate(data, "validation", which), epochs[which])
+        run.validation[which] = kept
+        if ranks.rank() == 0:
+            kept.write(validation_file(folder, which))
+
+
+def _epochs(run: Run) -> dict[str, int]:
+    return {"last": len(run.history) - 1, "best": run.best_epoch}
+
+
 def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method: Method) -> Run:
     """A finished or unfinished run from its folder, with its model's weights loaded.
 
@@ -104,12 +136,29 @@ def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method
         method: built as for training; takes its state.
     """
     folder = Path(folder)
-    saved = storage.read_state(folder / "checkpoint.pt")
-    record = storage.read_json(folder / "run.json")
-    settings = Settings.from_record(record["settings"])
+    saved = storage.read_state(folder / CHECKPOINT)
+    settings = RunRecord.read(folder).settings
     run = Run(model, method, settings, prepare_task(data, settings))
     ctx = make_context(model, data, run.task, method, settings)
     method.setup(ctx)
     restore(run, ctx, saved)
+    run.validation = read_validation(folder, _epochs(run))
     model.eval()
     return run
+
+
+def open_run(folder: Path | str, data_dir: str | None = None) -> tuple[Run, ArrayData]:
+    """A run that the command line trained, and its data set.
+
+    Args:
+        folder: of the run.
+        data_dir: where data sets lie; or the folder of prepared data that has been moved.
+
+    Raises:
+        InputError: no run, a damaged one or one of a newer format; one whose data changed or whose
+            model was built in Python (load that with :func:`load_run`).
+    """
+    record = RunRecord.read(folder)
+    data = record.load_data(data_dir)
+    model, method = record.build(data)
+    return load_run(folder, model, data, method), data

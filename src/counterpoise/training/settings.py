@@ -147,6 +147,11 @@ class Settings:
     def __post_init__(self) -> None:
         for name, declared in declarations(Settings).items():
             object.__setattr__(self, name, declared.check(name, getattr(self, name)))
+        if self.warmup > self.epochs:
+            raise InputError(
+                f"warmup must be at most epochs ({self.epochs}), found {self.warmup:g}; the rate "
+                "would never reach its value"
+            )
 
     def plain(self) -> dict[str, Any]:
         """All that decides the run, by name; settings that do nothing are omitted."""
@@ -187,6 +192,8 @@ class Settings:
         for name in chosen:
             if name not in modalities:
                 raise unknown("modality in best_with", name, modalities)
+        if len(set(chosen)) < len(chosen):
+            raise InputError(f"best_with must name a modality once, found {self.best_with!r}")
         return present_name(chosen)
 
     def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

@@ -16,9 +16,8 @@ from media import video
 from counterpoise import ArrayData, load
 from counterpoise.cli.arguments import ready_config
 from counterpoise.cli.main import main
-from counterpoise.compare.recipe import open_run
 from counterpoise.data.preparation.table import Table
-from counterpoise.training.run import Run
+from counterpoise.training.run import Run, open_run
 
 DOCS = Path(__file__).parents[3] / "docs" / "datasets"
 # The papers' samples are too large for tests: shorter sound, smaller pictures.

@@ -11,7 +11,7 @@ import numpy as np
 import counterpoise as cp
 from counterpoise import ArrayData
 from counterpoise.cli.main import main
-from counterpoise.compare.recipe import open_run
+from counterpoise.training.run import open_run
 
 PARTS = {"train": 8, "valid": 4, "test": 4}
 WIDTHS = {"text": 6, "audio": 5, "vision": 4}

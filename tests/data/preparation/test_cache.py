@@ -262,7 +262,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (out / "thesis.txt").unlink()
     prepare(plan, out)
     other = make_plan(toy_table(tmp_path / "raw"), options={"pose": {"factor": 2.0}})
-    with pytest.raises(InputError, match=r"another preparation: readers.pose.factor is 1.0 there"):
+    with pytest.raises(InputError, match=r"other settings: readers.pose.factor is 1.0 there"):
         prepare(other, out)
     with pytest.raises(InputError, match="jobs must be a whole number from 1"):
         prepare(plan, out, jobs=0)

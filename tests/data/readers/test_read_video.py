@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -130,12 +131,17 @@ def turned(path: Path) -> None:
     with av.open(str(path), "w") as out:
         stream = out.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
-        stream.set_display_rotation(-90)
         picture = np.zeros((16, 32, 3), dtype=np.uint8)
         picture[:, :16] = 220
         for _ in range(3):
             out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         out.mux(stream.encode(None))
+    # The matrix of the track, the second of the file: a quarter turn clockwise, moved into view.
+    plain, turn = ((1, 0, 0, 0, 1, 0, 0, 0), (0, 1, 0, -1, 0, 0, 16, 0))
+    end = struct.pack(">i", 1 << 30)
+    old, new = (struct.pack(">8i", *(value << 16 for value in m)) + end for m in (plain, turn))
+    head, movie, track, *rest = path.read_bytes().split(old)
+    path.write_bytes(head + old + movie + new + old.join([track, *rest]))
 
 
 def test_what_is_wrong_is_said_in_short(tmp_path: Path) -> None:

@@ -6,23 +6,22 @@ import contextlib
 import csv
 import hashlib
 import io
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from counterpoise.core import storage
-from counterpoise.core.workers import pool
+from counterpoise.core.folder import Folder
+from counterpoise.core.provenance import made_with
+from counterpoise.core.workers import run_jobs
 from counterpoise.data.cells import Spec, sample_bytes, try_cell
 from counterpoise.data.dataset import Dataset
 from counterpoise.data.readers.base import Reader, need
 from counterpoise.errors import InputError, check_number
 
-from .format import FORMAT, INDEX, read_index, write_index
+from .format import INDEX, read_index, write_index
 from .plan import Plan
 from .shards import Job, write_shard
 from .table import Bad
@@ -101,18 +100,14 @@ def _jobs(plan: Plan, out: Path) -> Iterator[Job]:
 
 def _claim(out: Path, plan: Plan) -> None:
     """Make the folder, or check that it holds this very preparation."""
-    record = out / "plan.json"
-    identity = json.loads(json.dumps({"format": FORMAT, **plan.identity()}))
-    if record.exists():
-        other = storage.difference(storage.read_json(record), identity)
-        if other:
-            raise InputError(
-                f"{out} holds another preparation: {other:.300}; choose another folder"
-            )
-    elif out.exists() and any(not storage.is_draft(path) for path in out.iterdir()):
-        raise InputError(f"{out} is not empty and holds no prepared data; choose another folder")
-    else:
-        storage.write_json(record, identity)
+    folder = Folder(out, "plan.json", kind="prepared data set", format=2, upgrade=_upgrade)
+    folder.claim(plan.identity(), made_with=made_with())
+
+
+def _upgrade(record: dict[str, Any]) -> dict[str, Any]:
+    """Format 1, which version 0.1.0 wrote before its release: an identity and nothing else."""
+    identity = {name: value for name, value in record.items() if name != "format"}
+    return {"format": 1, "identity": identity, "made_with": {"counterpoise": "0.1.0"}}
 
 
 def _check_space(out: Path, needed: int) -> None:
@@ -173,38 +168,15 @@ def _is_mended(job: Job, entry: Mapping[str, Any], plan: Plan) -> bool:
     )
 
 
-_worker: dict[str, Any] = {}
-
-
-def _start_worker(readers: dict[str, Reader], specs: dict[str, Spec]) -> None:
-    torch.set_num_threads(1)
-    _worker.update(readers=readers, specs=specs)
-
-
-def _write_there(job: Job) -> dict[str, Any]:
-    return write_shard(job, _worker["readers"], _worker["specs"])
-
-
 def _write_all(todo: list[Job], plan: Plan, jobs: int) -> Iterator[tuple[Job, dict[str, Any]]]:
+    write = partial(_write, plan.readers, plan.specs)
     if jobs == 1 or len(todo) <= 1:
-        for job in todo:
-            yield job, write_shard(job, plan.readers, plan.specs)
-        return
-    parts = (plan.readers, plan.specs)
-    with pool(min(jobs, len(todo)), _start_worker, parts) as workers:
-        waiting: dict[Future[dict[str, Any]], Job] = {}
-        for job in todo:  # a few ahead: rows may hold whole arrays
-            waiting[workers.submit(_write_there, job)] = job
-            if len(waiting) >= 2 * jobs:
-                yield from _collect(waiting)
-        while waiting:
-            yield from _collect(waiting)
+        return ((job, write(job)) for job in todo)
+    return run_jobs(write, todo, jobs)
 
 
-def _collect(waiting: dict[Future[dict[str, Any]], Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
-    finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
-    for future in finished:
-        yield waiting.pop(future), future.result()
+def _write(readers: dict[str, Reader], specs: dict[str, Spec], job: Job) -> dict[str, Any]:
+    return write_shard(job, readers, specs)
 
 
 def is_cache(folder: Path | str) -> bool:

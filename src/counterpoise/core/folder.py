@@ -1,0 +1,163 @@
+"""A folder that belongs to one thing: a run, a comparison or prepared data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from counterpoise.errors import InputError
+
+from . import storage
+from .version import __version__
+
+Record = dict[str, Any]
+
+
+class Folder:
+    """A folder, and the file in it that says what it holds.
+
+    The file is JSON: ``format`` (a number), ``identity`` (what makes it this run and no other),
+    ``made_with`` (:func:`counterpoise.core.provenance.made_with`), and what its owner adds. Where
+    somebody went on in another way, ``continued`` lists how, in the form of ``made_with``.
+
+    Args:
+        path: of the folder, which need not exist.
+        file: name of the file.
+        kind: what messages call the content, such as ``"run"``.
+        format: the number that is written; what was written before there were numbers has 1.
+        upgrade: brings the record of an older format to the shape of this one. Its ``identity``
+            and ``made_with`` say what the older version did where it did not say so itself.
+        essence: the part of an identity, in any wording, that must be equal; all by default.
+    """
+
+    # One checksum of all files and one lock, held from `claim` on, will have their place here.
+
+    def __init__(
+        self,
+        path: Path | str,
+        file: str,
+        *,
+        kind: str,
+        format: int,
+        upgrade: Callable[[Record], Record] | None = None,
+        essence: Callable[[Record], Record] = dict,
+    ) -> None:
+        self.path, self.file = Path(path), Path(path) / file
+        self.kind, self.format = kind, format
+        self._upgrade, self._essence = upgrade, essence
+
+    def is_claimed(self) -> bool:
+        """Whether the file is there."""
+        return self.file.exists()
+
+    def read(self) -> Record:
+        """The record, in the shape of this format.
+
+        Raises:
+            InputError: no such file, a damaged one, one of a newer format, or of an older one
+                that is not read any more; the line says which version wrote it.
+        """
+        record = storage.read_json(self.file)
+        found = record.get("format", 1) if isinstance(record, dict) else None
+        if not isinstance(found, int) or found < 1:
+            raise InputError(f"{self.file} is damaged (no record of a {self.kind})")
+        if found > self.format or (found < self.format and self._upgrade is None):
+            raise InputError(
+                f"{self.path} holds a {self.kind} of format {found}, written by counterpoise "
+                f"{_version(record)}; counterpoise {__version__} reads format {self.format}; "
+                "use the version that wrote it, or choose another folder"
+            )
+        try:
+            record = self._upgrade(record) if found < self.format and self._upgrade else record
+            return {**record, "identity": dict(record["identity"])}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{self.file} is damaged ({error!r})") from None
+
+    def check(self, identity: Mapping[str, Any], *, again: bool = True) -> Record | None:
+        """The record, if the folder holds this very thing; ``None`` if it is free.
+
+        Args:
+            identity: plain values.
+            again: whether a folder that holds it already may be taken up.
+
+        Raises:
+            InputError: the folder holds something else, and where the identities differ; or it
+                holds the same, and ``again`` is false.
+        """
+        if self.is_claimed():
+            record = self.read()
+            known, wanted = self._essence(record["identity"]), self._essence(_plain(identity))
+            other = storage.difference(known, wanted)
+            if other:
+                raise InputError(
+                    f"{self.path} holds a {self.kind} with other settings: {other:.300}; choose "
+                    "another folder"
+                )
+            if not again:
+                raise InputError(
+                    f"{self.path} holds this {self.kind} already; resume it, or choose another"
+                )
+            return record
+        if self.path.exists() and any(not storage.is_draft(entry) for entry in self.path.iterdir()):
+            raise InputError(
+                f"{self.path} is not empty and holds no {self.kind}; choose another folder"
+            )
+        return None
+
+    def claim(
+        self,
+        identity: Mapping[str, Any],
+        *,
+        made_with: Mapping[str, Any],
+        again: bool = True,
+        **more: Any,
+    ) -> Record:
+        """Make the folder this thing's own, or take it up again; the record.
+
+        Args:
+            identity: plain values.
+            made_with: :func:`counterpoise.core.provenance.made_with`.
+            again: see :meth:`check`.
+            more: further entries of the record, written over those that are there.
+
+        Raises:
+            InputError: see :meth:`check`.
+        """
+        known = self.check(identity, again=again)
+        identity = _plain(identity)
+        if known is None:
+            record = {"format": self.format, "identity": identity, "made_with": dict(made_with)}
+        else:
+            record = {**known, "format": self.format, "identity": identity}
+            ways = [known.get("made_with", {}), *known.get("continued", [])]
+            if _without_time(ways[-1]) != _without_time(made_with):
+                record["continued"] = [*ways[1:], dict(made_with)]
+        record = _plain({**record, **more})
+        if record != known:
+            storage.write_json(self.file, record)
+        return record
+
+
+def last_made_with(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How the content of a folder was made, or how somebody went on with it last."""
+    ways = [record.get("made_with", {}), *record.get("continued", [])]
+    last: Mapping[str, Any] = ways[-1]
+    return last
+
+
+def _plain(value: Mapping[str, Any]) -> Record:
+    """The values as JSON gives them back."""
+    found: Record = json.loads(json.dumps(value))
+    return found
+
+
+def _without_time(made: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in made.items() if key != "time"}
+
+
+def _version(record: Mapping[str, Any]) -> str:
+    """The version of counterpoise that wrote a record."""
+    made = last_made_with(record)
+    return str(made.get("counterpoise", "of an unknown version"))

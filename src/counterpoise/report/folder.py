@@ -1,0 +1,51 @@
+"""``compare.json``: what makes a comparison this one, how it was made, which runs it has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from counterpoise.core.folder import Folder, last_made_with
+from counterpoise.training.settings import Settings
+
+FORMAT = 2
+NO_VERSION = ("command", "time", "git")  # what `made_with` holds beside versions
+
+
+def comparison_folder(path: Path | str) -> Folder:
+    """The folder of a comparison; its record has ``runs``, what was asked for, as an addition.
+
+    ``runs`` lists objects with ``data``, ``method`` and ``seed``.
+    """
+    return Folder(
+        path,
+        "compare.json",
+        kind="comparison",
+        format=FORMAT,
+        upgrade=_upgrade,
+        essence=_read_settings,
+    )
+
+
+def describe_making(record: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """The last command that worked on a comparison, and its versions by name."""
+    made = last_made_with(record)
+    versions = {name: version for name, version in made.items() if name not in NO_VERSION}
+    return made.get("command"), versions
+
+
+def _read_settings(identity: dict[str, Any]) -> dict[str, Any]:
+    """The identity with settings as this version writes them."""
+    settings = Settings.from_record({**identity["settings"], "seed": 0}).plain()
+    return {**identity, "settings": settings}
+
+
+def _upgrade(record: dict[str, Any]) -> dict[str, Any]:
+    """Format 1, which version 0.1.0 wrote before its release."""
+    made = {**(record.get("versions") or {}), "command": record.get("command")}
+    return {
+        "format": 1,
+        "identity": record.get("identity", {}),
+        "made_with": made,
+        "runs": record.get("runs", []),
+    }

@@ -1,0 +1,218 @@
+"""``run.json``: what makes a run this run, how it was made, and the model built again from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from counterpoise.core.folder import Folder
+from counterpoise.core.loader import mix
+from counterpoise.core.registry import Registry
+from counterpoise.core.task import Task
+from counterpoise.data import load
+from counterpoise.data.dataset import ArrayData
+from counterpoise.data.preparation.cache import is_cache
+from counterpoise.encoders import ENCODERS, unstarted
+from counterpoise.engine.method import Method
+from counterpoise.errors import InputError
+from counterpoise.fusion import FUSIONS
+from counterpoise.methods import METHODS
+from counterpoise.methods.registry import build_method, split_chain
+from counterpoise.models.multimodal import MultimodalModel
+
+from .build import build_model
+from .settings import Settings
+
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What ``run.json`` says of a run, in plain values.
+
+    Attributes:
+        data: ``name``, ``modalities``, ``fingerprint`` and the state of the task.
+        method: ``name`` and ``options``.
+        model: ``fusion``, ``unimodal``, ``precision``, ``parameters`` and ``shapes``, a digest.
+        settings: how it trains. The number of epochs is no part of the identity.
+        notes: how the model was built, as :func:`fit` was told.
+        source: the folder of prepared data, which may move.
+        made_with: :func:`counterpoise.core.provenance.made_with`.
+        folder: where it was read, for messages.
+    """
+
+    data: Mapping[str, Any]
+    method: Mapping[str, Any]
+    model: Mapping[str, Any]
+    settings: Settings
+    notes: Mapping[str, Any]
+    source: str | None = None
+    made_with: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path = Path()
+
+    @classmethod
+    def of(
+        cls,
+        model: MultimodalModel,
+        data: ArrayData,
+        method: Method,
+        settings: Settings,
+        task: Task,
+        notes: Mapping[str, Any] | None = None,
+    ) -> RunRecord:
+        """The record of a run that begins; ``notes`` may name the ``source`` of the data."""
+        shapes = {name: list(p.shape) for name, p in model.state_dict().items()}
+        notes = dict(notes or {})
+        source = notes.pop("source", None)
+        return cls(
+            {"name": data.name, "modalities": list(data.modalities)}
+            | {"fingerprint": data.fingerprint(), **task.state()},
+            {"name": method.label(), "options": method.settings()},
+            {
+                "fusion": FUSIONS.name_of(model.fusion),
+                "unimodal": model.fusion.policy,
+                "precision": model.precision,
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "shapes": f"{mix(*json.dumps(shapes).encode()):016x}",
+            },
+            settings,
+            notes,
+            source,
+        )
+
+    @classmethod
+    def read(cls, folder: Path | str) -> RunRecord:
+        """The record of a folder, also of an older format.
+
+        Raises:
+            InputError: no ``run.json``, a damaged one or one of a newer format.
+        """
+        home = run_folder(folder)
+        record = home.read()
+        try:
+            about = record["identity"]
+            settings = Settings.from_record({**about["settings"], "epochs": record["epochs"]})
+            return cls(
+                **{name: dict(about[name]) for name in ("data", "method", "model", "notes")},
+                settings=settings,
+                source=record.get("source"),
+                made_with=record.get("made_with", {}),
+                folder=home.path,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{home.file} is damaged ({error})") from None
+
+    def identity(self) -> dict[str, Any]:
+        """What makes a run this run: a folder that holds another is refused."""
+        settings = self.settings.plain()
+        del settings["epochs"]
+        return {
+            "data": dict(self.data),
+            "method": dict(self.method),
+            "model": dict(self.model),
+            "settings": settings,
+            "notes": dict(self.notes),
+        }
+
+    def others(self) -> dict[str, Any]:
+        """What may change while a run stays this run: it can be lengthened, its data moved."""
+        return {"epochs": self.settings.epochs} | ({"source": self.source} if self.source else {})
+
+    def matches(self, other: RunRecord) -> bool:
+        """Whether a run differs from ``other`` in method and fusion at most."""
+        encoders = self.notes.get("encoders"), other.notes.get("encoders")
+        same_data = {**self.data} == {**other.data}
+        return same_data and self.settings == other.settings and encoders[0] == encoders[1]
+
+    def load_data(self, data_dir: str | None = None) -> ArrayData:
+        """The data set, by its name or from the folder that it was prepared in.
+
+        Args:
+            data_dir: where data sets lie; or the folder of prepared data that has been moved.
+
+        Raises:
+            InputError: the data are not there, or have changed.
+        """
+        name = self.data["name"] if self.source is None else self.source
+        if self.source is not None and data_dir is not None and is_cache(data_dir):
+            name = data_dir
+        elif self.source is not None and not is_cache(self.source):
+            raise InputError(
+                f"the prepared data of {self.folder} are not at {self.source}; say where with "
+                "--data-dir"
+            )
+        data = load(name, data_dir=data_dir, modalities=tuple(self.data["modalities"]))
+        if data.fingerprint() != self.data["fingerprint"]:
+            raise InputError(f"{self.folder} was trained on another version of {data.name}")
+        return data
+
+    def build(self, data: ArrayData) -> tuple[MultimodalModel, Method]:
+        """Model and method as the command line built them, before training.
+
+        Raises:
+            InputError: a part that is not known here, or a model that was built in Python.
+        """
+        notes = self.notes
+        try:
+            # The label, with its options; where the method chose, the name.
+            fusion = notes.get("fusion") or self.model["fusion"]
+            encoders = dict(notes.get("encoders", {}))
+            self._check_names(METHODS, split_chain(self.method["name"]))
+            self._check_names(FUSIONS, [fusion])
+            self._check_names(ENCODERS, encoders.values())
+            method = build_method(self.method["name"], **self.method["options"])
+            model = build_model(
+                data,
+                method,
+                encoders={m: unstarted(label) for m, label in encoders.items()},
+                fusion=fusion,
+                unimodal=self.model["unimodal"],
+                width=notes["width"],
+                precision=self.model["precision"],
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.folder} holds no run of the command line ({error} is missing in run.json)"
+            ) from None
+        return model, method
+
+    def _check_names(self, parts: Registry[Any], labels: Iterable[str]) -> None:
+        """Raise :class:`InputError` unless the names of a run's parts are known."""
+        for name in (label.partition(":")[0] for label in labels):
+            if name not in parts:
+                raise InputError(
+                    f"{self.folder} was trained with {parts.kind} {name!r}, which is no name "
+                    "here; install the package that adds it, or build the model with its class and "
+                    "call load_run"
+                )
+
+
+def run_folder(path: Path | str) -> Folder:
+    """The folder of a run."""
+    return Folder(
+        path, "run.json", kind="run", format=FORMAT, upgrade=_upgrade, essence=_same_words
+    )
+
+
+def _same_words(identity: dict[str, Any]) -> dict[str, Any]:
+    """The identity with settings as this version writes them."""
+    known = Settings.from_record({**identity["settings"], "epochs": 1})
+    settings = replace(known, epochs=1).plain()
+    return {**identity, "settings": settings}
+
+
+def _upgrade(record: dict[str, Any]) -> dict[str, Any]:
+    """Format 1, which version 0.1.0 wrote before its release: one flat object."""
+    names = ("data", "method", "model", "settings", "notes")
+    identity = {name: dict(record[name]) for name in names}
+    upgraded = {
+        "format": 1,
+        "identity": identity,
+        "epochs": identity["settings"].pop("epochs"),
+        "made_with": {"counterpoise": "0.1.0"},
+    }
+    source = identity["notes"].pop("source", None)
+    return upgraded | ({"source": source} if source else {})
