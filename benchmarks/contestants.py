@@ -84,7 +84,7 @@ def resnet18(shape: tuple[int, ...]) -> nn.Module:
 
 
 def bare_training(
-    setting: Setting, data: cp.ArrayData, only: str | None = None, bf16: bool = False
+    setting: Setting, data: cp.Dataset, only: str | None = None, bf16: bool = False
 ) -> Iterator[Ran]:
     """The loop that one writes without the library, over all modalities or one."""
     device = setting.device
@@ -108,7 +108,7 @@ def bare_training(
 
 def library_training(
     setting: Setting,
-    data: cp.ArrayData,
+    data: cp.Dataset,
     method: cp.Method,
     bf16: bool = False,
     model: cp.MultimodalModel | None = None,
@@ -153,7 +153,7 @@ def _counter(ran: list[str], name: str) -> Callable[..., None]:
     return hook
 
 
-def accuracy(model: cp.MultimodalModel, data: cp.ArrayData, batch_size: int) -> float:
+def accuracy(model: cp.MultimodalModel, data: cp.Dataset, batch_size: int) -> float:
     """With all modalities, in one plain pass: what a user writes without ``evaluate``."""
     inputs, target, hits = data.test.inputs, data.test.target, 0
     model.eval()

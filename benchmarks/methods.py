@@ -48,7 +48,7 @@ class Cost:
         return self.measured / self.work - 1
 
 
-def passes(setting: Setting, data: cp.ArrayData, rounds: int) -> dict[str, float]:
+def passes(setting: Setting, data: cp.Dataset, rounds: int) -> dict[str, float]:
     """Median seconds of each encoder's forward and backward pass, by ``m`` and ``m back``."""
     encoders = {m: e.to(setting.device) for m, e in setting.encoders().items()}
     batch = data.train[torch.arange(setting.batch_size)].to(setting.device)
@@ -77,7 +77,7 @@ def passes(setting: Setting, data: cp.ArrayData, rounds: int) -> dict[str, float
     return {key: float(np.median(values)) for key, values in found.items()}
 
 
-def contestant(setting: Setting, data: cp.ArrayData, method: cp.Method, like: cp.Method) -> Any:
+def contestant(setting: Setting, data: cp.Dataset, method: cp.Method, like: cp.Method) -> Any:
     """A method training a model that is built for ``like``; and what both hold, in MiB."""
     model = cp.build_model(data, like, encoders=setting.encoders())
     runner = race.library_training(setting, data, method, model=model)

@@ -42,7 +42,7 @@ def train(*words: object) -> int:
     return main(["train", *map(str, words)])
 
 
-def check_metrics(run: Run, data: cp.ArrayData, expected: dict[str, Any]) -> None:
+def check_metrics(run: Run, data: cp.Dataset, expected: dict[str, Any]) -> None:
     for which, subsets in expected["test"].items():
         result = run.evaluate(data, which=which)
         found = {"+".join(sorted(s)): values for s, values in result.metrics.items()}

@@ -12,7 +12,7 @@ from typing import Any
 
 from counterpoise.core.provenance import made_with
 from counterpoise.core.workers import run_jobs
-from counterpoise.data.dataset import ArrayData
+from counterpoise.data.dataset import Dataset
 from counterpoise.errors import InputError, check_number
 from counterpoise.methods.registry import build_method
 from counterpoise.report import records, write_report
@@ -80,7 +80,7 @@ class Comparison:
     """
 
     recipe: Recipe
-    data: ArrayData
+    data: Dataset
     out: Path
 
     def check(self, methods: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from counterpoise.data import load
-from counterpoise.data.dataset import ArrayData
+from counterpoise.data.dataset import Dataset
 from counterpoise.data.loading import is_name
 from counterpoise.encoders import ENCODERS, Encoder
 from counterpoise.engine.method import Method
@@ -47,7 +47,7 @@ class Recipe:
     device: str = "cpu"
     encoders: Mapping[str, str | type[Encoder]] = field(default_factory=dict)
 
-    def load(self) -> ArrayData:
+    def load(self) -> Dataset:
         """The data set."""
         return load(self.data, data_dir=self.data_dir, modalities=self.modalities)
 
@@ -76,7 +76,7 @@ class Recipe:
         """Where the data were prepared, if they have no name."""
         return {} if is_name(self.data) else {"source": str(Path(self.data).resolve())}
 
-    def train(self, data: ArrayData, method: Method, seed: int, **others: Any) -> Run:
+    def train(self, data: Dataset, method: Method, seed: int, **others: Any) -> Run:
         """Build the model and train it; ``others`` go to :func:`fit`."""
         model = build_model(
             data,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from counterpoise.data.dataset import ArrayData
+from counterpoise.data.dataset import Dataset
 from counterpoise.engine.callback import Callback
 from counterpoise.evaluation.subsets import Evaluation, present_name, subsets
 from counterpoise.training.run import Run
@@ -44,7 +44,7 @@ class Lines:
     samples: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, run: Run, data: ArrayData, label: str) -> Lines:
+    def of(cls, run: Run, data: Dataset, label: str) -> Lines:
         """The lines of a finished run, evaluated on test after its last and its best epoch."""
         head = {"data": data.name, "method": label, "seed": run.settings.seed}
         last = run.evaluate(data)
@@ -78,7 +78,7 @@ def _test_lines(run: Run, last: Evaluation, best: Evaluation) -> list[dict[str, 
     ]
 
 
-def _run_lines(run: Run, data: ArrayData) -> list[dict[str, Any]]:
+def _run_lines(run: Run, data: Dataset) -> list[dict[str, Any]]:
     final, whole = len(run.history) - 1, present_name(data.modalities)
     times = [t for t in ("seconds", "processor") if all(t in entry for entry in run.history)]
     totals = {
@@ -89,7 +89,7 @@ def _run_lines(run: Run, data: ArrayData) -> list[dict[str, Any]]:
     return [_line(final, "run", "run", whole, metric=n, value=v) for n, v in totals.items()]
 
 
-def _sample_lines(run: Run, data: ArrayData, last: Evaluation) -> list[dict[str, Any]]:
+def _sample_lines(run: Run, data: Dataset, last: Evaluation) -> list[dict[str, Any]]:
     if not run.task.metric.has_shares:  # then a sample has no outcome
         return []
     task = {"metric": run.task.primary, "greater_is_better": run.task.greater_is_better}

@@ -215,7 +215,3 @@ class Dataset:
                 digest.update(split.target.contiguous().numpy().data)
             self._digest = digest.hexdigest()[:16]
         return self._digest
-
-
-# Until every annotation says Dataset.
-ArrayData = Dataset

@@ -15,7 +15,7 @@ from . import ENCODERS
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from counterpoise.data.dataset import ArrayData
+    from counterpoise.data.dataset import Dataset
 
 Shape = tuple[int, ...]
 Shapes = Shape | Mapping[str, Shape]
@@ -47,7 +47,7 @@ class Encoder(nn.Module):
         return ()
 
     @classmethod
-    def fill_options(cls, options: Mapping[str, Any], data: ArrayData, name: str) -> dict[str, Any]:
+    def fill_options(cls, options: Mapping[str, Any], data: Dataset, name: str) -> dict[str, Any]:
         """The options, completed from the data where they are not given."""
         return dict(options)
 

@@ -17,7 +17,7 @@ from .base import Encoder, Shapes
 from .pooling import POOLS, blank, pool, some_step
 
 if TYPE_CHECKING:
-    from counterpoise.data.dataset import ArrayData
+    from counterpoise.data.dataset import Dataset
 
 IDS, MASK = "input_ids", "attention_mask"
 PART = 4096  # samples read at once in the search for the largest token
@@ -85,7 +85,7 @@ class Tokens(Encoder):
         return ids[0], width
 
     @classmethod
-    def fill_options(cls, options: Mapping[str, Any], data: ArrayData, name: str) -> dict[str, Any]:
+    def fill_options(cls, options: Mapping[str, Any], data: Dataset, name: str) -> dict[str, Any]:
         if "vocabulary" in options:
             return dict(options)
         return {**options, "vocabulary": vocabulary_of(data, name)}
@@ -99,7 +99,7 @@ class Tokens(Encoder):
         return blank(states, real) if self.steps else pool(states, real, self.pool)
 
 
-def vocabulary_of(data: ArrayData, name: str) -> int:
+def vocabulary_of(data: Dataset, name: str) -> int:
     """The number of tokens of a modality: its reader's vocabulary, else from the training data."""
     reader = data.readers.get(name)
     if isinstance(reader, Text):

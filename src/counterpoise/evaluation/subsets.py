@@ -11,7 +11,7 @@ from torch import Tensor
 
 from counterpoise.core.loader import Loader
 from counterpoise.core.task import Task, Which
-from counterpoise.data.dataset import ArrayData
+from counterpoise.data.dataset import Dataset
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError, check_choice, unknown
 from counterpoise.methods.registry import build_method
@@ -110,7 +110,7 @@ def column_title(metric: str) -> str:
 
 def evaluate(
     model: MultimodalModel,
-    data: ArrayData,
+    data: Dataset,
     method: str | Method = "joint",
     *,
     split: str = "test",

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from counterpoise.core.registry import make
-from counterpoise.data.dataset import ArrayData
+from counterpoise.data.dataset import Dataset
 from counterpoise.encoders import ENCODERS, Encoder, Standardize, usual_encoder
 from counterpoise.encoders.base import Shapes
 from counterpoise.engine.method import Method
@@ -21,7 +21,7 @@ FEW = 2048  # samples outside of memory from which statistics are taken
 
 
 def build_model(
-    data: ArrayData,
+    data: Dataset,
     method: str | Method | type[Method] = "joint",
     *,
     encoders: Mapping[str, nn.Module | str | type[Encoder]] | None = None,
@@ -99,9 +99,7 @@ def _policy(kind: type[Fusion], method: Method) -> str:
     return method.unimodal if method.unimodal in both or not both else both[0]
 
 
-def _encoder(
-    data: ArrayData, name: str, chosen: str | type[Encoder] | None, width: int
-) -> nn.Module:
+def _encoder(data: Dataset, name: str, chosen: str | type[Encoder] | None, width: int) -> nn.Module:
     """The encoder of a label or a class, or the usual one for the modality's shape."""
     if chosen is None and not _real(data, name) and not _several(data, name):
         raise InputError(
@@ -121,7 +119,7 @@ def _encoder(
     return encoder if first is None else nn.Sequential(first, encoder)
 
 
-def _standardize(data: ArrayData, name: str, encoder: Encoder) -> Standardize | None:
+def _standardize(data: Dataset, name: str, encoder: Encoder) -> Standardize | None:
     if not encoder.kind:
         return None
     if not _real(data, name):
@@ -130,24 +128,24 @@ def _standardize(data: ArrayData, name: str, encoder: Encoder) -> Standardize | 
     return None if data.scaled else standardize(data, name, encoder.kind, encoder.padding)
 
 
-def _several(data: ArrayData, name: str) -> bool:
+def _several(data: Dataset, name: str) -> bool:
     """Whether a modality has several tensors, such as text."""
     return set(data.specs[name]) != {""}
 
 
-def _shapes(data: ArrayData, name: str) -> Shapes:
+def _shapes(data: Dataset, name: str) -> Shapes:
     """The shape of a sample, or of each of its tensors."""
     if not _several(data, name):
         return data.shapes[name]
     return {key: shape for key, (_, shape) in data.specs[name].items()}
 
 
-def _real(data: ArrayData, name: str) -> bool:
+def _real(data: Dataset, name: str) -> bool:
     """Whether the samples are one array of numbers or pixels, not tokens."""
     return not _several(data, name) and not data.specs[name][""][0].startswith("int")
 
 
-def standardize(data: ArrayData, name: str, kind: str, padding: bool = False) -> Standardize | None:
+def standardize(data: Dataset, name: str, kind: str, padding: bool = False) -> Standardize | None:
     """What brings a modality to mean 0 and deviation 1 over the training split.
 
     By the statistics that came with prepared data; else from the samples, of which a modality
@@ -171,7 +169,7 @@ def standardize(data: ArrayData, name: str, kind: str, padding: bool = False) ->
 
 
 def feature_width(
-    encoder: nn.Module, data: ArrayData, name: str, fusion: Fusion | type[Fusion] = Fusion
+    encoder: nn.Module, data: Dataset, name: str, fusion: Fusion | type[Fusion] = Fusion
 ) -> int:
     """The width ``D`` of an encoder's features, by trying it on one sample.
 

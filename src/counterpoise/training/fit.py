@@ -12,7 +12,7 @@ import torch
 from counterpoise.core import ranks, storage
 from counterpoise.core.loader import mix
 from counterpoise.core.task import Task
-from counterpoise.data.dataset import ArrayData
+from counterpoise.data.dataset import Dataset
 from counterpoise.engine.callback import Callback, Callbacks
 from counterpoise.engine.context import Context, check_encoder_lr
 from counterpoise.engine.loop import train_epoch
@@ -32,7 +32,7 @@ from .task import prepare_task
 
 def fit(
     model: MultimodalModel,
-    data: ArrayData,
+    data: Dataset,
     method: str | Method = "joint",
     *,
     settings: Settings | None = None,
@@ -93,7 +93,7 @@ def fit(
 
 
 def _check(
-    model: MultimodalModel, data: ArrayData, method: Method, settings: Settings, task: Task
+    model: MultimodalModel, data: Dataset, method: Method, settings: Settings, task: Task
 ) -> None:
     """Refuse what does not fit together, before a folder is made."""
     if not isinstance(model, MultimodalModel):
@@ -111,7 +111,7 @@ def _check(
     check_encoder_lr(model, settings.encoder_lr)
 
 
-def _start(run: Run, data: ArrayData, saved: dict[str, Any] | None, listeners: Callback) -> Context:
+def _start(run: Run, data: Dataset, saved: dict[str, Any] | None, listeners: Callback) -> Context:
     """The context of a run, at its beginning or where its checkpoint left it."""
     model, method, settings = run.model, run.method, run.settings
     ranks.broadcast(model)
@@ -126,7 +126,7 @@ def _start(run: Run, data: ArrayData, saved: dict[str, Any] | None, listeners: C
 
 
 def _train_epochs(
-    run: Run, ctx: Context, data: ArrayData, folder: Path | None, listeners: Callback
+    run: Run, ctx: Context, data: Dataset, folder: Path | None, listeners: Callback
 ) -> None:
     """Train the epochs that are left; a checkpoint after each."""
     while len(run.history) < run.settings.epochs and not _is_stopped(run, ctx):
@@ -139,7 +139,7 @@ def _train_epochs(
 
 
 def _train_one(
-    run: Run, ctx: Context, data: ArrayData, listeners: Callback
+    run: Run, ctx: Context, data: Dataset, listeners: Callback
 ) -> tuple[dict[str, Any], Evaluation]:
     """Train one epoch and validate; the entry of the history, and the validation."""
     epoch, started = len(run.history), (time.perf_counter(), time.process_time())
@@ -160,7 +160,7 @@ def _train_one(
 
 
 def _record(
-    run: Run, ctx: Context, entry: dict[str, Any], data: ArrayData, folder: Path | None
+    run: Run, ctx: Context, entry: dict[str, Any], data: Dataset, folder: Path | None
 ) -> None:
     """Append to the history; keep the weights if this epoch is the best so far."""
     task, whole = run.task, run.settings.best_subset(data.modalities)

@@ -13,7 +13,7 @@ from counterpoise.core.loader import mix
 from counterpoise.core.registry import Registry
 from counterpoise.core.task import Task
 from counterpoise.data import load
-from counterpoise.data.dataset import ArrayData
+from counterpoise.data.dataset import Dataset
 from counterpoise.data.preparation.cache import is_cache
 from counterpoise.encoders import ENCODERS, unstarted
 from counterpoise.engine.method import Method
@@ -57,7 +57,7 @@ class RunRecord:
     def of(
         cls,
         model: MultimodalModel,
-        data: ArrayData,
+        data: Dataset,
         method: Method,
         settings: Settings,
         task: Task,
@@ -127,7 +127,7 @@ class RunRecord:
         same_data = {**self.data} == {**other.data}
         return same_data and self.settings == other.settings and encoders[0] == encoders[1]
 
-    def load_data(self, data_dir: str | None = None) -> ArrayData:
+    def load_data(self, data_dir: str | None = None) -> Dataset:
         """The data set, by its name or from the folder that it was prepared in.
 
         Args:
@@ -149,7 +149,7 @@ class RunRecord:
             raise InputError(f"{self.folder} was trained on another version of {data.name}")
         return data
 
-    def build(self, data: ArrayData) -> tuple[MultimodalModel, Method]:
+    def build(self, data: Dataset) -> tuple[MultimodalModel, Method]:
         """Model and method as the command line built them, before training.
 
         Raises:

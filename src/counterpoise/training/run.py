@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from counterpoise.core import ranks, storage
 from counterpoise.core.task import Task
-from counterpoise.data.dataset import ArrayData
+from counterpoise.data.dataset import Dataset
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError, check_choice
@@ -57,7 +57,7 @@ class Run:
     best_weights: tuple[dict[str, Tensor], dict[str, Tensor]] = field(default=({}, {}))
     validation: dict[str, Predictions] = field(default_factory=dict)
 
-    def evaluate(self, data: ArrayData, split: str = "test", which: str = "last") -> Evaluation:
+    def evaluate(self, data: Dataset, split: str = "test", which: str = "last") -> Evaluation:
         """All metrics of every subset, with the weights of the ``"last"`` or ``"best"`` epoch."""
         check_choice("which", which, ("last", "best"))
         if which == "last":
@@ -111,7 +111,7 @@ def keep_validation(run: Run, result: Evaluation, folder: Path | None) -> None:
             kept.write(validation_file(folder, which))
 
 
-def restore_validation(run: Run, data: ArrayData, folder: Path) -> None:
+def restore_validation(run: Run, data: Dataset, folder: Path) -> None:
     """Read what :func:`keep_validation` wrote; predict again what is not there."""
     epochs = _epochs(run)
     run.validation = read_validation(folder, epochs)
@@ -126,7 +126,7 @@ def _epochs(run: Run) -> dict[str, int]:
     return {"last": len(run.history) - 1, "best": run.best_epoch}
 
 
-def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method: Method) -> Run:
+def load_run(folder: Path | str, model: MultimodalModel, data: Dataset, method: Method) -> Run:
     """A finished or unfinished run from its folder, with its model's weights loaded.
 
     Args:
@@ -147,7 +147,7 @@ def load_run(folder: Path | str, model: MultimodalModel, data: ArrayData, method
     return run
 
 
-def open_run(folder: Path | str, data_dir: str | None = None) -> tuple[Run, ArrayData]:
+def open_run(folder: Path | str, data_dir: str | None = None) -> tuple[Run, Dataset]:
     """A run that the command line trained, and its data set.
 
     Args:

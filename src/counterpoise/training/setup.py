@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from counterpoise.core.loader import Loader
 from counterpoise.core.task import Task
-from counterpoise.data.dataset import ArrayData
+from counterpoise.data.dataset import Dataset
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
 from counterpoise.engine.schedule import Rates
@@ -18,7 +18,7 @@ from .settings import Settings
 
 def make_context(
     model: MultimodalModel,
-    data: ArrayData,
+    data: Dataset,
     task: Task,
     method: Method,
     settings: Settings,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from counterpoise.core.task import Task
-from counterpoise.data.dataset import ArrayData
+from counterpoise.data.dataset import Dataset
 
 from .settings import Settings
 
 
-def prepare_task(data: ArrayData, settings: Settings) -> Task:
+def prepare_task(data: Dataset, settings: Settings) -> Task:
     """The task of the data as a run learns it, and judges it.
 
     Args:
