@@ -266,3 +266,12 @@ def test_a_part_of_a_recording(tmp_path: Path) -> None:
     assert found.readers["x"].name == "audio"
     assert found.rows[3].cells["x"] == [str(tmp_path / "long.wav"), 0.3, 0.8]
     assert make_plan(found, options={"x": {"rate": 8000}}).specs["x"][""][1] == (64, 26)
+
+
+def test_a_long_text_changes_nothing_for_other_readers_of_csv(tmp_path: Path) -> None:
+    usual, long = csv.field_size_limit(), "x " * 100_000
+    lines = ["id,target,text", *(f"{k},{'ab'[k % 2]},{long if k == 3 else 'y'}" for k in range(6))]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    rows = read_manifest(tmp_path / "t.csv", types={"text": "text"}).rows
+    assert rows[3].cells["text"] == long
+    assert csv.field_size_limit() == usual

@@ -152,7 +152,7 @@ def _read_records(path: Path, bad: list[Bad]) -> Iterator[tuple[int, dict[str, A
 def _read_csv(
     text: str, delimiter: str, path: Path, bad: list[Bad]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    csv.field_size_limit(1 << 27)  # texts may be long
+    usual = csv.field_size_limit(1 << 27)  # texts may be long
     lines = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
     try:
         head = [name.strip() for name in next(lines, [])]
@@ -166,6 +166,8 @@ def _read_csv(
                 bad.append(Bad(f"row {number}", "", reason))
     except csv.Error as error:
         raise InputError(f"{path}, line {lines.line_num}: {error}") from None
+    finally:
+        csv.field_size_limit(usual)  # of the whole process
 
 
 def _read_json_lines(text: str, bad: list[Bad]) -> Iterator[tuple[int, dict[str, Any]]]:
