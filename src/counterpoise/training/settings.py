@@ -147,11 +147,6 @@ class Settings:
     def __post_init__(self) -> None:
         for name, declared in declarations(Settings).items():
             object.__setattr__(self, name, declared.check(name, getattr(self, name)))
-        if self.warmup > self.epochs:
-            raise InputError(
-                f"warmup must be at most epochs ({self.epochs}), found {self.warmup:g}; the rate "
-                "would never reach its value"
-            )
 
     def plain(self) -> dict[str, Any]:
         """All that decides the run, by name; settings that do nothing are omitted."""

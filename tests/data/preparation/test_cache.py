@@ -384,11 +384,13 @@ prepare(make_plan(toy_table(Path(sys.argv[1]) / "raw")), Path(sys.argv[1]) / "ou
 @pytest.mark.slow
 def test_killed_outright_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGKILL leaves no time to tidy up: what is there is whole, and nothing is done twice."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", ""))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     out = tmp_path / "out"
     work = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)], env=environment)
     deadline = time.monotonic() + 120
     while len(list(out.glob("*.json"))) < 4 and time.monotonic() < deadline:
+        assert work.poll() is None, "it ended before it was killed"
         time.sleep(0.01)
     work.kill()
     work.wait()
