@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from counterpoise.errors import unknown
+from counterpoise.errors import InputError, unknown
 
 Input = Tensor | dict[str, Tensor]
+_FILLED: Any = None  # a default that __post_init__ fills
 
 
 def map_tensors(value: Input, function: Callable[[Tensor], Tensor]) -> Input:
@@ -27,19 +29,41 @@ class Batch:
     Attributes:
         inputs: modality -> tensor [B, ...], or a dict of such tensors (text tokens). Rows of
             absent samples hold anything; they are never read.
-        present: modality -> bool [B]. Masks and ``index`` stay on the host, which decides what
-            rows to encode; reading them from a GPU would stall every step.
+        present: modality -> bool [B]; by default every sample has every modality. Masks and
+            ``index`` stay on the host, which decides what rows to encode; reading them from a GPU
+            would stall every step.
         target: [B] or [B, ...].
-        index: int64 [B], the row of each sample in its split.
+        index: int64 [B], the row of each sample in its split; by default ``0 .. B - 1``, and in
+            :meth:`counterpoise.Context.epoch_batches` the rows go on from batch to batch.
         features: modality -> [B, D] or [B, T, D] if the encoders have already run (evaluation of
             many subsets encodes once); the model then reads these instead of ``inputs``.
+        weight: float [B], the factor of each sample's loss, on the device of the targets; or None.
+
+    Raises:
+        InputError: no target.
     """
 
     inputs: dict[str, Input]
-    present: dict[str, Tensor]
-    target: Tensor
-    index: Tensor
+    present: dict[str, Tensor] = _FILLED
+    target: Tensor = _FILLED
+    index: Tensor = _FILLED
     features: dict[str, Tensor] | None = None
+    weight: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.target is None:
+            raise InputError("target must hold the targets of the batch, found None")
+        if self.present is None:
+            everyone = torch.ones(len(self.target), dtype=torch.bool)
+            object.__setattr__(self, "present", dict.fromkeys(self.inputs, everyone))
+        if self.index is None:
+            object.__setattr__(self, "index", torch.arange(len(self.target)))
+            object.__setattr__(self, "_counted", True)
+
+    @property
+    def numbered(self) -> bool:
+        """Whether ``index`` was given."""
+        return not getattr(self, "_counted", False)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -81,6 +105,7 @@ class Batch:
             self,
             inputs={m: map_tensors(x, function) for m, x in self.inputs.items()},
             target=function(self.target),
+            weight=None if self.weight is None else function(self.weight),
         )
 
 

@@ -37,6 +37,14 @@ class Task(ABC):
     def check(self, target: Tensor, where: str = "target") -> None:
         """Raise :class:`InputError` if ``target`` cannot be learnt by this task."""
 
+    def fit(self, target: Tensor) -> Task:
+        """The same task with what it takes from the targets [N, ...] of the training split."""
+        return self
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """[B, K] -> [B, K]: what the model gives, as metrics and users read it."""
+        return logits
+
     @abstractmethod
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """[B, K], [B, ...] -> [B]: the loss of each sample."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ class Split:
         present: modality -> bool [N], on the host.
         target: [N] or [N, ...].
         groups: int64 [N], which samples belong together (one subject, one writer); or None.
+        weight: float32 [N], the factor of each sample's loss; or None.
     """
 
     def __init__(
@@ -46,9 +47,10 @@ class Split:
         present: dict[str, Tensor],
         target: Tensor,
         groups: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> None:
         self.inputs, self.present = dict(inputs), present
-        self.target, self.groups = target, groups
+        self.target, self.groups, self.weight = target, groups, weight
 
     @property
     def stored(self) -> bool:
@@ -75,6 +77,7 @@ class Split:
             present={name: mask.index_select(0, index) for name, mask in self.present.items()},
             target=self.target.index_select(0, index),
             index=index,
+            weight=None if self.weight is None else self.weight.index_select(0, index),
         )
 
     def only(self, names: list[str], part: str) -> Split:
@@ -88,7 +91,7 @@ class Split:
         inputs = {m: self.inputs[m] for m in names}
         present = {m: self.present[m] for m in names}
         if bool(some.all()):  # nothing to leave out: share the tensors
-            return Split(inputs, present, self.target, self.groups)
+            return Split(inputs, present, self.target, self.groups, self.weight)
         rows = some.nonzero().squeeze(1)
         if len(rows) == 0:
             raise InputError(f"no sample in {part!r} has any of the modalities {', '.join(names)}")
@@ -97,6 +100,7 @@ class Split:
             {m: mask.index_select(0, rows) for m, mask in present.items()},
             self.target.index_select(0, rows),
             None if self.groups is None else self.groups.index_select(0, rows),
+            None if self.weight is None else self.weight.index_select(0, rows),
         )
 
 
@@ -116,6 +120,8 @@ class Dataset:
         scales: modality -> mean and deviation over the training split, to broadcast with a
             sample, where they are known.
         readers: modality -> how its samples were read from cells, where they were.
+        notes: what was guessed about the data, a line each, such as ``target: 3 classes``. The
+            command line prints them.
     """
 
     def __init__(
@@ -128,8 +134,9 @@ class Dataset:
         scaled: bool = False,
         scales: Mapping[str, tuple[Tensor, Tensor]] | None = None,
         readers: Mapping[str, Reader] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
-        self.name, self.task, self.splits = name, task, splits
+        self.name, self.task, self.splits, self.notes = name, task, splits, tuple(notes)
         self.kinds, self.scaled = dict(kinds or {}), scaled
         self.scales, self.readers = dict(scales or {}), dict(readers or {})
         self._digest: str | None = None
@@ -184,6 +191,7 @@ class Dataset:
             scaled=self.scaled,
             scales={m: scale for m, scale in self.scales.items() if m in kept},
             readers={m: reader for m, reader in self.readers.items() if m in kept},
+            notes=self.notes,
         )
 
     def describe(self) -> dict[str, object]:
@@ -213,5 +221,7 @@ class Dataset:
                     split.column(modality).hash_into(digest, (part, modality))
                     digest.update(split.present[modality].numpy().data)
                 digest.update(split.target.contiguous().numpy().data)
+                if split.weight is not None:
+                    digest.update(split.weight.contiguous().numpy().data)
             self._digest = digest.hexdigest()[:16]
         return self._digest
