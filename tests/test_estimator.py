@@ -509,7 +509,11 @@ HALF = np.where(np.arange(6)[:, None] < 2, np.nan, A)
         ({"audio": A / np.arange(6)[:, None].clip(1) * 1e60}, Y, "X['audio'] must be finite"),
         ({"a+b": A}, Y, "found 'a+b'"),
         ({"audio": HALF, "video": np.where(HALF[:, :, None] > 0, 1, np.nan)}, Y, "in row 0"),
-        ({"audio": A, "video": A * np.nan}, Y, "X['video'] is missing in every sample"),
+        (
+            {"audio": A, "video": A * np.nan},
+            Y,
+            "modality 'video' is missing in every training sample",
+        ),
         ({"audio": np.ones((6, 2), dtype=int)}, Y, "modality 'audio' holds no real numbers"),
         (GOOD, Y[:5], "y must hold one value per row of X (6), found shape [5]"),
         (GOOD, [0, 1, 0, np.nan, 1, 0], "y must hold a label in every row, found nan in row 3"),

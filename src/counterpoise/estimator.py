@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from .core.loader import Loader
+from .core.presence import check_trained
 from .core.tasks import Classification, MultiLabel, Regression, Task
 from .data.dataset import Dataset, Split
 from .data.xy import Array, Tensors, are_indicators, hold_out, read_inputs, to_array, to_labels
@@ -136,9 +137,7 @@ class _Multimodal(_Arguments, BaseEstimator):
         else:
             held = self._split(*read_inputs(validation[0], like), validation[1], task)
             splits = {"train": whole, "validation": held}
-        for name, mask in splits["train"].present.items():
-            if not bool(mask.any()):
-                raise InputError(f"X[{name!r}] is missing in every sample that is trained on")
+        check_trained(splits["train"])
         return Dataset(task, splits), like
 
     def evaluate(self, X: Mapping[str, Any], y: Any) -> dict[str, dict[str, float]]:

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Input, map_tensors
+from counterpoise.core.presence import check_trained
 from counterpoise.core.tasks import Classification, Task
 from counterpoise.errors import InputError, check_choice, unknown
 
 from .convert import Mask, allowed_rows, to_input, to_target
 from .dataset import Dataset, Split, check_name
 from .kinds import KINDS
-from .splits import SPLITS, Indices, check_groups, draw, find_splits, to_groups
+from .splits import SPLITS, Indices, check_groups, draw, find_splits, hold_out, to_groups
+from .weights import normalise, to_weights
 
 
 class ArrayData(Dataset):
@@ -34,8 +36,9 @@ class ArrayData(Dataset):
             or 1 (multi-label), or floats (regression), unless ``task`` says otherwise.
         present: modality -> N booleans: False where the sample lacks the modality.
         task: what is learnt; None infers it from ``target``.
-        split: None draws one; or N strings of "train", "validation", "test"; or a dict from these
-            names to row numbers (rows in none of them are left out).
+        split: None draws one; or N strings of "train", "validation" (or "val", "valid", "dev"),
+            "test"; or a dict from these names to row numbers (rows in none of them are left out).
+            Where no row is said to be for validation, some of the training rows are drawn for it.
         groups: N labels; samples of one group never lie in two splits.
         fractions: shares of the splits, where they are drawn here. Each class is shared out in
             this proportion; with ``groups`` as nearly as whole groups allow.
@@ -44,6 +47,11 @@ class ArrayData(Dataset):
         kinds: modality -> "vector", "sequence" or "image", where its shape does not tell which
             default encoder suits it (:func:`counterpoise.encoders.kind_of`).
         scaled: the values are standardised already; default encoders do it otherwise.
+        weights: N finite numbers of at least 0, the factor of each sample's loss; they are divided
+            by their mean over the training samples. Metrics stay unweighted.
+
+    Attributes:
+        rows: split -> int64, which of the rows that were passed in it holds, in its order.
 
     Raises:
         InputError: when the arrays do not fit together; the message names the argument.
@@ -63,6 +71,7 @@ class ArrayData(Dataset):
         name: str = "arrays",
         kinds: Mapping[str, str] | None = None,
         scaled: bool = False,
+        weights: Any = None,
     ) -> None:
         if not inputs:
             raise InputError("inputs must hold at least one modality, found none")
@@ -75,9 +84,16 @@ class ArrayData(Dataset):
             if modality not in inputs:
                 raise unknown("modality in kinds", modality, inputs)
             check_choice("kinds", kind, KINDS)
+        factors = None
+        if weights is not None:
+            where = "weights"
+            factors = normalise(to_weights(weights, len(goal), where), rows["train"], where)
         parts = {
-            part: _take(values, masks, goal, codes, torch.from_numpy(rows[part])) for part in SPLITS
+            part: _take(values, masks, goal, codes, factors, torch.from_numpy(rows[part]))
+            for part in SPLITS
         }
+        check_trained(parts["train"])
+        self.rows = rows
         super().__init__(learnt, parts, name, kinds=kinds, scaled=scaled)
 
 
@@ -113,11 +129,14 @@ def _split_rows(
     """The groups as numbers [N], and the rows of each split, drawn or given."""
     total = len(goal)
     codes = None if groups is None else to_groups(groups, total)
+    classes = goal.numpy() if isinstance(task, Classification) else np.zeros(total, int)
     if split is None:
-        classes = goal.numpy() if isinstance(task, Classification) else np.zeros(total, int)
         rows = draw(classes, codes, fractions, seed)
     else:
         rows = find_splits(split, total)
+        if len(rows["validation"]) == 0 and len(rows["train"]) > 1:
+            held = hold_out(rows["train"], classes, codes, fractions, seed)
+            rows["train"], rows["validation"] = held
         if codes is not None:
             check_groups(groups, codes, rows)
     for part in SPLITS:
@@ -134,6 +153,7 @@ def _take(
     masks: dict[str, Mask],
     target: Tensor,
     groups: Indices | None,
+    weights: Tensor | None,
     rows: Tensor,
 ) -> Split:
     """Copy rows into a split, zeros where a modality is missing."""
@@ -145,4 +165,5 @@ def _take(
         for tensor in [copied] if isinstance(copied, Tensor) else copied.values():
             tensor.index_fill_(0, absent, 0)
     codes = None if groups is None else torch.from_numpy(groups).index_select(0, rows)
-    return Split(inputs, present, target.index_select(0, rows), codes)
+    factors = None if weights is None else weights.index_select(0, rows)
+    return Split(inputs, present, target.index_select(0, rows), codes, factors)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from counterpoise.core.presence import check_trained
 from counterpoise.core.registry import make
 from counterpoise.data.dataset import Dataset
 from counterpoise.encoders import ENCODERS, Encoder, Standardize, usual_encoder
@@ -49,10 +50,12 @@ def build_model(
         seed: of the initial weights. The global random state is left as it was.
 
     Raises:
-        InputError: an unknown modality, encoder or fusion, a class whose ``__init__`` takes other
+        InputError: an unknown modality, encoder or fusion, a modality that no training sample
+            has, a class whose ``__init__`` takes other
             arguments, a built fusion of other widths, or a shape that has no usual encoder.
     """
     method = build_method(method)
+    check_trained(data.train)
     given = dict(encoders or {})
     for name in given:
         if name not in data.modalities:

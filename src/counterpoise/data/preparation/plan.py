@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from counterpoise.core.presence import check_trained
 from counterpoise.core.tasks import Task
 from counterpoise.data.cells import Spec, find_spec, sample_bytes
 from counterpoise.data.columns import Decoded
 from counterpoise.data.dataset import Dataset, Split, check_name
 from counterpoise.data.kinds import KINDS
 from counterpoise.data.readers.base import Reader
-from counterpoise.errors import InputError, unknown
+from counterpoise.data.weights import Weights, normalise_splits
+from counterpoise.errors import unknown
 
 from .draft import Draft
 from .table import Bad, Row, Table
@@ -42,6 +44,7 @@ class Plan:
         bad: what cannot be used, and why.
         total: rows of the table, the bad among them.
         units: see :class:`Table`.
+        weights: float64 [N], of these rows, as they were given; or None.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Plan:
     bad: list[Bad]
     total: int
     units: Mapping[str, tuple[str, ...]]
+    weights: Weights | None = None
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -76,6 +80,8 @@ class Plan:
             for m in self.readers:
                 if isinstance(cell := row.cells.get(m), np.ndarray):  # repr leaves numbers out
                     digest.update(np.ascontiguousarray(cell).tobytes())
+        if self.weights is not None:
+            digest.update(b"weights" + self.weights.tobytes())
         return {
             "name": self.name,
             "task": self.task.state() | {"names": list(getattr(self.task, "names", None) or [])},
@@ -106,7 +112,10 @@ class Plan:
                 for m, column in inputs.items()
             }
             groups = None if self.groups is None else torch.from_numpy(self.groups[places])
-            splits[part] = Split(inputs, present, torch.from_numpy(self.target[places]), groups)
+            target = torch.from_numpy(self.target[places])
+            weight = None if self.weights is None else torch.from_numpy(self.weights[places])
+            splits[part] = Split(inputs, present, target, groups, weight)
+        normalise_splits(splits, f"the weights of {self.name}")
         return Dataset(self.task, splits, self.name, kinds=self.kinds, readers=self.readers)
 
 
@@ -145,11 +154,12 @@ def make_plan(
     assert draft.task is not None  # since the targets are encoded
     groups = None if draft.group is None else np.array([draft.group[row.id] for row in rows])
     training = [rows[k] for k in splits["train"]]
+    check_trained(
+        {m: torch.tensor([row.cells.get(m) is not None for row in training]) for m in readers}
+    )
     specs: dict[str, Spec] = {}
     for modality, reader in readers.items():
         cells = [c for row in training if (c := row.cells.get(modality)) is not None]
-        if not cells:
-            raise InputError(f"modality {modality!r} is missing in every training row")
         readers[modality] = reader = reader.fit(cells)
         specs[modality] = find_spec(modality, reader, cells)
     return Plan(
@@ -164,6 +174,7 @@ def make_plan(
         draft.bad,
         len(table.rows) + len({b.id for b in table.bad}),
         table.units,
+        draft.weights(),
     )
 
 
