@@ -218,9 +218,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
             cp.load(path)
     np.save(tmp_path / "array", np.ones(3))
     (tmp_path / "array.npy").rename(tmp_path / "array.npz")
-    with pytest.raises(InputError, match="array.npz is no NumPy file, or damaged"):
+    with pytest.raises(InputError, match=r"array.npz is no NumPy file, or damaged"):
         cp.load(tmp_path / "array.npz")
-    with pytest.raises(InputError, match="gone.npz is not there"):
+    with pytest.raises(InputError, match=r"gone.npz is not there"):
         cp.load(tmp_path / "gone.npz")
 
 
@@ -262,7 +262,7 @@ def test_fractions_seed_and_names_of_arrays(tmp_path: Path) -> None:
     same = load_npz(path, fractions=(0.5, 0.25, 0.25), seed=3, **named)
     check_same(prepare(plan, tmp_path / "out"), same)
     assert (len(same.train), len(same.test)) == (30, 15)
-    with pytest.raises(InputError, match="unknown weight array in own.npz 'v'"):
+    with pytest.raises(InputError, match=r"unknown weight array in own.npz 'v'"):
         npz_table(path, weight="v")
 
 
