@@ -118,9 +118,7 @@ def toy_context(
         "validation": Loader(data.validation, batch_size),
     }
     model.train()
-    ctx = Context(
-        model, optimizer, data.task, loaders, epochs=epochs, seed=seed, max_norm=max_norm
-    )
+    ctx = Context(model, optimizer, data.task, loaders, epochs=epochs, seed=seed, max_norm=max_norm)
     ctx.progress.running = True
     return ctx
 

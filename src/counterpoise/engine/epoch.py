@@ -108,6 +108,7 @@ def guard_setup(setup: Hook) -> Hook:
             return
         self.check(ctx.model, ctx.task)
         device, own = ctx.model.device, list(self.parameters())
+        groups = len(ctx.optimizer.param_groups)
         progress.preparing = True
         try:
             with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -120,6 +121,12 @@ def guard_setup(setup: Hook) -> Hook:
         known = {id(p) for p in ctx.parameters()}
         if forgotten := [p for p in own if id(p) not in known]:
             ctx.optimizer.add_param_group({"params": forgotten})
+        first, *_ = ctx.optimizer.param_groups
+        if "initial_lr" in first and len(ctx.optimizer.param_groups) > groups:
+            raise InputError(
+                f"setup of {self.label()!r} adds parameter groups, which a learning-rate scheduler "
+                "made before it would leave out; call method.setup(ctx) first, then make it"
+            )
         progress.method = self
 
     return cast(Hook, guarded)

@@ -69,8 +69,7 @@ def fit(
         InputError: an unknown method or setting, a model or task the method cannot train, a folder
             that holds a run (pass ``resume=True``), one with other settings, or one that cannot
             be lengthened since its method or schedule has read the number of epochs.
-        NotFiniteError: a loss or a prediction became infinite or no number. The checkpoint of the
-            epoch before stays.
+        NotFiniteError: a loss or a prediction is not finite; the last checkpoint stays.
     """
     method = build_method(method)
     settings = merge_settings(settings, changes)
