@@ -67,8 +67,7 @@ def fit(
 
     Raises:
         InputError: an unknown method or setting, a model or task the method cannot train, a folder
-            that holds a run (pass ``resume=True``) or one with other settings, or that cannot be
-            lengthened.
+            that holds a run (pass ``resume=True``) or another one, or that cannot be lengthened.
         NotFiniteError: a loss or a prediction is not finite; the last checkpoint stays.
     """
     method = build_method(method)
