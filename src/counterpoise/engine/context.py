@@ -31,7 +31,8 @@ class Context:
     Args:
         model: the model that is trained.
         optimizer: holds the parameters of the model and of the method.
-        task: the task that is learnt.
+        task: the task that is learnt; a regression takes mean and scale from the training targets
+            here, unless it has them.
         loaders: ``"train"`` and ``"validation"``.
         epochs: number of epochs of the run.
         seed: seed of every draw that a method makes.
@@ -62,7 +63,8 @@ class Context:
         rates: Rates | None = None,
         encoder_lr: Mapping[str, float] | None = None,
     ) -> None:
-        self.model, self.optimizer, self.task, self.loaders = model, optimizer, task, dict(loaders)
+        self.model, self.optimizer, self.loaders = model, optimizer, dict(loaders)
+        self.task = model.task = fit_task(task, loaders)  # evaluation reads it
         self._total, self.seed, self.max_norm = _Total(epochs), seed, max_norm
         self.note: Callable[[str], None] = note or (lambda _: None)
         self.epoch, self.batch = 0, 0
@@ -244,7 +246,7 @@ class Context:
         known = inspect.signature(kind).parameters
         options = {k: v for k, v in self.optimizer.defaults.items() if k in known}
         made = copy.copy(self)
-        made.model = model
+        made.model, model.task = model, self.task
         made.optimizer = kind(model.parameters(), **options)
         if epochs is not None:
             made._total, made.epoch, made.batch = _Total(epochs), 0, 0
@@ -316,6 +318,12 @@ class Context:
             salt: a word that keeps different draws apart.
         """
         return uniform(index, self.seed, self.epoch, crc32(salt.encode()))
+
+
+def fit_task(task: Task, loaders: Mapping[str, Loader]) -> Task:
+    """The task with what it takes from the targets that are trained on, where these are known."""
+    target = getattr(getattr(loaders.get("train"), "samples", None), "target", None)
+    return task if target is None else task.fit(target)
 
 
 class _Total:
