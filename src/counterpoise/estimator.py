@@ -161,14 +161,14 @@ class _Multimodal(_Arguments, BaseEstimator):
         return {present_name(s): metrics for s, metrics in found.items() if set(s) <= set(X)}
 
     def _logits(self, X: Mapping[str, Any]) -> Tensor:
-        """[N, K] on the host, in double precision."""
+        """[N, K] on the host, in double precision; of a regression in the units of ``y``."""
         check_is_fitted(self, "model_")
         inputs, present = read_inputs(X, self._like)
         samples = Split({**inputs}, present, torch.zeros(len(next(iter(present.values())))))
         with torch.no_grad():
             batches = Loader(samples, 256, device=self.model_.device).whole()
             parts = [self.method_.predict(self.model_, batch).cpu() for batch in batches]
-        return torch.cat(parts).double()
+        return self.model_.decode(torch.cat(parts).double())
 
     def _split(self, inputs: Tensors, present: Tensors, y: Any, task: Task) -> Split:
         target, rows = self._target(y), len(next(iter(present.values())))
@@ -293,9 +293,9 @@ MultimodalClassifier.__doc__ = (MultimodalClassifier.__doc__ or "").replace(
 class MultimodalRegressor(RegressorMixin, _Multimodal):
     """Predict numbers from samples of several modalities, any of which may be missing.
 
-    As :class:`MultimodalClassifier`, for targets [N] or [N, K]. Scale them to a spread of about 1,
-    which the learning rate is meant for. ``score`` is R^2; the best epoch has the least mean
-    absolute error.
+    As :class:`MultimodalClassifier`, for targets [N] or [N, K], in any units: they are standardised
+    for the training, and predictions come in the units of ``y``. ``score`` is R^2; the best epoch
+    has the least mean absolute error.
 
     Args:
         loss: ``"mse"`` or ``"l1"``; everything else as in :class:`MultimodalClassifier`.

@@ -30,10 +30,13 @@ class ArrayData(Dataset):
     Args:
         inputs: modality -> array, tensor or list of N rows. A dict of these is one modality of
             several tensors, such as the ids and the mask of a text.
-        target: N integers (classification into max + 1 classes), [N, K] integers or booleans, 0
-            or 1 (multi-label), or floats (regression), unless ``task`` says otherwise.
+        target: N words, or whole numbers as they are used for classes (classification), fractions
+            (regression), or [N, K] of 0 and 1 (multi-label), unless ``task`` says otherwise
+            (:mod:`counterpoise.data.targets`). Rows without one (None, NaN) are left out, with a
+            warning.
         present: modality -> N booleans: False where the sample lacks the modality.
-        task: what is learnt; None infers it from ``target``.
+        task: what is learnt: a task, or "classification", "regression" or "multilabel"; None
+            tells it from ``target``.
         split: None draws one; or N strings of "train", "validation", "test"; or a dict from these
             names to row numbers (rows in none of them are left out).
         groups: N labels; samples of one group never lie in two splits.
@@ -55,7 +58,7 @@ class ArrayData(Dataset):
         target: Any,
         *,
         present: Mapping[str, Any] | None = None,
-        task: Task | None = None,
+        task: Task | str | None = None,
         split: Any = None,
         groups: Any = None,
         fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
@@ -68,9 +71,9 @@ class ArrayData(Dataset):
             raise InputError("inputs must hold at least one modality, found none")
         for modality in inputs:
             check_name(modality)
-        goal, learnt = to_target(target, task)
-        values, masks = _convert(inputs, present, len(goal))
-        codes, rows = _split_rows(goal, learnt, split, groups, fractions, seed)
+        goal, known, learnt, note = to_target(target, task)
+        values, masks = _convert(inputs, present, known)
+        codes, rows = _split_rows(goal, known, learnt, split, groups, fractions, seed)
         for modality, kind in (kinds or {}).items():
             if modality not in inputs:
                 raise unknown("modality in kinds", modality, inputs)
@@ -78,13 +81,15 @@ class ArrayData(Dataset):
         parts = {
             part: _take(values, masks, goal, codes, torch.from_numpy(rows[part])) for part in SPLITS
         }
-        super().__init__(learnt, parts, name, kinds=kinds, scaled=scaled)
+        notes = [note] if note else []
+        super().__init__(learnt, parts, name, kinds=kinds, scaled=scaled, notes=notes)
 
 
 def _convert(
-    inputs: Mapping[str, Any], present: Mapping[str, Any] | None, total: int
+    inputs: Mapping[str, Any], present: Mapping[str, Any] | None, known: Mask
 ) -> tuple[dict[str, Input], dict[str, Mask]]:
-    """Each modality's tensors, and which samples have it."""
+    """Each modality's tensors, and which samples have it; ``known`` [N] have a target."""
+    total = len(known)
     values: dict[str, Input] = {}
     masks: dict[str, Mask] = {}
     for modality, value in inputs.items():
@@ -93,7 +98,7 @@ def _convert(
     for modality in present or ():
         if modality not in inputs:
             raise unknown("modality in present", modality, inputs)
-    bare = np.flatnonzero(~np.logical_or.reduce(list(masks.values())))
+    bare = np.flatnonzero(known & ~np.logical_or.reduce(list(masks.values())))
     if len(bare):
         raise InputError(
             f"inputs must give every sample at least one modality, found {len(bare)} "
@@ -104,22 +109,26 @@ def _convert(
 
 def _split_rows(
     goal: Tensor,
+    known: Mask,
     task: Task,
     split: Any,
     groups: Any,
     fractions: tuple[float, float, float],
     seed: int,
 ) -> tuple[Indices | None, dict[str, Indices]]:
-    """The groups as numbers [N], and the rows of each split, drawn or given."""
+    """The groups as numbers [N], and the rows of each split, drawn or given, with a target."""
     total = len(goal)
     codes = None if groups is None else to_groups(groups, total)
     if split is None:
         classes = goal.numpy() if isinstance(task, Classification) else np.zeros(total, int)
-        rows = draw(classes, codes, fractions, seed)
+        chosen = np.flatnonzero(known)
+        drawn = draw(classes[known], None if codes is None else codes[known], fractions, seed)
+        rows = {part: chosen[places] for part, places in drawn.items()}
     else:
         rows = find_splits(split, total)
         if codes is not None:
             check_groups(groups, codes, rows)
+        rows = {part: places[known[places]] for part, places in rows.items()}
     for part in SPLITS:
         if len(rows[part]) == 0:
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,42 +12,30 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from counterpoise.core.batch import Input
-from counterpoise.core.tasks import Classification, MultiLabel, Regression, Task
+from counterpoise.core.tasks import Task
 from counterpoise.errors import InputError
+
+from .targets import decide
 
 Mask = NDArray[np.bool_]
 
 
-def to_target(value: Any, task: Task | None) -> tuple[Tensor, Task]:
-    """The target as int64 or float32, and its task."""
-    if task is not None and not isinstance(task, Task):
-        raise InputError(
-            f"task must be a Task such as Classification(10), found {type(task).__name__}"
+def to_target(value: Any, task: Task | str | None) -> tuple[Tensor, Mask, Task, str]:
+    """The target as int64 or float32, which rows have one, the task, and a line about it.
+
+    It is decided by :func:`counterpoise.data.targets.decide`; rows without a target are counted in
+    a warning.
+    """
+    found = decide(value, task)
+    lacking = int((~found.given).sum())
+    if lacking:
+        warnings.warn(
+            f"target: {lacking} of {len(found.given)} rows have none and are left out, the first "
+            f"is row {int(np.argmin(found.given))}",
+            UserWarning,
+            stacklevel=3,
         )
-    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    if array.dtype.kind not in "biuf":
-        raise InputError(
-            f"target must hold numbers, found {array.dtype}; np.unique(target, "
-            "return_inverse=True)[1] numbers the classes of any labels"
-        )
-    if array.ndim == 0 or len(array) == 0:
-        raise InputError(f"target must hold at least 1 sample, found shape {list(array.shape)}")
-    if task is None and array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biu":
-        task = MultiLabel(array.shape[1])
-    whole = array.dtype.kind in "biu" and not isinstance(task, (Regression, MultiLabel))
-    target = torch.from_numpy(np.array(array, dtype=np.int64 if whole else np.float32, order="C"))
-    if task is None:
-        if not whole:
-            task = Regression(target.shape[1] if target.dim() == 2 else 1)
-        elif int(target.max()) < 1:
-            raise InputError(
-                "target must hold classes 0..K-1 of at least 2 classes, found none above "
-                f"{int(target.max())}; give task=Classification(K) or floats for regression"
-            )
-        else:
-            task = Classification(int(target.max()) + 1)
-    task.check(target)
-    return target, task
+    return torch.from_numpy(found.target), found.given, found.task, found.note
 
 
 def _flags(value: Any, total: int, where: str) -> Mask:

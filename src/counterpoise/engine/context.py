@@ -22,7 +22,7 @@ from .epoch import iterate_own
 from .features import collect_features
 from .groups import check_encoder_lr, scale_groups
 from .schedule import Rates
-from .state import Loaders, Progress, Total
+from .state import Loaders, Progress, Total, fit_task
 
 if TYPE_CHECKING:
     pass
@@ -36,7 +36,8 @@ class Context:
     Args:
         model: the model that is trained.
         optimizer: holds the parameters of the model and of the method.
-        task: the task that is learnt.
+        task: the task that is learnt; a regression takes mean and scale from the training targets
+            here, unless it has them.
         loaders: ``"train"`` and ``"validation"``.
         epochs: number of epochs of the run.
         seed: seed of every draw that a method makes.
@@ -70,8 +71,8 @@ class Context:
         accumulate: int = 1,
     ) -> None:
         check_number("accumulate", accumulate, 1, whole=True)
-        self.model, self.optimizer, self.task = model, optimizer, task
-        self.loaders = Loaders(loaders)
+        self.model, self.optimizer, self.loaders = model, optimizer, Loaders(loaders)
+        self.task = model.task = fit_task(task, loaders)  # evaluation reads it
         model.split_into(accumulate)
         self._total, self.seed, self.max_norm = Total(epochs), seed, max_norm
         self.note: Callable[[str], None] = note or (lambda _: None)
@@ -278,7 +279,7 @@ class Context:
         known = inspect.signature(kind).parameters
         options = {k: v for k, v in self.optimizer.defaults.items() if k in known}
         made = copy.copy(self)
-        made.model, made.progress = model, Progress()
+        made.model, model.task, made.progress = model, self.task, Progress()
         made.optimizer = kind(model.parameters(), **options)
         if epochs is not None:
             made._total, made.epoch, made.batch = Total(epochs), 0, 0

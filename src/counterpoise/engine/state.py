@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from counterpoise.core.loader import Loader
+from counterpoise.core.task import Task
 from counterpoise.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,3 +45,9 @@ class Progress:
         self.method: Method | None = None
         self.preparing = self.running = False
         self.batches: int | None = None
+
+
+def fit_task(task: Task, loaders: Mapping[str, Loader]) -> Task:
+    """The task with what it takes from the targets that are trained on, where these are known."""
+    target = getattr(getattr(loaders.get("train"), "samples", None), "target", None)
+    return task if target is None else task.fit(target)

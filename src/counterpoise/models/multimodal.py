@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from counterpoise.core.batch import Batch, Output, map_tensors
+from counterpoise.core.task import Task
 from counterpoise.errors import InputError
 from counterpoise.fusion import Fusion
 
@@ -31,9 +32,15 @@ class MultimodalModel(nn.Module):
         precision: ``"fp32"``, or ``"bf16"`` to run the encoders under autocast; heads, losses and
             weights stay in float32.
 
+    Attributes:
+        task: what it learns, set by the :class:`counterpoise.Context` that trains it; no part of
+            its state.
+
     Raises:
         InputError: encoders and fusion differ in their modalities.
     """
+
+    task: Task | None = None
 
     def __init__(
         self, encoders: Mapping[str, nn.Module], fusion: Fusion, precision: str = "fp32"
@@ -66,6 +73,10 @@ class MultimodalModel(nn.Module):
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """[B, K] -> [B, K]: logits in the units of the target that it was trained on."""
+        return logits if self.task is None else self.task.decode(logits)
 
     def forward(self, batch: Batch) -> Output:
         """Encode the present modalities and fuse them; those the batch does not know are absent."""

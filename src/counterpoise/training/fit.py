@@ -23,7 +23,7 @@ from counterpoise.evaluation.subsets import Evaluation, evaluate, present_name
 from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
 
-from .folder import CHECKPOINT, open_folder
+from .folder import CHECKPOINT, open_folder, read_known
 from .record import RunRecord
 from .run import Run, copy_state, keep_validation, restore, restore_validation, state_of
 from .settings import Settings, merge_settings
@@ -73,9 +73,9 @@ def fit(
     method = build_method(method)
     settings = merge_settings(settings, changes)
     listeners = Callbacks(callbacks)
-    task = prepare_task(data, settings)
-    _check(model, data, method, settings, task)
     folder = None if out is None else Path(out)
+    task = prepare_task(data, settings, read_known(folder) if folder and resume else None)
+    _check(model, data, method, settings, task)
     record = RunRecord.of(model, data, method, settings, task, notes)
     saved = None if folder is None else open_folder(folder, record, resume)
     with torch.random.fork_rng(devices=[]):
