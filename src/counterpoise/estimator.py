@@ -19,13 +19,24 @@ from .core.loader import Loader
 from .core.presence import check_trained
 from .core.tasks import Classification, MultiLabel, Regression, Task
 from .data.dataset import Dataset, Split
-from .data.xy import Array, Tensors, are_indicators, hold_out, read_inputs, to_array, to_labels
+from .data.xy import (
+    Array,
+    Forms,
+    Tensors,
+    are_indicators,
+    hold_out,
+    read_inputs,
+    read_rows,
+    settle_splits,
+    to_array,
+    to_labels,
+)
 from .engine.method import Method
 from .errors import InputError, check_choice
 from .evaluation import evaluate, present_name
 from .fusion import Fusion
 from .methods.registry import build_method
-from .training.build import build_model
+from .training.build import build_model, known_kinds
 from .training.declaration import arguments, describe
 from .training.fit import fit as train
 from .training.progress import show_epochs
@@ -56,6 +67,7 @@ class _Multimodal(_Arguments, BaseEstimator):
     random_state: int | np.random.RandomState | None = 0
     device: str = "cpu"
     precision: str = "fp32"
+    indicators: bool = False
     verbose: bool = False
 
     @abstractmethod
@@ -77,8 +89,10 @@ class _Multimodal(_Arguments, BaseEstimator):
         """Train from anew. Nothing that was passed in is changed.
 
         Args:
-            X: modality -> array, tensor or list [N, ...]; None or a row with NaN is missing. Every
-                row has at least one modality.
+            X: modality -> array, tensor, table or list [N, ...]; None or a row of NaN is missing.
+                Some NaN in a row are values not measured, which become the training mean of their
+                channel. Lists of rows of several lengths are sequences, as in
+                :class:`counterpoise.ArrayData`. Every row has at least one modality.
             y: [N] labels, [N, K] of 0 and 1 for several labels at once, or numbers [N] or [N, K]
                 for regression.
             groups: [N] labels; of a group (a subject, a writer) either all samples are held out
@@ -124,21 +138,24 @@ class _Multimodal(_Arguments, BaseEstimator):
 
     def _data(
         self, X: Any, y: Any, task: Task, groups: Any, validation: Any, seed: int
-    ) -> tuple[Dataset, Tensors]:
-        """What :meth:`fit` trains and validates on; and modality -> zeros, as one sample of it."""
-        inputs, present = read_inputs(X)
+    ) -> tuple[Dataset, Forms]:
+        """What :meth:`fit` trains and validates on; and modality -> how rows become samples."""
+        inputs, present, axes = read_rows(X)
         whole = self._split(inputs, present, y, task)
-        like = {m: torch.zeros_like(x[:1]) for m, x in inputs.items()}
+        splits = {"train": whole}
         if validation is None:
             classes = whole.target.numpy() if isinstance(task, Classification) else None
             splits = hold_out(whole, classes, groups, self.validation_fraction, seed)
         elif groups is not None:
             raise InputError("groups say what to hold out; leave them out beside validation")
-        else:
-            held = self._split(*read_inputs(validation[0], like), validation[1], task)
-            splits = {"train": whole, "validation": held}
         check_trained(splits["train"])
-        return Dataset(task, splits), like
+        kinds = known_kinds(self.encoders or {})
+        splits, like = settle_splits(splits, axes, kinds, self.indicators)
+        if validation is not None:
+            held = read_inputs(validation[0], like)
+            splits["validation"] = self._split(*held, validation[1], task)
+        kinds = {m: "sequence" for m, form in like.items() if form.padded and form.kind}
+        return Dataset(task, splits, kinds=kinds, forms=like), like
 
     def evaluate(self, X: Mapping[str, Any], y: Any) -> dict[str, dict[str, float]]:
         """Metrics with every subset of the modalities in ``X``.
@@ -153,21 +170,23 @@ class _Multimodal(_Arguments, BaseEstimator):
         """
         check_is_fitted(self, "model_")
         # Under the name of the one split that every data set has.
-        rows = {"train": self._split(*read_inputs(X, self._like), y, self.task_)}
+        inputs, present = read_inputs(X, self._like)
+        rows = {"train": self._split(inputs, present, y, self.task_)}
+        there = {m for m, mask in present.items() if bool(mask.any())}
         found = evaluate(
             self.model_, Dataset(self.task_, rows), self.method_, split="train"
         ).metrics
-        return {present_name(s): metrics for s, metrics in found.items() if set(s) <= set(X)}
+        return {present_name(s): metrics for s, metrics in found.items() if set(s) <= there}
 
     def _logits(self, X: Mapping[str, Any]) -> Tensor:
-        """[N, K] on the host, in double precision."""
+        """[N, K] on the host, in double precision; of a regression in the units of ``y``."""
         check_is_fitted(self, "model_")
         inputs, present = read_inputs(X, self._like)
         samples = Split({**inputs}, present, torch.zeros(len(next(iter(present.values())))))
         with torch.no_grad():
             batches = Loader(samples, 256, device=self.model_.device).whole()
             parts = [self.method_.predict(self.model_, batch).cpu() for batch in batches]
-        return torch.cat(parts).double()
+        return self.model_.decode(torch.cat(parts).double())
 
     def _split(self, inputs: Tensors, present: Tensors, y: Any, task: Task) -> Split:
         target, rows = self._target(y), len(next(iter(present.values())))
@@ -204,6 +223,8 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):
         random_state: of the held-out part, the initial weights and the training.
         device: where to train and predict.
         precision: ``"fp32"`` or ``"bf16"``.
+        indicators: beside each channel of real numbers stands another, which says what was
+            measured (1) and what not (0).
         verbose: show a progress bar over the epochs, in a terminal or notebook.
 
     Attributes:
@@ -259,8 +280,9 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):
         """The label [N] of each sample, or 0 and 1 for each label [N, K].
 
         Args:
-            X: modality -> [N, ...], of any modalities that were fitted; None or a row with NaN is
-                missing.
+            X: modality -> [N, ...], of any modalities that were fitted; None or a row of NaN is
+                missing, and some NaN in a row become the training mean. Sequences that are longer
+                than any of training are cropped, with a warning.
 
         Raises:
             InputError: an unknown modality, another shape than at fit, a row with no modality.
@@ -292,9 +314,9 @@ MultimodalClassifier.__doc__ = (MultimodalClassifier.__doc__ or "").replace(
 class MultimodalRegressor(RegressorMixin, _Multimodal):
     """Predict numbers from samples of several modalities, any of which may be missing.
 
-    As :class:`MultimodalClassifier`, for targets [N] or [N, K]. Scale them to a spread of about 1,
-    which the learning rate is meant for. ``score`` is R^2; the best epoch has the least mean
-    absolute error.
+    As :class:`MultimodalClassifier`, for targets [N] or [N, K], in any units: they are standardised
+    for the training, and predictions come in the units of ``y``. ``score`` is R^2; the best epoch
+    has the least mean absolute error.
 
     Args:
         loss: ``"mse"`` or ``"l1"``; everything else as in :class:`MultimodalClassifier`.
@@ -329,8 +351,9 @@ class MultimodalRegressor(RegressorMixin, _Multimodal):
         """The numbers [N] or [N, K] of each sample, in the shape of ``y`` at fit.
 
         Args:
-            X: modality -> [N, ...], of any modalities that were fitted; None or a row with NaN is
-                missing.
+            X: modality -> [N, ...], of any modalities that were fitted; None or a row of NaN is
+                missing, and some NaN in a row become the training mean. Sequences that are longer
+                than any of training are cropped, with a warning.
 
         Raises:
             InputError: an unknown modality, another shape than at fit, a row with no modality.

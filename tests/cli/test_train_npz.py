@@ -39,7 +39,9 @@ def test_train_evaluate_and_a_file_that_moved(
 ) -> None:
     out = tmp_path / "run"
     assert command("train", file, "--method", "mla", "--out", out, *SMALL) == 0
-    assert "own, mla: test, last epoch" in capsys.readouterr().out
+    out_said, err = capsys.readouterr()
+    assert "own, mla: test, last epoch" in out_said
+    assert "target: 4 classes (0, 1, 2, 3), smallest 20 rows\n" in err
     record = RunRecord.read(out)
     assert record.source == str(file) and record.read_as is None
     assert "read_as" not in json.loads((out / "run.json").read_text())
@@ -89,7 +91,8 @@ def test_prepare(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     out = tmp_path / "prepared"
     assert command("prepare", file, out, "--modalities", "a,b", "--weight", "w", "--seed", "1") == 0
     assert "train: counterpoise train" in capsys.readouterr().out
-    assert command("train", out, "--out", tmp_path / "run", *SMALL, "--quiet") == 0
+    assert command("train", out, "--out", tmp_path / "run", *SMALL) == 0
+    assert "target: 4 classes (0, 1, 2, 3), smallest 20 rows\n" in capsys.readouterr().err
     _, data = open_run(tmp_path / "run")
     assert data.modalities == ("a", "b") and data.train.weight is not None
 
@@ -126,5 +129,5 @@ def test_notes_are_printed_unless_quiet(
         for quiet in ([], ["--quiet"]):
             shutil.rmtree(tmp_path / "out", ignore_errors=True)
             assert command(*words, "--out", tmp_path / "out", *SMALL, *quiet) == 0
-            lines = "own: target: 4 classes\nown: a: some words\n"
+            lines = "target: 4 classes\na: some words\n"
             assert (lines in capsys.readouterr().err) == (not quiet)

@@ -17,7 +17,7 @@ from .arguments import add_config, names, pair
 if TYPE_CHECKING:
     from counterpoise.compare.recipe import Recipe
 
-TASKS = ("classification", "regression", "multilabel")  # as manifest.TASKS, which takes longer
+TASKS = ("classification", "regression", "multilabel")  # as data.targets.TASKS, which takes longer
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:

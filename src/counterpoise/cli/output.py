@@ -24,7 +24,7 @@ def print_warning(message: Warning | str, *_: object) -> None:
 def print_notes(data: Dataset) -> None:
     """Print what was guessed about a data set, a line each, where errors go."""
     for note in data.notes:
-        print(f"{data.name}: {' '.join(note.split())}", file=sys.stderr)
+        print(" ".join(note.split()), file=sys.stderr)
 
 
 def print_metrics(result: Evaluation, title: str) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from counterpoise.errors import InputError
 
 from .arguments import Command, add_config, names
-from .output import print_notes
 from .progress import show_progress
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from counterpoise.data import Dataset, Plan, Table
 
 
-TASKS = ("classification", "regression", "multilabel")  # as manifest.TASKS, which takes longer
+TASKS = ("classification", "regression", "multilabel")  # as data.targets.TASKS, which takes longer
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -112,6 +111,8 @@ def _prepare(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, li
         modalities=options.modalities,
         options=settings,
     )
+    if plan.note:
+        console.print(plan.note)
     console.print(f"{out} takes {_size(plan.bytes())}")
     bar = progress.add_task("decoding", total=len(plan.rows))
     data = prepare(
@@ -121,8 +122,6 @@ def _prepare(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, li
         max_bad=options.max_bad,
         tick=lambda count: progress.advance(bar, count),
     )
-    if not options.quiet:
-        print_notes(data)
     return _sheet(data, plan), _words(plan, data, out)
 
 

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from counterpoise.core.tasks import Classification, MultiLabel, Regression, Task
+from counterpoise.core.tasks import Classification, MultiLabel, Task
 from counterpoise.errors import InputError, check_choice, unknown
 
 from .arrays import ArrayData
 from .cells import Array
 from .dataset import check_name
-from .preparation.manifest import TASKS, ColumnNames, column_names
+from .preparation.manifest import ColumnNames, column_names
 from .preparation.plan import FRACTIONS
 from .preparation.table import Bad, Row, Table
 from .readers.array import ArrayFile, refuse_file
+from .targets import TASKS
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -157,12 +158,12 @@ def load_npz(
 def _to_data(arrays: Arrays, task: str | None, fractions: Sequence[float], seed: int) -> ArrayData:
     if task is not None:
         check_choice("task", task, TASKS)
-    target, learnt = _to_target(arrays, task)
+    learnt = _to_task(arrays, task)
     train, validation, test = fractions
     try:
         return ArrayData(
             arrays.inputs,
-            target,
+            arrays.target,
             task=learnt,
             split=arrays.others.get("split"),
             groups=arrays.others.get("group"),
@@ -235,28 +236,19 @@ def _target_cell(target: Tensor, task: Task) -> Any:
     return target.tolist()
 
 
-def _to_target(arrays: Arrays, word: str | None) -> tuple[Any, Task | None]:
-    """The target and the task that the names of the classes, or a word, ask for."""
-    target, names = arrays.target, arrays.classes
-    if word == "regression":
-        if names:
-            raise InputError(
-                f"{arrays.path.name} names {CLASSES}, which a regression has not; leave them out"
-            )
-        return np.asarray(target, np.float32), Regression(
-            1 if target.ndim == 1 else target.shape[1]
-        )
-    if target.ndim == 2 and word != "classification" and (names or word):
-        return target.astype(np.float32), MultiLabel(target.shape[1], names)
-    if names is None and (word == "classification" or target.dtype.kind == "U"):
-        values, codes = np.unique(target, return_inverse=True)
-        return codes.astype(np.int64), Classification(len(values), tuple(map(str, values.tolist())))
+def _to_task(arrays: Arrays, word: str | None) -> Task | str | None:
+    """The task that the names of the classes, or a word, ask for."""
+    names, target = arrays.classes, arrays.target
     if names is None:
-        return target, None
+        return word
+    if word == "regression":
+        raise InputError(
+            f"{arrays.path.name} names {CLASSES}, which a regression has not; leave them out"
+        )
+    if word == "multilabel" or target.ndim == 2:
+        return MultiLabel(len(names), names)
     if target.dtype.kind == "U":
         for label in np.unique(target).tolist():
-            if label not in names:
+            if label.strip() and label not in names:
                 raise unknown(f"class in the target of {arrays.path.name}", label, names)
-        order = {name: code for code, name in enumerate(names)}
-        target = np.array([order[label] for label in target.tolist()])
-    return target, Classification(len(names), names)
+    return Classification(len(names), names)

@@ -26,6 +26,7 @@ from counterpoise.data.columns import FileColumn
 from counterpoise.data.dataset import Dataset, Split
 from counterpoise.data.readers import READERS, build_reader
 from counterpoise.data.readers.base import need
+from counterpoise.data.targets import describe_target
 from counterpoise.data.weights import Weights, normalise_splits
 from counterpoise.errors import InputError
 
@@ -281,6 +282,7 @@ def _build(folder: Path, index: dict[str, Any]) -> Dataset:
         splits[part] = _build_split(folder, entries, specs, index["grouped"], weighted)
         task.check(splits[part].target, f"the target in {folder}")
     normalise_splits(splits, f"the weights in {folder}")
+    note = describe_target(task, torch.cat([split.target for split in splits.values()]).numpy())
     return Dataset(
         task,
         splits,
@@ -292,6 +294,7 @@ def _build(folder: Path, index: dict[str, Any]) -> Dataset:
         readers={
             m: build_reader(e["reader"]) for m, e in about.items() if e["reader"]["type"] in READERS
         },
+        notes=[note] if note else (),
     )
 
 

@@ -9,20 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from counterpoise.core.tasks import Classification, MultiLabel, Regression, Task
 from counterpoise.data.readers import READERS, Frames, Text
 from counterpoise.data.readers.base import Reader, need
-from counterpoise.data.splits import ALIASES
+from counterpoise.data.targets import TASKS
 from counterpoise.errors import InputError, check_choice, unknown
 
-from .draft import class_order
 from .recognise import recognise
 from .table import Bad, Row, Table
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-TASKS = ("classification", "regression", "multilabel")
 FORMATS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 SEEN = 200  # cells by which the type of a column is recognised
 
@@ -74,8 +71,8 @@ def read_manifest(
         path: the table; its suffix says the format.
         modalities: columns; by default all others.
         types: modality -> its reader, a label in ``READERS``, where recognising it is not wanted.
-        task: ``"classification"``, ``"regression"`` or ``"multilabel"``; by default regression
-            where a target is no whole number, else classification.
+        task: ``"classification"``, ``"regression"`` or ``"multilabel"``; by default told from the
+            targets (:mod:`counterpoise.data.targets`).
         named: which columns are no modalities (:class:`ColumnNames`).
 
     Raises:
@@ -110,7 +107,7 @@ def read_manifest(
                 about.get("weight"),
             )
         )
-    return Table(path.stem, rows, readers, _find_task(task, rows), bad)
+    return Table(path.stem, rows, readers, task, bad)
 
 
 def _choose_columns(
@@ -241,26 +238,6 @@ def _to_target(value: Any, task: str | None) -> Any:
     elif task == "multilabel" and value is not None and not isinstance(value, list):
         return [value]
     return value
-
-
-def _find_task(task: str | None, rows: Sequence[Row]) -> Task | None:
-    """The task that is asked for; its classes are those of the training rows, if these are said."""
-    known = [row for row in rows if row.target not in (None, "", [])]
-    if task is None or not known:
-        return None
-    if task == "regression":
-        first = known[0].target
-        return Regression(len(first) if isinstance(first, list) else 1)
-    splits = [ALIASES.get(row.split or "", row.split) for row in known]
-    if any(splits):
-        known = [row for row, split in zip(known, splits, strict=True) if split == "train"]
-    labels = {
-        str(label)
-        for row in known
-        for label in (row.target if isinstance(row.target, list) else [row.target])
-    }
-    names = tuple(sorted(labels, key=class_order))
-    return (MultiLabel if task == "multilabel" else Classification)(len(names), names)
 
 
 def _choose_reader(

@@ -19,6 +19,7 @@ from counterpoise.data.columns import Decoded
 from counterpoise.data.dataset import Dataset, Split, check_name
 from counterpoise.data.kinds import KINDS
 from counterpoise.data.readers.base import Reader
+from counterpoise.data.targets import describe_target
 from counterpoise.data.weights import Weights, normalise_splits
 from counterpoise.errors import unknown
 
@@ -44,6 +45,7 @@ class Plan:
         bad: what cannot be used, and why.
         total: rows of the table, the bad among them.
         units: see :class:`Table`.
+        note: a line about the target.
         weights: float64 [N], of these rows, as they were given; or None.
     """
 
@@ -58,6 +60,7 @@ class Plan:
     bad: list[Bad]
     total: int
     units: Mapping[str, tuple[str, ...]]
+    note: str = ""
     weights: Weights | None = None
 
     @property
@@ -116,7 +119,10 @@ class Plan:
             weight = None if self.weights is None else torch.from_numpy(self.weights[places])
             splits[part] = Split(inputs, present, target, groups, weight)
         normalise_splits(splits, f"the weights of {self.name}")
-        return Dataset(self.task, splits, self.name, kinds=self.kinds, readers=self.readers)
+        notes = [self.note] if self.note else []
+        return Dataset(
+            self.task, splits, self.name, kinds=self.kinds, readers=self.readers, notes=notes
+        )
 
 
 def make_plan(
@@ -174,6 +180,7 @@ def make_plan(
         draft.bad,
         len(table.rows) + len({b.id for b in table.bad}),
         table.units,
+        describe_target(draft.task, target),
         draft.weights(),
     )
 
