@@ -19,6 +19,7 @@ from .core.loader import Loader
 from .core.presence import check_trained
 from .core.tasks import Classification, MultiLabel, Regression, Task
 from .data.dataset import Dataset, Split
+from .data.duplicates import warn_of_copies
 from .data.xy import (
     Array,
     Forms,
@@ -154,6 +155,7 @@ class _Multimodal(_Arguments, BaseEstimator):
         if validation is not None:
             held = read_inputs(validation[0], like)
             splits["validation"] = self._split(*held, validation[1], task)
+            warn_of_copies(splits)
         kinds = {m: "sequence" for m, form in like.items() if form.padded and form.kind}
         return Dataset(task, splits, kinds=kinds, forms=like), like
 
