@@ -7,6 +7,7 @@ import inspect
 import io
 import pickle
 import sys
+import warnings
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -111,6 +112,48 @@ def test_regression_gives_back_the_shape_of_y(columns: int) -> None:
     arrays = {"a": rng.normal(size=(20, 3)), "b": rng.normal(size=(20, 2))}
     model = MultimodalRegressor(epochs=1, width=8).fit(arrays, np.ones((20, columns)))
     assert model.predict(arrays).shape == (20, columns)
+
+
+@pytest.fixture(scope="module")
+def diabetes() -> tuple[X, NDArray[Any]]:
+    """scikit-learn's diabetes: body, blood pressure and sugar, and serum; a score of 25 to 346."""
+    from sklearn.datasets import load_diabetes
+
+    data = load_diabetes()
+    parts = {"body": slice(0, 3), "pressure": [3, 9], "serum": slice(4, 9)}
+    return {m: data.data[:, columns] for m, columns in parts.items()}, data.target
+
+
+def test_regression_works_as_it_comes(diabetes: tuple[X, NDArray[Any]]) -> None:
+    """With no option, in any units; predictions, metrics and scores are in those of ``y``."""
+    arrays, y = diabetes
+    held = np.arange(len(y)) % 4 == 0
+    train, test = take(arrays, ~held), take(arrays, held)
+    plain = MultimodalRegressor().fit(train, y[~held])
+    score = plain.score(test, y[held])
+    assert score > 0.3 and 25 < plain.predict(test).mean() < 346
+    found = plain.evaluate(test, y[held])["body+pressure+serum"]
+    assert found["r2"] == pytest.approx(score, abs=1e-5) and 30 < found["mae"] < 60
+    moved = MultimodalRegressor().fit(train, 1000 * y[~held] + 1e6)
+    np.testing.assert_allclose(moved.predict(test), 1000 * plain.predict(test) + 1e6, rtol=1e-4)
+    assert moved.score(test, 1000 * y[held] + 1e6) == pytest.approx(score, abs=1e-3)
+    with pytest.raises(InputError, match=r"y varies by .* about 1700000000"):
+        MultimodalRegressor().fit(arrays, 1.7e9 + y / 1000)
+    one = MultimodalRegressor(epochs=1).fit(train, y[~held])
+    one.evaluate(take(arrays, slice(0, 1)), y[:1])  # a single row has no spread to be lost
+
+
+def test_amounts_as_classes_are_warned_of() -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"a": rng.normal(size=(90, 3)), "b": rng.normal(size=(90, 2))}
+    amounts = np.arange(90) // 3 * 10
+    with pytest.warns(UserWarning, match="30 different whole numbers.*MultimodalRegressor") as said:
+        MultimodalClassifier(**SMALL).fit(arrays, amounts)
+    assert [w.filename for w in said if "different" in str(w.message)] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MultimodalClassifier(**SMALL).fit(arrays, np.arange(90) % 18)
+        MultimodalClassifier(**SMALL).fit(arrays, [f"n{k}" for k in amounts])
 
 
 # --- scikit-learn's conventions -------------------------------------------------------------------

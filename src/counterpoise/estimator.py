@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from copy import deepcopy
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from .core.loader import Loader
 from .core.tasks import Classification, MultiLabel, Regression, Task
 from .data.dataset import Dataset, Split
+from .data.targets import may_be_amounts, to_float32
 from .data.xy import (
     Array,
     Forms,
@@ -263,6 +265,13 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):
             raise InputError("y must hold labels of one type, found several") from None
         if len(self.classes_) < 2:
             raise InputError(f"y must hold at least 2 classes, found {self.classes_.tolist()}")
+        if may_be_amounts(self.classes_, len(y)):
+            warnings.warn(
+                f"y holds {len(self.classes_)} different whole numbers in {len(y)} rows, which "
+                "are learnt as classes; if they are amounts, use MultimodalRegressor",
+                UserWarning,
+                stacklevel=3,
+            )
         return Classification(len(self.classes_), tuple(map(str, self.classes_)))
 
     def _target(self, y: Any) -> Tensor:
@@ -338,7 +347,10 @@ class MultimodalRegressor(RegressorMixin, _Multimodal):
     loss: str = "mse"
 
     def _task(self, y: Any) -> Task:
-        self._shape = tuple(self._target(y).shape[1:])
+        target = self._target(y)
+        if bool(target.isfinite().all()) and target.dim():  # the task refuses what is not
+            to_float32(np.asarray(to_array(y), dtype=np.float64), "y")
+        self._shape = tuple(target.shape[1:])
         return Regression(self._shape[0] if self._shape else 1, loss=self.loss)
 
     def _target(self, y: Any) -> Tensor:
