@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -81,7 +82,11 @@ def prepare(
     _check_bad(bad, plan.total, max_bad, out)
     shards = [entries[job.path] for job in _jobs(plan, out)]
     write_index(plan, out, shards, len({b.id for b in bad}))
-    return open_cache(out)
+    data = open_cache(out)
+    for line in data.notes:
+        if "were not measured" in line:
+            warnings.warn(line, UserWarning, stacklevel=2)
+    return data
 
 
 def _jobs(plan: Plan, out: Path) -> Iterator[Job]:
@@ -155,17 +160,15 @@ def _find_finished(path: Path) -> dict[str, Any] | None:
 def _is_mended(job: Job, entry: Mapping[str, Any], plan: Plan) -> bool:
     """Whether a cell that could not be read can be by now, so that its shard is made again."""
     rows = {row.id: row for row in job.rows}
-    return any(
-        not isinstance(
-            try_cell(
-                plan.readers[b["modality"]],
-                rows[b["id"]].cells[b["modality"]],
-                plan.specs[b["modality"]],
-            ),
-            str,
-        )
-        for b in entry["bad"]
-    )
+    for b in entry["bad"]:
+        tried = [
+            try_cell(plan.readers[m], cell, plan.specs[m])
+            for m in ([b["modality"]] if b["modality"] else plan.readers)
+            if (cell := rows[b["id"]].cells.get(m)) is not None
+        ]
+        if any(not isinstance(found, str) and (b["modality"] or found) for found in tried):
+            return True
+    return False
 
 
 def _write_all(todo: list[Job], plan: Plan, jobs: int) -> Iterator[tuple[Job, dict[str, Any]]]:
