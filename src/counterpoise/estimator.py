@@ -11,16 +11,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_random_state
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from .core.loader import Loader
 from .core.tasks import Classification, MultiLabel, Regression, Task
 from .data.dataset import Dataset, Split
-from .data.xy import Array, Tensors, are_indicators, hold_out, read_inputs, to_array, to_labels
+from .data.modalities import Modalities
+from .data.tables import check_scored, read_seed, to_column, to_modalities
+from .data.xy import (
+    Array,
+    Tensors,
+    are_indicators,
+    make_splits,
+    read_inputs,
+    to_array,
+    to_labels,
+    to_pair,
+    to_split,
+)
 from .engine.method import Method
-from .errors import InputError, check_choice
+from .errors import InputError, check_choice, plain
 from .evaluation import evaluate, present_name
 from .fusion import Fusion
 from .methods.registry import build_method
@@ -33,6 +45,7 @@ from .training.settings import Settings
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+Inputs = Mapping[str, Any] | Modalities
 _SETTINGS = arguments(Settings, without=("seed",))  # that is random_state
 if TYPE_CHECKING:
     _Arguments = Any  # type checkers cannot see the settings, so they accept any name
@@ -57,6 +70,14 @@ class _Multimodal(_Arguments, BaseEstimator):
     precision: str = "fp32"
     verbose: bool = False
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.dict = tags.input_tags.allow_nan = True
+        return tags
+
+    def _more_tags(self) -> dict[str, Any]:  # of scikit-learn before 1.6
+        return {"allow_nan": True, "multilabel": True, "multioutput": True}
+
     @abstractmethod
     def _task(self, y: Any) -> Task:
         """The task that a target sets; keeps what is needed to read others like it."""
@@ -67,46 +88,45 @@ class _Multimodal(_Arguments, BaseEstimator):
 
     def fit(
         self,
-        X: Mapping[str, Any],
+        X: Inputs,
         y: Any,
         *,
         groups: Any = None,
-        validation: tuple[Mapping[str, Any], Any] | None = None,
+        validation: tuple[Inputs, Any] | None = None,
+        sample_weight: Any = None,
     ) -> Self:
         """Train from anew. Nothing that was passed in is changed.
 
         Args:
-            X: modality -> array, tensor or list [N, ...]; None or a row with NaN is missing. Every
-                row has at least one modality.
+            X: modality -> array, tensor or list [N, ...], as a dict or :class:`Modalities`; None or
+                a row with NaN is missing. Every row has at least one modality. A plain table
+                [N, F] of numbers is one modality, ``"x"``.
             y: [N] labels, [N, K] of 0 and 1 for several labels at once, or numbers [N] or [N, K]
                 for regression.
             groups: [N] labels; of a group (a subject, a writer) either all samples are held out
                 or none.
             validation: ``(X, y)`` to validate on; by default ``validation_fraction`` of the
                 samples are held out, the same share of each class. Never trained on.
+            sample_weight: [N] numbers of at least 0, the factor of each sample's loss, brought to
+                a mean of 1 over the samples that are trained on. They change no metric.
 
         Raises:
             InputError: arrays or settings that do not fit together, in one line.
         """
         self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half old
         check_choice("select", self.select, ("best", "last"))
-        task, seed = self._task(y), self.random_state
-        if not isinstance(seed, int | np.integer):
-            seed = check_random_state(seed).randint(2**31 - 1)
-        seed = int(seed)
-        data, like = self._data(X, y, task, groups, validation, seed)
+        y = to_column(y, isinstance(self, ClassifierMixin))
+        task, seed = self._task(y), read_seed(self.random_state)
+        data, like = self._data(X, y, task, groups, validation, sample_weight, seed)
         # Copies, so that nothing given is trained in place and a second fit starts where this did.
         method = build_method(deepcopy(self.method), **(self.method_options or {}))
-        encoders = deepcopy(dict(self.encoders or {}))
-        model = build_model(
-            data,
-            method,
-            encoders=encoders,
-            fusion=deepcopy(self.fusion),
-            width=self.width,
-            precision=self.precision,
-            seed=seed,
-        )
+        encoders, fusion = deepcopy(dict(self.encoders or {})), deepcopy(self.fusion)
+        chosen: dict[str, Any] = {
+            "width": plain(self.width),
+            "precision": self.precision,
+            "seed": seed,
+        }
+        model = build_model(data, method, encoders=encoders, fusion=fusion, **chosen)
         settings = {name: getattr(self, name) for name, *_ in _SETTINGS} | {"seed": seed}
         with show_epochs(self.epochs, present_name(like), show=self.verbose) as bars:
             run = train(model, data, method, device=self.device, callbacks=bars, **settings)
@@ -122,26 +142,18 @@ class _Multimodal(_Arguments, BaseEstimator):
         return self
 
     def _data(
-        self, X: Any, y: Any, task: Task, groups: Any, validation: Any, seed: int
+        self, X: Any, y: Any, task: Task, groups: Any, validation: Any, weight: Any, seed: int
     ) -> tuple[Dataset, Tensors]:
         """What :meth:`fit` trains and validates on; and modality -> zeros, as one sample of it."""
-        inputs, present = read_inputs(X)
-        whole = self._split(inputs, present, y, task)
-        like = {m: torch.zeros_like(x[:1]) for m, x in inputs.items()}
-        if validation is None:
-            classes = whole.target.numpy() if isinstance(task, Classification) else None
-            splits = hold_out(whole, classes, groups, self.validation_fraction, seed)
-        elif groups is not None:
-            raise InputError("groups say what to hold out; leave them out beside validation")
-        else:
-            held = self._split(*read_inputs(validation[0], like), validation[1], task)
-            splits = {"train": whole, "validation": held}
-        for name, mask in splits["train"].present.items():
-            if not bool(mask.any()):
-                raise InputError(f"X[{name!r}] is missing in every sample that is trained on")
-        return Dataset(task, splits), like
+        whole, held = self._split(X, y, task), None
+        inputs = whole.inputs.items()
+        like = {m: torch.zeros_like(x[:1]) for m, x in inputs if isinstance(x, Tensor)}
+        if validation is not None:
+            held = self._split(*to_pair(validation), task, like)
+        part = self.validation_fraction
+        return Dataset(task, make_splits(whole, held, task, groups, weight, part, seed)), like
 
-    def evaluate(self, X: Mapping[str, Any], y: Any) -> dict[str, dict[str, float]]:
+    def evaluate(self, X: Inputs, y: Any) -> dict[str, dict[str, float]]:
         """Metrics with every subset of the modalities in ``X``.
 
         Args:
@@ -153,31 +165,25 @@ class _Multimodal(_Arguments, BaseEstimator):
             lists.
         """
         check_is_fitted(self, "model_")
+        X = to_modalities(X, self, fitting=False)
         # Under the name of the one split that every data set has.
-        rows = {"train": self._split(*read_inputs(X, self._like), y, self.task_)}
-        found = evaluate(
-            self.model_, Dataset(self.task_, rows), self.method_, split="train"
-        ).metrics
+        data = Dataset(self.task_, {"train": self._split(X, y, self.task_, self._like)})
+        found = evaluate(self.model_, data, self.method_, split="train").metrics
         return {present_name(s): metrics for s, metrics in found.items() if set(s) <= set(X)}
 
-    def _logits(self, X: Mapping[str, Any]) -> Tensor:
+    def _logits(self, X: Inputs) -> Tensor:
         """[N, K] on the host, in double precision."""
         check_is_fitted(self, "model_")
-        inputs, present = read_inputs(X, self._like)
+        inputs, present = read_inputs(to_modalities(X, self, fitting=False), self._like)
         samples = Split({**inputs}, present, torch.zeros(len(next(iter(present.values())))))
         with torch.no_grad():
             batches = Loader(samples, 256, device=self.model_.device).whole()
             parts = [self.method_.predict(self.model_, batch).cpu() for batch in batches]
         return torch.cat(parts).double()
 
-    def _split(self, inputs: Tensors, present: Tensors, y: Any, task: Task) -> Split:
-        target, rows = self._target(y), len(next(iter(present.values())))
-        if target.shape[:1] != (rows,):
-            raise InputError(
-                f"y must hold one value per row of X ({rows}), found shape {list(target.shape)}"
-            )
-        task.check(target, "y")
-        return Split({**inputs}, present, target)
+    def _split(self, X: Any, y: Any, task: Task, like: Tensors | None = None) -> Split:
+        inputs, present = read_inputs(to_modalities(X, self, fitting=like is None), like)
+        return to_split(inputs, present, self._target(y), task)
 
 
 class MultimodalClassifier(ClassifierMixin, _Multimodal):
@@ -188,8 +194,8 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):
     To predict, any part of the modalities will do, for all samples or for single rows. A ``y`` of
     0 and 1, [N, K], means several labels at once (:class:`counterpoise.MultiLabel`).
 
-    ``cross_val_score`` and ``GridSearchCV`` index ``X`` by rows, which a dict does not allow. Loop
-    over ``KFold().split(y)``, ``clone`` the estimator, and pass ``{m: X[m][rows] for m in X}``.
+    ``cross_val_score``, ``GridSearchCV`` and their kin take rows of ``X``, which a dict does not
+    allow: pass them ``Modalities(X)`` (:class:`counterpoise.Modalities`).
 
     Args:
         method: how to train: a name in ``METHODS``, a :class:`Method` or its class.
@@ -231,6 +237,11 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):
         ['pose+sound', 'sound', 'pose']
     """
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
     def _task(self, y: Any) -> Task:
         self._several = are_indicators(y)
         if self._several:
@@ -241,7 +252,8 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):
         except TypeError:
             raise InputError("y must hold labels of one type, found several") from None
         if len(self.classes_) < 2:
-            raise InputError(f"y must hold at least 2 classes, found {self.classes_.tolist()}")
+            found = f"{len(self.classes_)} class: {self.classes_.tolist()}"
+            raise InputError(f"y must hold at least 2 classes, found {found}")
         return Classification(len(self.classes_), tuple(map(str, self.classes_)))
 
     def _target(self, y: Any) -> Tensor:
@@ -256,7 +268,7 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):
                 raise InputError(f"y must hold classes known to fit, found {label!r} in row {row}")
         return torch.tensor([numbers[label] for label in labels])
 
-    def predict(self, X: Mapping[str, Any]) -> Array:
+    def predict(self, X: Inputs) -> Array:
         """The label [N] of each sample, or 0 and 1 for each label [N, K].
 
         Args:
@@ -274,7 +286,7 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):
             labels = self.classes_[chances.argmax(1)]
         return labels
 
-    def predict_proba(self, X: Mapping[str, Any]) -> Array:
+    def predict_proba(self, X: Inputs) -> Array:
         """The probability [N, K] of each class, in the order of ``classes_``; see ``predict``.
 
         Of several labels at once, each one's own.
@@ -282,6 +294,12 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):
         logits = self._logits(X)
         probabilities: Array = (logits.sigmoid() if self._several else logits.softmax(1)).numpy()
         return probabilities
+
+    def score(self, X: Inputs, y: Any, sample_weight: Any = None) -> float:
+        """The accuracy; of several labels at once, the share of rows with every label right."""
+        guess = self.predict(X)
+        y, weight = check_scored(y, sample_weight, len(guess))
+        return float(accuracy_score(y, guess, sample_weight=weight))
 
 
 MultimodalClassifier.__doc__ = (MultimodalClassifier.__doc__ or "").replace(
@@ -295,7 +313,8 @@ class MultimodalRegressor(RegressorMixin, _Multimodal):
 
     As :class:`MultimodalClassifier`, for targets [N] or [N, K]. Scale them to a spread of about 1,
     which the learning rate is meant for. ``score`` is R^2; the best epoch has the least mean
-    absolute error.
+    absolute error. Of several numbers, ``score`` is the mean of each one's R^2, as in all of
+    scikit-learn, and ``evaluate`` pools their errors (``r2_score`` with ``variance_weighted``).
 
     Args:
         loss: ``"mse"`` or ``"l1"``; everything else as in :class:`MultimodalClassifier`.
@@ -315,6 +334,11 @@ class MultimodalRegressor(RegressorMixin, _Multimodal):
 
     loss: str = "mse"
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
     def _task(self, y: Any) -> Task:
         self._shape = tuple(self._target(y).shape[1:])
         return Regression(self._shape[0] if self._shape else 1, loss=self.loss)
@@ -326,7 +350,7 @@ class MultimodalRegressor(RegressorMixin, _Multimodal):
         except (TypeError, ValueError):
             raise InputError("y must hold numbers, [N] or [N, K]") from None
 
-    def predict(self, X: Mapping[str, Any]) -> Array:
+    def predict(self, X: Inputs) -> Array:
         """The numbers [N] or [N, K] of each sample, in the shape of ``y`` at fit.
 
         Args:
@@ -338,3 +362,9 @@ class MultimodalRegressor(RegressorMixin, _Multimodal):
         """
         numbers: Array = self._logits(X).numpy()
         return numbers.reshape(-1, *self._shape)
+
+    def score(self, X: Inputs, y: Any, sample_weight: Any = None) -> float:
+        """R^2; of several numbers, the mean of each one's, as in all of scikit-learn."""
+        guess = self.predict(X)
+        y, weight = check_scored(y, sample_weight, len(guess))
+        return float(r2_score(y, guess, sample_weight=weight))

@@ -16,6 +16,7 @@ from counterpoise.errors import InputError, check_choice, unknown
 from .convert import Mask, allowed_rows, to_input, to_target
 from .dataset import Dataset, Split, check_name
 from .kinds import KINDS
+from .modalities import Modalities, to_mapping
 from .splits import SPLITS, Indices, check_groups, draw, find_splits, to_groups
 
 
@@ -28,7 +29,8 @@ class ArrayData(Dataset):
     ([N]) becomes [N, 1].
 
     Args:
-        inputs: modality -> array, tensor or list of N rows. A dict of these is one modality of
+        inputs: modality -> array, tensor or list of N rows, as a dict or
+            :class:`counterpoise.Modalities`. A dict of these is one modality of
             several tensors, such as the ids and the mask of a text.
         target: N integers (classification into max + 1 classes), [N, K] integers or booleans, 0
             or 1 (multi-label), or floats (regression), unless ``task`` says otherwise.
@@ -51,7 +53,7 @@ class ArrayData(Dataset):
 
     def __init__(
         self,
-        inputs: Mapping[str, Any],
+        inputs: Mapping[str, Any] | Modalities,
         target: Any,
         *,
         present: Mapping[str, Any] | None = None,
@@ -64,6 +66,7 @@ class ArrayData(Dataset):
         kinds: Mapping[str, str] | None = None,
         scaled: bool = False,
     ) -> None:
+        inputs = to_mapping(inputs)
         if not inputs:
             raise InputError("inputs must hold at least one modality, found none")
         for modality in inputs:

@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from counterpoise.core.tasks import Classification, Task
 from counterpoise.errors import InputError, unknown
 
 from .convert import to_tensor
 from .dataset import Split, check_name
 from .splits import by_class, by_group, to_groups
+from .weights import Weights, normalise, to_weights
 
 Array = NDArray[Any]
 Tensors = dict[str, Tensor]
@@ -42,7 +44,9 @@ def to_labels(y: Any) -> Array:
         if label is None or label != label:
             raise InputError(f"y must hold a label in every row, found {label} in row {row}")
         if isinstance(label, float) and not label.is_integer():
-            raise InputError(f"y must hold labels, found {label} in row {row}; is it regression?")
+            raise InputError(
+                f"y must hold labels, found {label} in row {row}; is it continuous (regression)?"
+            )
     return labels
 
 
@@ -95,8 +99,67 @@ def read_inputs(X: Any, like: Tensors | None = None) -> tuple[Tensors, Tensors]:
     return inputs, present
 
 
+def to_split(inputs: Tensors, present: Tensors, target: Tensor, task: Task) -> Split:
+    """Samples with their targets, which the task has checked."""
+    rows = len(next(iter(present.values())))
+    if target.shape[:1] != (rows,):
+        raise InputError(
+            f"y must hold one value per row of X ({rows}), found shape {list(target.shape)}"
+        )
+    task.check(target, "y")
+    return Split({**inputs}, present, target)
+
+
+def to_pair(validation: Any) -> tuple[Any, Any]:
+    """``(X, y)`` to validate on."""
+    if isinstance(validation, tuple | list) and len(validation) == 2:
+        return validation[0], validation[1]
+    raise InputError(f"validation must be a pair (X, y), found {type(validation).__name__}")
+
+
+def make_splits(
+    whole: Split,
+    held: Split | None,
+    task: Task,
+    groups: Any,
+    weight: Any,
+    share: float,
+    seed: int,
+) -> dict[str, Split]:
+    """What is trained on and what is validated on, with the weights of the samples.
+
+    Args:
+        whole: all samples that were given to learn from.
+        held: given to validate on; None holds a part of ``whole`` out.
+        task: says whether there are classes.
+        groups: [N] labels, of what is held out as a whole; or None.
+        weight: [N] numbers, how much each sample counts; or None.
+        share: of the samples, to hold out.
+        seed: of the draw.
+    """
+    weights = None if weight is None else to_weights(weight, len(whole), "sample_weight")
+    if held is None:
+        classes = whole.target.numpy() if isinstance(task, Classification) else None
+        splits = hold_out(whole, classes, groups, share, seed, weights)
+    elif groups is not None:
+        raise InputError("groups say what to hold out; leave them out beside validation")
+    else:
+        if weights is not None:
+            whole.weight = normalise(weights, np.arange(len(whole)), "sample_weight")
+        splits = {"train": whole, "validation": held}
+    for name, mask in splits["train"].present.items():
+        if not bool(mask.any()):
+            raise InputError(f"X[{name!r}] is missing in every sample that is trained on")
+    return splits
+
+
 def hold_out(
-    whole: Split, classes: Array | None, groups: Any, share: float, seed: int
+    whole: Split,
+    classes: Array | None,
+    groups: Any,
+    share: float,
+    seed: int,
+    weights: Weights | None = None,
 ) -> dict[str, Split]:
     """Training and validation parts, with the same share of each class.
 
@@ -106,6 +169,7 @@ def hold_out(
         groups: [N] labels; all samples of a group go to one part.
         share: of the samples, for validation.
         seed: of the draw.
+        weights: [N], by :func:`to_weights`; normalised by those of the training part.
     """
     if not 0 < share < 1:
         raise InputError(f"validation_fraction must lie between 0 and 1, found {share}")
@@ -120,6 +184,8 @@ def hold_out(
             f"X holds {len(whole)} samples, too few to hold out validation_fraction={share} "
             "of them; give more, or pass validation=(X, y) to fit"
         )
+    if weights is not None:
+        whole.weight = normalise(weights, np.flatnonzero(part == 0), "sample_weight")
     taken = [whole[torch.from_numpy(np.flatnonzero(part == k))] for k in (0, 1)]
-    parts = (Split(batch.inputs, batch.present, batch.target) for batch in taken)
+    parts = (Split(b.inputs, b.present, b.target, weight=b.weight) for b in taken)
     return dict(zip(("train", "validation"), parts, strict=True))
