@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 import counterpoise as cp
 from counterpoise.encoders import CNN1d, CNN2d
+from counterpoise.engine.epoch import iterate
 
 CLASSES = 10
 Ran = tuple[str, ...]
@@ -133,15 +135,11 @@ def library_training(
     for name, encoder in model.encoders.items():  # before setup: copies made there count as well
         encoder.register_forward_hook(_counter(ran, name))
     method.setup(ctx)
-    while True:
-        method.epoch_start(ctx)
-        for number, batch in enumerate(method.batches(ctx)):
-            ctx.batch = number
+    for epoch in count():
+        for batch in iterate(method, ctx, epoch):
             ran.clear()
             method.step(batch, ctx)
             yield tuple(ran)
-        method.epoch_end(ctx)
-        ctx.epoch += 1
 
 
 def _counter(ran: list[str], name: str) -> Callable[..., None]:

@@ -106,9 +106,10 @@ def training(
     for turn in range(-1, steps):
         for name, data in sources.items():
             loader = cp.Loader(data.train, BATCH, shuffle=True)
-            ctx = cp.Context(model, optimizer, data.task, {"train": loader})
+            ctx = cp.Context(model, optimizer, data.task, {"train": loader}, epochs=steps + 1)
+            method.setup(ctx)
             start, count = time.perf_counter(), 0
-            for batch in loader.epoch(turn + 1):
+            for batch in ctx.epoch_batches(turn + 1):
                 method.step(batch, ctx)
                 count += len(batch)
                 if count >= 2 * BATCH:
@@ -176,8 +177,9 @@ def pass_over(folder: Path, source: str) -> dict[str, float]:
         loader = cp.Loader(data.train, 64, shuffle=True)
         method = cp.build_method("joint")
         ctx = cp.Context(model, optimizer, data.task, {"train": loader})
+        method.setup(ctx)
         start, count = time.perf_counter(), 0
-        for batch in loader.epoch(0):
+        for batch in ctx.epoch_batches(0):
             if count < 64 * 15:  # some steps of training; the whole epoch is read
                 method.step(batch, ctx)
             count += len(batch)

@@ -22,9 +22,9 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import KFold
 from torch import nn
 
-from counterpoise import FUSIONS, METHODS, Context, InputError, Method, Settings, estimator
+from counterpoise import FUSIONS, METHODS, Context, InputError, Method, Settings
 from counterpoise.encoders import MLP, CNN1d, CNN2d
-from counterpoise.estimator import MultimodalClassifier, MultimodalRegressor
+from counterpoise.estimator import MultimodalClassifier, MultimodalRegressor, classifier, regressor
 
 X = dict[str, NDArray[Any]]
 SMALL = {"epochs": 3, "width": 16, "lr": 0.05}
@@ -293,7 +293,7 @@ def test_missing_rows_are_as_if_not_given(
     assert not same(vector, whole) and not same(sequence, whole)
     some = {"vector": list(arrays["vector"]), "sequence": arrays["sequence"].copy()}
     some["vector"][1] = None
-    some["sequence"][2, 0, 5] = np.nan
+    some["sequence"][2] = np.nan
     found = fitted.predict_proba(some)
     assert np.allclose(found[1], sequence[1]) and np.allclose(found[2], vector[2])
     assert np.allclose(found[3:], whole[3:])
@@ -449,7 +449,7 @@ def test_select_says_which_epoch_predicts(toy: tuple[X, NDArray[Any]]) -> None:
 def test_all_settings_are_arguments_and_no_others_are_left_out() -> None:
     names = {item.name for item in fields(Settings)} - {"seed"}
     own = {"method", "method_options", "encoders", "fusion", "width", "validation_fraction"}
-    own |= {"select", "random_state", "device", "precision", "verbose"}
+    own |= {"select", "random_state", "device", "precision", "indicators", "verbose"}
     for kind, more in ((MultimodalClassifier, set()), (MultimodalRegressor, {"loss"})):
         parameters = inspect.signature(kind.__init__).parameters
         assert set(parameters) == names | own | more | {"self"}
@@ -505,12 +505,17 @@ HALF = np.where(np.arange(6)[:, None] < 2, np.nan, A)
         ({"audio": A[:0]}, [], "y must hold at least 2 classes"),
         ({"audio": A[:0]}, Y, "at least one, found {'audio': 0}"),
         ({"audio": None}, Y, "X['audio'] must hold rows, found NoneType"),
-        ({"audio": [[1, 2], [3]] * 3}, Y, "X['audio'] must hold rows of one shape, found [2]"),
+        ({"audio": [[1, 2], [3]] * 3}, Y, "modality 'audio' holds no real numbers"),
+        ({"audio": [A[:2], A[0]] * 3}, Y, "X['audio'] must hold rows of one shape, found [2, 2]"),
         ({"audio": np.full((6, 2), "x")}, Y, "X['audio'] must hold numbers"),
-        ({"audio": A / np.arange(6)[:, None].clip(1) * 1e60}, Y, "X['audio'] must be finite"),
+        ({"audio": np.where(A > 0, np.inf, A)}, Y, "X['audio'] must be finite"),
         ({"a+b": A}, Y, "found 'a+b'"),
         ({"audio": HALF, "video": np.where(HALF[:, :, None] > 0, 1, np.nan)}, Y, "in row 0"),
-        ({"audio": A, "video": A * np.nan}, Y, "X['video'] is missing in every sample"),
+        (
+            {"audio": A, "video": A * np.nan},
+            Y,
+            "modality 'video' is missing in every training sample",
+        ),
         ({"audio": np.ones((6, 2), dtype=int)}, Y, "modality 'audio' holds no real numbers"),
         (GOOD, Y[:5], "y must hold one value per row of X (6), found shape [5]"),
         (GOOD, [0, 1, 0, np.nan, 1, 0], "y must hold a label in every row, found nan in row 3"),
@@ -658,4 +663,5 @@ def test_progress_is_shown_in_a_terminal_only(
 
 
 def test_the_documented_examples_run() -> None:
-    assert doctest.testmod(estimator) == (0, 19)
+    assert doctest.testmod(classifier) == (0, 11)
+    assert doctest.testmod(regressor) == (0, 8)

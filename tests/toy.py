@@ -102,7 +102,7 @@ def toy_context(
     parameters: Sequence[nn.Parameter] = (),
     **settings: Any,
 ) -> Context:
-    """A context in training mode, as ``fit`` makes it.
+    """A context in training mode, as ``fit`` makes it, in an epoch that has begun.
 
     Args:
         method: names the fusion of the model, where none is given.
@@ -118,9 +118,9 @@ def toy_context(
         "validation": Loader(data.validation, batch_size),
     }
     model.train()
-    return Context(
-        model, optimizer, data.task, loaders, epochs=epochs, seed=seed, max_norm=max_norm
-    )
+    ctx = Context(model, optimizer, data.task, loaders, epochs=epochs, seed=seed, max_norm=max_norm)
+    ctx.progress.running = True
+    return ctx
 
 
 def toy_batch(data: ArrayData, size: int = 16) -> Batch:

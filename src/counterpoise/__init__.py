@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from .engine.chain import Chain
     from .engine.context import Context
     from .engine.method import Method
-    from .errors import InputError
+    from .engine.schedule import Rates
+    from .errors import InputError, NotFiniteError
     from .estimator import MultimodalClassifier, MultimodalRegressor
     from .evaluation.colearning import Verdict, colearning
     from .evaluation.subsets import Evaluation, evaluate
@@ -65,7 +66,8 @@ else:
             "engine.chain": "Chain",
             "engine.context": "Context",
             "engine.method": "Method",
-            "errors": "InputError",
+            "engine.schedule": "Rates",
+            "errors": "InputError NotFiniteError",
             "estimator": "MultimodalClassifier MultimodalRegressor",
             "evaluation.colearning": "Verdict colearning",
             "evaluation.subsets": "Evaluation evaluate",
@@ -122,7 +124,9 @@ __all__ = [
     "MultimodalClassifier",
     "MultimodalModel",
     "MultimodalRegressor",
+    "NotFiniteError",
     "Output",
+    "Rates",
     "Regression",
     "Run",
     "Sentiment",

@@ -12,6 +12,10 @@ class InputError(ValueError):
     """Something that was passed in is wrong; the command line shows it and exits with status 2."""
 
 
+class NotFiniteError(InputError):
+    """A loss or a prediction is infinite or no number: training cannot go on."""
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
     """The error for a name that is not in a table, with the nearest one that is."""
     names = list(known)

@@ -93,7 +93,7 @@ def test_target_tells_the_task():
 def test_missing_from_nan_none_and_present():
     arguments = some()
     a, b = arguments["inputs"]["a"], arguments["inputs"]["b"]
-    a[1, 2] = np.nan  # part of a row is enough
+    a[1] = np.nan
     b[2] = np.nan
     rows = [None if i == 3 else b[i] for i in range(N)]
     allowed = np.ones(N, dtype=bool)
@@ -357,6 +357,7 @@ def infinite():
 
 
 ROWS = [ones(2)] * N
+LAST = ["train"] * 40 + ["validation"] * 10 + ["test"] * 10
 THIRDS = {"train": range(20), "validation": range(20, 40), "test": range(40, 60)}
 
 
@@ -388,9 +389,9 @@ THIRDS = {"train": range(20), "validation": range(20, 40), "test": range(40, 60)
             "mark a missing row by None or NaN",
         ),
         (
-            with_a(np.full((N, 1), 1e300)),
-            "inputs['a'] must be finite in float32, found an infinity in row 0 (60 such rows); "
-            "mark a missing row by None or NaN",
+            some(inputs={"a": np.where(np.arange(N) < 59, 1, 1e300)}, split=LAST),
+            "inputs['a'] must be finite in float32, found 1 row(s) far beyond the training rows "
+            "and float32's range; mark a missing row by None or NaN",
         ),
         (
             with_a([*ROWS[:-1], ones(3)]),
@@ -406,8 +407,16 @@ THIRDS = {"train": range(20), "validation": range(20, 40), "test": range(40, 60)
             "inputs['a'] must hold rows of numbers, found str that is no such array in row 7",
         ),
         (with_a([None] * N), "inputs['a'] must hold at least one row that is not None, found none"),
-        (with_a(np.array(["x"] * N)), "inputs['a'] must hold numbers, found <U1"),
-        (with_a(ones(N, 1) * 1j), "inputs['a'] must hold numbers, found complex128"),
+        (
+            with_a(np.array(["x"] * N)),
+            "inputs['a'] must hold numbers, found <U1; pass classes as columns of 0 and 1, "
+            "numbers as floats, and texts as tokens",
+        ),
+        (
+            with_a(ones(N, 1) * 1j),
+            "inputs['a'] must hold numbers, found complex128; pass real and imaginary part, or "
+            "magnitude and angle, as channels of their own",
+        ),
         (
             with_a("text"),
             "inputs['a'] must be an array, a tensor or a list of rows, found str",

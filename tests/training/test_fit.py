@@ -9,7 +9,7 @@ import pytest
 import torch
 from toy import callback, same, toy_data, toy_model, weights
 
-from counterpoise import InputError, Settings, build_method, fit
+from counterpoise import InputError, NotFiniteError, Settings, build_method, fit
 from counterpoise.core import storage
 from counterpoise.training.run import load_run
 
@@ -70,7 +70,7 @@ def test_mla_with_entropy_refuses_regression() -> None:
 
 def test_divergence_is_said() -> None:
     data = toy_data(regression=True)
-    with pytest.warns(RuntimeWarning, match="a lower lr may help"):
+    with pytest.raises(NotFiniteError, match="try a lower lr"):
         fit(toy_model(data), data, epochs=3, lr=1e6)
 
 

@@ -30,6 +30,7 @@ FIRST = {
 USED: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 16,
+    "accumulate": 4,
     "optimizer": "sgd",
     "lr": 0.1,
     "momentum": 0.5,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from counterpoise.data import Dataset, Plan, Table
 
 
-TASKS = ("classification", "regression", "multilabel")  # as manifest.TASKS, which takes longer
+TASKS = ("classification", "regression", "multilabel")  # as data.targets.TASKS, which takes longer
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +100,8 @@ def _prepare(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, li
         modalities=options.modalities,
         options=settings,
     )
+    if plan.note:
+        console.print(plan.note)
     console.print(f"{out} takes {_size(plan.bytes())}")
     bar = progress.add_task("decoding", total=len(plan.rows))
     data = prepare(

@@ -13,7 +13,7 @@ from typing import Any
 from counterpoise.core.provenance import made_with
 from counterpoise.core.workers import run_jobs
 from counterpoise.data.dataset import Dataset
-from counterpoise.errors import InputError, check_number
+from counterpoise.errors import InputError, NotFiniteError, check_number
 from counterpoise.methods.registry import build_method
 from counterpoise.report import records, write_report
 from counterpoise.report.folder import comparison_folder
@@ -56,6 +56,7 @@ def compare(
 
     Raises:
         InputError: an unknown method or option, or a folder that holds another comparison.
+        NotFiniteError: a run stopped since a number was not finite; after all other runs.
     """
     check_number("jobs", jobs, 1, whole=True)
     if len(set(methods)) < len(methods):
@@ -64,9 +65,18 @@ def compare(
     comparison.check(methods)
     pairs = [(label, seed) for seed in seeds for label in methods]
     comparison.claim(methods, seeds, command)
-    for lines in comparison.train(comparison.find_missing(pairs), jobs, tick):
-        comparison.keep(lines)
-    return write_report(comparison.out)
+    stopped = []
+    for outcome in comparison.train(comparison.find_missing(pairs), jobs, tick):
+        if isinstance(outcome, Lines):
+            comparison.keep(outcome)
+        else:
+            stopped.append(outcome)
+    page = write_report(comparison.out) if len(stopped) < len(pairs) else None
+    if stopped or page is None:
+        raise NotFiniteError(
+            f"{len(stopped)} of {len(pairs)} runs stopped, the others are in {out}; {stopped[0]}"
+        )
+    return page
 
 
 @dataclass(frozen=True)
@@ -111,8 +121,11 @@ class Comparison:
         done = records.done(records.read(self.out / "records.jsonl"))
         return [(label, seed) for label, seed in pairs if (self.data.name, label, seed) not in done]
 
-    def train(self, pairs: Sequence[Pair], jobs: int, tick: Tick | None) -> Iterator[Lines]:
-        """Train these runs, several at a time if asked; the lines of each when it is done."""
+    def train(self, pairs: Sequence[Pair], jobs: int, tick: Tick | None) -> Iterator[Lines | str]:
+        """Train these runs, several at a time if asked; the lines of each when it is done.
+
+        Of a run that stopped since a number was not finite, why.
+        """
         if jobs == 1 or len(pairs) <= 1:
             for label, seed in pairs:
                 yield self.train_one(label, seed, tick)
@@ -129,16 +142,19 @@ class Comparison:
         for _, lines in run_jobs(work, pairs, jobs, threads=threads, poll=report):
             yield lines
 
-    def train_one(self, label: str, seed: int, tick: Tick | None) -> Lines:
-        """Train one run, or go on with it; its lines."""
-        run = self.recipe.train(
-            self.data,
-            build_method(label),
-            seed,
-            out=run_path(self.out, label, seed),
-            resume=True,
-            callbacks=[EpochTicks(label, seed, tick)] if tick else [],
-        )
+    def train_one(self, label: str, seed: int, tick: Tick | None) -> Lines | str:
+        """Train one run, or go on with it; its lines, or why it stopped."""
+        try:
+            run = self.recipe.train(
+                self.data,
+                build_method(label),
+                seed,
+                out=run_path(self.out, label, seed),
+                resume=True,
+                callbacks=[EpochTicks(label, seed, tick)] if tick else [],
+            )
+        except NotFiniteError as error:
+            return f"{label}, seed {seed}: {error}"
         return Lines.of(run, self.data, label)
 
     def keep(self, lines: Lines) -> None:
@@ -147,6 +163,6 @@ class Comparison:
         records.append(self.out / "records.jsonl", lines.records)  # "done" is the last of all
 
 
-def _train_there(comparison: Comparison, queue: Any, pair: Pair) -> Lines:
+def _train_there(comparison: Comparison, queue: Any, pair: Pair) -> Lines | str:
     """In another process, which tells this one of its epochs."""
     return comparison.train_one(*pair, lambda label, seed: queue.put((label, seed)))

@@ -56,7 +56,8 @@ class Task(ABC):
     def outcome(self, logits: Tensor, target: Tensor) -> Tensor:
         """[B, K], [B, ...] -> [B]: whether (or how far) each sample is predicted right.
 
-        The share of each sample in the first of ``listed``, whichever metric is primary.
+        The share of each sample in the first of ``listed``, whichever metric is primary; of logits
+        as the model gives them. A regression's is in standard deviations.
         """
         share = METRICS[self.listed[0]]().share(self, logits, target)
         assert share is not None, f"{self.listed[0]} has no shares"
@@ -144,7 +145,7 @@ class Task(ABC):
         """Name -> value over a whole split, of those that :meth:`find_metrics` finds.
 
         Args:
-            logits: [N, K] on the host, N at least 1.
+            logits: [N, K] on the host, N at least 1; as :meth:`decode` gives them.
             target: [N, ...].
             which: ``None`` for all, the primary one first; ``"primary"``; a name, or several.
 
@@ -196,8 +197,8 @@ TASKS: Registry[Task] = Registry(
     {
         "classification": "counterpoise.core.tasks:Classification",
         "multilabel": "counterpoise.core.tasks:MultiLabel",
-        "regression": "counterpoise.core.tasks:Regression",
-        "sentiment": "counterpoise.core.tasks:Sentiment",
+        "regression": "counterpoise.core.regression:Regression",
+        "sentiment": "counterpoise.core.regression:Sentiment",
     },
     group="counterpoise.tasks",
 )

@@ -1,4 +1,4 @@
-"""The tasks: one class of several, several labels at once, numbers."""
+"""The tasks: one class of several, several labels at once, numbers (:mod:`.regression`)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from counterpoise.errors import InputError, check_choice, check_number, unknown
+from counterpoise.errors import InputError, check_number, unknown
 
 from .registry import make
+from .regression import Regression as Regression
+from .regression import Sentiment as Sentiment
 from .task import TASKS as TASKS
 from .task import Task as Task
 from .task import Weights
@@ -281,59 +283,6 @@ class MultiLabel(_Labelled):
         positives = truth.sum(0)
         negatives = len(truth) - positives
         return torch.where((positives > 0) & (negatives > 0), negatives / positives, 1.0)
-
-
-class Regression(Task):
-    """``outputs`` real numbers per sample, targets float [N] or [N, outputs].
-
-    Args:
-        outputs: how many numbers.
-        loss: ``"mse"`` or ``"l1"``.
-    """
-
-    listed: ClassVar[tuple[str, ...]] = ("mae", "rmse", "r2", "corr")
-
-    def __init__(self, outputs: int = 1, *, loss: str = "mse") -> None:
-        check_choice("loss", loss, ("mse", "l1"))
-        self.outputs, self.kind = outputs, loss
-
-    def check(self, target: Tensor, where: str = "target") -> None:
-        wide = target.shape[1:] == (self.outputs,) or (target.dim() == 1 and self.outputs == 1)
-        if not target.is_floating_point() or not wide:
-            raise InputError(
-                f"{where} must be float [N, {self.outputs}], "
-                f"found {target.dtype} {list(target.shape)}"
-            )
-        if not bool(target.isfinite().all()):
-            row = int((~target.reshape(len(target), -1).isfinite().all(1)).nonzero()[0])
-            raise InputError(f"{where} must be finite, found {target[row].tolist()} in row {row}")
-
-    def _error(self, logits: Tensor, target: Tensor) -> Tensor:
-        return logits - target.reshape(logits.shape)
-
-    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        error = self._error(logits, target)
-        return (error.square() if self.kind == "mse" else error.abs()).mean(1)
-
-    def score(self, logits: Tensor, target: Tensor) -> Tensor:
-        return -self._error(logits, target).abs().mean(1)
-
-    def state(self) -> dict[str, object]:
-        return {**super().state(), "loss": self.kind}
-
-
-class Sentiment(Regression):
-    """One number from -3 (negative) to 3 (positive), as CMU-MOSI and CMU-MOSEI are learnt.
-
-    It has the metrics of the field beside those of a regression.
-    """
-
-    listed = (*Regression.listed, "acc-2", "f1", "acc-2-neutral", "acc-7")
-
-    def __init__(self, outputs: int = 1, *, loss: str = "l1") -> None:
-        if outputs != 1:
-            raise InputError(f"outputs of a sentiment must be 1, found {outputs}")
-        super().__init__(1, loss=loss)
 
 
 def build_task(state: Mapping[str, Any]) -> Task:

@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from counterpoise.core.batch import Input, map_tensors
+from counterpoise.core.batch import Input
 from counterpoise.core.tasks import Classification, Task
 from counterpoise.errors import InputError, check_choice, unknown
 
-from .convert import Mask, allowed_rows, to_input, to_target
+from .convert import Mask, allowed_rows, to_target
 from .dataset import Dataset, Split, check_name
 from .kinds import KINDS
 from .modalities import Modalities, to_mapping
+from .settle import Form, settle
 from .splits import SPLITS, Indices, check_groups, draw, find_splits, to_groups
+from .values import Values, to_values
 
 
 class ArrayData(Dataset):
     """A data set made of arrays: one row per sample, one array per modality, three splits.
 
-    A row that is None, that holds a NaN or that ``present`` excludes is missing; it is stored as
-    zeros. The arrays passed in are never changed. Floating arrays, bytes (uint8, as pixels are
-    kept) and bool become float32; other integers (token ids) become int64. One number per sample
-    ([N]) becomes [N, 1].
+    A row that is None, that is all NaN or that ``present`` excludes is missing; it is stored as
+    zeros. Some NaN in a row are values that were not measured: they become the mean of their
+    channel over the training rows, with a warning that counts them. The arrays passed in are never
+    changed. Floating arrays, bytes (uint8, as pixels are kept) and bool become float32; other
+    integers (token ids) become int64. One number per sample ([N]) becomes [N, 1]. Where float32
+    cannot hold how the values of an array vary, as with times in seconds since 1970, it is
+    standardised before, with a warning.
+
+    Lists of rows whose lengths differ are sequences: [T] becomes [1, T], [T, C] becomes [C, T], and
+    [C, T] stays; steps of zeros at the end fill them up to the longest training row, and what is
+    longer is cropped.
 
     Args:
-        inputs: modality -> array, tensor or list of N rows, as a dict or
-            :class:`counterpoise.Modalities`. A dict of these is one modality of
-            several tensors, such as the ids and the mask of a text.
-        target: N integers (classification into max + 1 classes), [N, K] integers or booleans, 0
-            or 1 (multi-label), or floats (regression), unless ``task`` says otherwise.
+        inputs: modality -> array, tensor, table or list of N rows, dense, sparse or masked (what
+            is masked was not measured), as a dict or :class:`counterpoise.Modalities`. A dict of
+            these is one modality of several tensors, such as the ids and the mask of a text.
+        target: N words, or whole numbers as they are used for classes (classification), fractions
+            (regression), or [N, K] of 0 and 1 (multi-label), unless ``task`` says otherwise
+            (:mod:`counterpoise.data.targets`). Rows without one (None, NaN) are left out, with a
+            warning.
         present: modality -> N booleans: False where the sample lacks the modality.
-        task: what is learnt; None infers it from ``target``.
+        task: what is learnt: a task, or "classification", "regression" or "multilabel"; None
+            tells it from ``target``.
         split: None draws one; or N strings of "train", "validation", "test"; or a dict from these
             names to row numbers (rows in none of them are left out).
         groups: N labels; samples of one group never lie in two splits.
@@ -46,6 +58,8 @@ class ArrayData(Dataset):
         kinds: modality -> "vector", "sequence" or "image", where its shape does not tell which
             default encoder suits it (:func:`counterpoise.encoders.kind_of`).
         scaled: the values are standardised already; default encoders do it otherwise.
+        indicators: beside each channel of real numbers stands another, 1 where the value was
+            measured and 0 where not; or the names of the modalities that get these.
 
     Raises:
         InputError: when the arrays do not fit together; the message names the argument.
@@ -57,7 +71,7 @@ class ArrayData(Dataset):
         target: Any,
         *,
         present: Mapping[str, Any] | None = None,
-        task: Task | None = None,
+        task: Task | str | None = None,
         split: Any = None,
         groups: Any = None,
         fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
@@ -65,38 +79,58 @@ class ArrayData(Dataset):
         name: str = "arrays",
         kinds: Mapping[str, str] | None = None,
         scaled: bool = False,
+        indicators: bool | Sequence[str] = False,
     ) -> None:
         inputs = to_mapping(inputs)
         if not inputs:
             raise InputError("inputs must hold at least one modality, found none")
         for modality in inputs:
             check_name(modality)
-        goal, learnt = to_target(target, task)
-        values, masks = _convert(inputs, present, len(goal))
-        codes, rows = _split_rows(goal, learnt, split, groups, fractions, seed)
+        goal, known, learnt, note = to_target(target, task)
+        values, masks = _convert(inputs, present, known)
+        codes, rows = _split_rows(goal, known, learnt, split, groups, fractions, seed)
         for modality, kind in (kinds or {}).items():
             if modality not in inputs:
                 raise unknown("modality in kinds", modality, inputs)
             check_choice("kinds", kind, KINDS)
-        parts = {
-            part: _take(values, masks, goal, codes, torch.from_numpy(rows[part])) for part in SPLITS
-        }
-        super().__init__(learnt, parts, name, kinds=kinds, scaled=scaled)
+        parts = {part: _take(masks, goal, codes, rows[part]) for part in SPLITS}
+        asked = _find_indicators(indicators, values)
+        kinds, forms = dict(kinds or {}), {}
+        for modality in list(values):
+            given = values.pop(modality)  # freed before the next one is copied
+            found, form = _settle(given, masks[modality], rows, kinds, modality in asked, modality)
+            for part, samples in found.items():
+                parts[part].inputs[modality] = samples
+            if form is not None:
+                forms[modality] = form
+        notes = [note] if note else []
+        super().__init__(learnt, parts, name, kinds=kinds, scaled=scaled, notes=notes, forms=forms)
 
 
 def _convert(
-    inputs: Mapping[str, Any], present: Mapping[str, Any] | None, total: int
-) -> tuple[dict[str, Input], dict[str, Mask]]:
-    """Each modality's tensors, and which samples have it."""
-    values: dict[str, Input] = {}
+    inputs: Mapping[str, Any], present: Mapping[str, Any] | None, known: Mask
+) -> tuple[dict[str, dict[str, Values]], dict[str, Mask]]:
+    """Each modality's tensors by name (``""``, if there is only one), and which samples have it.
+
+    ``known`` [N] have a target.
+    """
+    total = len(known)
+    values: dict[str, dict[str, Values]] = {}
     masks: dict[str, Mask] = {}
     for modality, value in inputs.items():
-        allowed = allowed_rows(present, modality, total)
-        values[modality], masks[modality] = to_input(value, modality, total, allowed)
+        allowed, where = allowed_rows(present, modality, total), f"inputs[{modality!r}]"
+        if isinstance(value, Mapping):
+            if not value:
+                raise InputError(f"{where} must hold at least one array, found an empty dict")
+            parts = {k: to_values(x, f"{where}[{k!r}]", total, allowed) for k, x in value.items()}
+        else:
+            parts = {"": to_values(value, where, total, allowed)}
+        values[modality] = parts
+        masks[modality] = np.logical_and.reduce([each.present for each in parts.values()])
     for modality in present or ():
         if modality not in inputs:
             raise unknown("modality in present", modality, inputs)
-    bare = np.flatnonzero(~np.logical_or.reduce(list(masks.values())))
+    bare = np.flatnonzero(known & ~np.logical_or.reduce(list(masks.values())))
     if len(bare):
         raise InputError(
             f"inputs must give every sample at least one modality, found {len(bare)} "
@@ -107,22 +141,26 @@ def _convert(
 
 def _split_rows(
     goal: Tensor,
+    known: Mask,
     task: Task,
     split: Any,
     groups: Any,
     fractions: tuple[float, float, float],
     seed: int,
 ) -> tuple[Indices | None, dict[str, Indices]]:
-    """The groups as numbers [N], and the rows of each split, drawn or given."""
+    """The groups as numbers [N], and the rows of each split, drawn or given, with a target."""
     total = len(goal)
     codes = None if groups is None else to_groups(groups, total)
     if split is None:
         classes = goal.numpy() if isinstance(task, Classification) else np.zeros(total, int)
-        rows = draw(classes, codes, fractions, seed)
+        chosen = np.flatnonzero(known)
+        drawn = draw(classes[known], None if codes is None else codes[known], fractions, seed)
+        rows = {part: chosen[places] for part, places in drawn.items()}
     else:
         rows = find_splits(split, total)
         if codes is not None:
             check_groups(groups, codes, rows)
+        rows = {part: places[known[places]] for part, places in rows.items()}
     for part in SPLITS:
         if len(rows[part]) == 0:
             raise InputError(
@@ -132,20 +170,50 @@ def _split_rows(
     return codes, rows
 
 
-def _take(
-    values: dict[str, Input],
-    masks: dict[str, Mask],
-    target: Tensor,
-    groups: Indices | None,
-    rows: Tensor,
-) -> Split:
-    """Copy rows into a split, zeros where a modality is missing."""
-    present = {m: torch.from_numpy(mask).index_select(0, rows) for m, mask in masks.items()}
-    inputs: dict[str, Input] = {}
-    for modality, value in values.items():
-        inputs[modality] = copied = map_tensors(value, lambda x: x.index_select(0, rows))
-        absent = (~present[modality]).nonzero().squeeze(1)
-        for tensor in [copied] if isinstance(copied, Tensor) else copied.values():
-            tensor.index_fill_(0, absent, 0)
-    codes = None if groups is None else torch.from_numpy(groups).index_select(0, rows)
-    return Split(inputs, present, target.index_select(0, rows), codes)
+def _take(masks: dict[str, Mask], target: Tensor, groups: Indices | None, rows: Indices) -> Split:
+    """A split with all but its inputs."""
+    present = {m: torch.from_numpy(mask[rows]) for m, mask in masks.items()}
+    codes = None if groups is None else torch.from_numpy(groups[rows])
+    return Split({}, present, target.index_select(0, torch.from_numpy(rows)), codes)
+
+
+def _find_indicators(asked: bool | Sequence[str], values: Mapping[str, Any]) -> set[str]:
+    """The modalities that get indicators."""
+    real = [m for m, parts in values.items() if "" in parts and parts[""].rows.dtype.kind == "f"]
+    if isinstance(asked, bool):
+        return set(real) if asked else set()
+    for modality in [asked] if isinstance(asked, str) else asked:
+        if modality not in values:
+            raise unknown("modality in indicators", modality, values)
+        if modality not in real:
+            raise InputError(f"indicators need one array of floats, and {modality!r} is none")
+    return {asked} if isinstance(asked, str) else set(asked)
+
+
+def _settle(
+    given: dict[str, Values],
+    mask: Mask,
+    rows: dict[str, Indices],
+    kinds: dict[str, str],
+    indicators: bool,
+    modality: str,
+) -> tuple[dict[str, Input], Form | None]:
+    """A modality's samples in each split, copied; and their form, unless it has several tensors."""
+    tensors: dict[str, dict[str, Tensor]] = {part: {} for part in rows}
+    form = None
+    for key, values in given.items():
+        where = f"inputs[{modality!r}][{key!r}]" if key else f"inputs[{modality!r}]"
+        if values.axis is not None and not key and values.rows.dtype.kind == "f":
+            kinds.setdefault(modality, "sequence")
+        found, form = settle(
+            {part: (values.rows[chosen], mask[chosen]) for part, chosen in rows.items()},
+            where,
+            kind=None if key else kinds.get(modality),
+            axis=values.axis,
+            indicators=indicators,
+        )
+        for part, samples in found.items():
+            tensors[part][key] = samples
+    if set(given) == {""}:
+        return {part: tensors[part][""] for part in rows}, form
+    return {**tensors}, None

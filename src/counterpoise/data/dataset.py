@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -16,6 +17,7 @@ from counterpoise.errors import InputError, unknown
 from .cells import Spec
 from .columns import Column, to_column
 from .readers.base import Reader
+from .settle import Form
 
 JOINERS = ".+,:"  # names are joined by these in options, records and state dicts
 
@@ -122,6 +124,7 @@ class Dataset:
         readers: modality -> how its samples were read from cells, where they were.
         notes: what was guessed about the data, a line each, such as ``target: 3 classes``. The
             command line prints them.
+        forms: modality -> how its rows became samples, where that is known.
     """
 
     def __init__(
@@ -135,11 +138,20 @@ class Dataset:
         scales: Mapping[str, tuple[Tensor, Tensor]] | None = None,
         readers: Mapping[str, Reader] | None = None,
         notes: Sequence[str] = (),
+        forms: Mapping[str, Form] | None = None,
     ) -> None:
         self.name, self.task, self.splits, self.notes = name, task, splits, tuple(notes)
         self.kinds, self.scaled = dict(kinds or {}), scaled
         self.scales, self.readers = dict(scales or {}), dict(readers or {})
+        self.forms = dict(forms or {})
         self._digest: str | None = None
+        self._said: set[str] = set()
+
+    def warn(self, text: str) -> None:
+        """Warn of something in the data, once for this data set and its selections."""
+        if text not in self._said:
+            self._said.add(text)
+            warnings.warn(text, UserWarning, stacklevel=5)
 
     @property
     def train(self) -> Split:
@@ -183,7 +195,7 @@ class Dataset:
                 raise unknown("modality", modality, self.modalities)
         kept = [m for m in self.modalities if m in modalities]
         splits = {part: split.only(kept, part) for part, split in self.splits.items()}
-        return Dataset(
+        chosen = Dataset(
             self.task,
             splits,
             self.name,
@@ -192,7 +204,10 @@ class Dataset:
             scales={m: scale for m, scale in self.scales.items() if m in kept},
             readers={m: reader for m, reader in self.readers.items() if m in kept},
             notes=self.notes,
+            forms={m: form for m, form in self.forms.items() if m in kept},
         )
+        chosen._said = self._said
+        return chosen
 
     def describe(self) -> dict[str, object]:
         """Name, task, sizes of splits, shape and share present of each modality; fit for JSON."""

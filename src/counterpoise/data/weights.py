@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from counterpoise.errors import InputError
+
+if TYPE_CHECKING:
+    from .dataset import Split
 
 Weights = NDArray[np.float64]
 
@@ -59,3 +63,27 @@ def normalise(weights: Weights, rows: NDArray[np.int64], where: str) -> Tensor:
     if not mean:
         raise InputError(f"{where} must not be 0 for every sample that is trained on")
     return torch.from_numpy((shares / mean).astype(np.float32))
+
+
+def normalise_splits(splits: Mapping[str, Split], where: str) -> None:
+    """Bring the raw weights of all splits, if they have any, to a mean of 1 in training.
+
+    Args:
+        splits: float64 weights are replaced by float32.
+        where: what errors call the weights.
+
+    Raises:
+        InputError: weights that :func:`to_weights` refuses.
+    """
+    raw = [split.weight for split in splits.values() if split.weight is not None]
+    if not raw:
+        return
+    whole = torch.cat(raw)
+    weights = to_weights(whole, len(whole), where)
+    sizes = [len(part) for part in raw]
+    start = sum(sizes[: list(splits).index("train")])
+    rows = np.arange(start, start + len(splits["train"]))
+    for split, part in zip(
+        splits.values(), normalise(weights, rows, where).split(sizes), strict=True
+    ):
+        split.weight = part.clone()

@@ -10,16 +10,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from counterpoise.core.tasks import Classification, Task
+from counterpoise.core.batch import Input
+from counterpoise.core.tasks import Task
 from counterpoise.errors import InputError, unknown
 
-from .convert import to_tensor
+from .columns import Column
 from .dataset import Split, check_name
+from .settle import Form, settle, to_samples, to_tensor
 from .splits import by_class, by_group, to_groups
-from .weights import Weights, normalise, to_weights
+from .values import count_rows, to_values
 
 Array = NDArray[Any]
 Tensors = dict[str, Tensor]
+Axes = dict[str, int | None]
+Forms = dict[str, Form]
 
 
 def to_array(y: Any) -> Array:
@@ -50,13 +54,80 @@ def to_labels(y: Any) -> Array:
     return labels
 
 
-def read_inputs(X: Any, like: Tensors | None = None) -> tuple[Tensors, Tensors]:
-    """Inputs [N, ...], zeros where missing, and host masks [N], by modality.
+def read_rows(X: Any) -> tuple[Tensors, Tensors, Axes]:
+    """Rows [N, ...] as :func:`settle` takes them, host masks [N] and axes of time, by modality."""
+    total = _count(X, None)
+    inputs: Tensors = {}
+    present: Tensors = {}
+    axes: Axes = {}
+    for name, rows in X.items():
+        values = to_values(rows, f"X[{name!r}]", total)
+        inputs[name], axes[name] = to_tensor(values.rows), values.axis
+        present[name] = torch.from_numpy(values.present)
+    _check_rows(present)
+    return inputs, present, axes
+
+
+def settle_splits(
+    splits: Mapping[str, Split], axes: Axes, kinds: Mapping[str, str], indicators: bool
+) -> tuple[dict[str, Split], Forms]:
+    """Splits of rows as splits of samples; and how they became that, to do it again.
 
     Args:
-        X: what the user passes.
-        like: modality -> zeros [1, ...] as at fit, of which ``X`` may leave some out; or None.
+        splits: of rows.
+        axes: modality -> axis of time, where lengths differ.
+        kinds: modality -> kind of a sample, where its encoder knows.
+        indicators: add channels that say what was measured.
     """
+    forms: Forms = {}
+    inputs: dict[str, dict[str, Input | Column]] = {part: {} for part in splits}
+    for name, axis in axes.items():
+        rows = {p: (_rows(s, name), s.present[name].numpy()) for p, s in splits.items()}
+        found, forms[name] = settle(
+            rows,
+            f"X[{name!r}]",
+            kind=kinds.get(name),
+            axis=axis,
+            indicators=indicators,
+            later=True,
+        )
+        for part, samples in found.items():
+            inputs[part][name] = samples
+    made = {p: Split(inputs[p], s.present, s.target, s.groups, s.weight) for p, s in splits.items()}
+    return made, forms
+
+
+def _rows(split: Split, name: str) -> Array:
+    rows = split.inputs[name]
+    assert isinstance(rows, Tensor)
+    return rows.numpy()
+
+
+def read_inputs(X: Any, like: Forms) -> tuple[Tensors, Tensors]:
+    """Samples [N, ...], zeros where missing, and host masks [N], by modality.
+
+    Args:
+        X: what the user passes. It may leave modalities out, or hold None for them.
+        like: modality -> how rows became samples at fit.
+    """
+    total = _count(X, like)
+    inputs: Tensors = {}
+    present: Tensors = {}
+    for name, form in like.items():
+        rows, where = X.get(name), f"X[{name!r}]"
+        if _is_missing(rows):
+            blank = np.zeros((total, *form.sample_shape), form.dtype)
+            inputs[name], present[name] = torch.from_numpy(blank), torch.zeros(total).bool()
+            continue
+        values = to_values(rows, where, total, axis=form.axis)
+        inputs[name] = to_samples(values, where, form)
+        present[name] = torch.from_numpy(values.present)
+    _check_rows(present)
+    return inputs, present
+
+
+def _count(X: Any, like: Forms | None) -> int:
+    """How many rows each modality holds."""
     if not isinstance(X, Mapping) or not X:
         found = "an empty one" if isinstance(X, Mapping) else type(X).__name__
         raise InputError(f"X must be a dict modality -> array, found {found}")
@@ -66,37 +137,25 @@ def read_inputs(X: Any, like: Tensors | None = None) -> tuple[Tensors, Tensors]:
             check_name(name)
         elif name not in like:
             raise unknown("modality in X", name, like)
-        try:
-            sizes[name] = len(value)
-        except TypeError:
-            raise InputError(f"X[{name!r}] must hold rows, found {type(value).__name__}") from None
+        if value is not None or like is None:
+            sizes[name] = count_rows(value, f"X[{name!r}]")
+    if not sizes:
+        raise InputError("X must hold rows of at least one modality, found None for each")
     total = min(sizes.values())
     if total == 0 or total < max(sizes.values()):
         raise InputError(f"X must hold as many rows of each modality, at least one, found {sizes}")
-    inputs, present = {}, {}
-    for name in like or X:
-        rows = X.get(name, [None])
-        if like and isinstance(rows, list | tuple) and all(row is None for row in rows):
-            inputs[name] = like[name].expand(total, *like[name].shape[1:])
-            present[name] = torch.zeros(total, dtype=torch.bool)
-            continue
-        tensor, mask = to_tensor(rows, f"X[{name!r}]", total, np.ones(total, dtype=np.bool_))
-        if like:
-            kind, shape = like[name].dtype, like[name].shape[1:]
-            # Whole numbers may stand where real ones were fitted, but not the reverse.
-            if tensor.shape[1:] != shape or not torch.can_cast(tensor.dtype, kind):
-                raise InputError(
-                    f"X[{name!r}] must hold rows of {kind} {list(shape)} as at fit, "
-                    f"found {tensor.dtype} {list(tensor.shape[1:])}"
-                )
-            tensor = tensor.to(kind)
-        present[name] = torch.from_numpy(mask)
-        gone = torch.from_numpy(np.flatnonzero(~mask))
-        inputs[name] = tensor.index_fill(0, gone, 0) if len(gone) else tensor
+    return total
+
+
+def _is_missing(rows: Any) -> bool:
+    """Whether a whole modality is."""
+    return rows is None or (isinstance(rows, list | tuple) and all(row is None for row in rows))
+
+
+def _check_rows(present: Tensors) -> None:
     bare = (~torch.stack(list(present.values())).any(0)).nonzero()
     if len(bare):
         raise InputError(f"X must give every row a modality, found none in row {int(bare[0])}")
-    return inputs, present
 
 
 def to_split(inputs: Tensors, present: Tensors, target: Tensor, task: Task) -> Split:
@@ -117,49 +176,8 @@ def to_pair(validation: Any) -> tuple[Any, Any]:
     raise InputError(f"validation must be a pair (X, y), found {type(validation).__name__}")
 
 
-def make_splits(
-    whole: Split,
-    held: Split | None,
-    task: Task,
-    groups: Any,
-    weight: Any,
-    share: float,
-    seed: int,
-) -> dict[str, Split]:
-    """What is trained on and what is validated on, with the weights of the samples.
-
-    Args:
-        whole: all samples that were given to learn from.
-        held: given to validate on; None holds a part of ``whole`` out.
-        task: says whether there are classes.
-        groups: [N] labels, of what is held out as a whole; or None.
-        weight: [N] numbers, how much each sample counts; or None.
-        share: of the samples, to hold out.
-        seed: of the draw.
-    """
-    weights = None if weight is None else to_weights(weight, len(whole), "sample_weight")
-    if held is None:
-        classes = whole.target.numpy() if isinstance(task, Classification) else None
-        splits = hold_out(whole, classes, groups, share, seed, weights)
-    elif groups is not None:
-        raise InputError("groups say what to hold out; leave them out beside validation")
-    else:
-        if weights is not None:
-            whole.weight = normalise(weights, np.arange(len(whole)), "sample_weight")
-        splits = {"train": whole, "validation": held}
-    for name, mask in splits["train"].present.items():
-        if not bool(mask.any()):
-            raise InputError(f"X[{name!r}] is missing in every sample that is trained on")
-    return splits
-
-
 def hold_out(
-    whole: Split,
-    classes: Array | None,
-    groups: Any,
-    share: float,
-    seed: int,
-    weights: Weights | None = None,
+    whole: Split, classes: Array | None, groups: Any, share: float, seed: int
 ) -> dict[str, Split]:
     """Training and validation parts, with the same share of each class.
 
@@ -169,7 +187,6 @@ def hold_out(
         groups: [N] labels; all samples of a group go to one part.
         share: of the samples, for validation.
         seed: of the draw.
-        weights: [N], by :func:`to_weights`; normalised by those of the training part.
     """
     if not 0 < share < 1:
         raise InputError(f"validation_fraction must lie between 0 and 1, found {share}")
@@ -184,8 +201,6 @@ def hold_out(
             f"X holds {len(whole)} samples, too few to hold out validation_fraction={share} "
             "of them; give more, or pass validation=(X, y) to fit"
         )
-    if weights is not None:
-        whole.weight = normalise(weights, np.flatnonzero(part == 0), "sample_weight")
     taken = [whole[torch.from_numpy(np.flatnonzero(part == k))] for k in (0, 1)]
     parts = (Split(b.inputs, b.present, b.target, weight=b.weight) for b in taken)
     return dict(zip(("train", "validation"), parts, strict=True))

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from counterpoise.data.channels import find_moments
+
 from .base import Encoder, Shapes, shape_of
+
+COARSE = 2.0**-20  # eight steps of float32, as a share of the mean
 
 
 class MLP(Encoder, nn.Sequential):
@@ -94,6 +99,10 @@ class Standardize(nn.Module):
         mean: [F] or [C, 1] or [C, 1, 1] or [], to broadcast with a sample.
         std: the same shape; entries that are 0 leave their channel undivided.
         padding: steps of sequences [B, C, T] that are all zeros stay zeros.
+
+    Attributes:
+        still: bool, the channels that do not vary.
+        coarse: bool, those that vary by less than a few steps of float32 at their mean.
     """
 
     mean: Tensor
@@ -102,23 +111,47 @@ class Standardize(nn.Module):
     def __init__(self, mean: Tensor, std: Tensor, padding: bool = False) -> None:
         super().__init__()
         self.padding = padding
+        std = torch.where(
+            std < torch.finfo(torch.float32).tiny, 0, std
+        )  # whose inverse is infinite
+        self.still, self.coarse = std == 0, (std > 0) & (std < COARSE * mean.abs())
         self.register_buffer("mean", mean)
         self.register_buffer("scale", torch.where(std > 0, std, torch.ones_like(std)).reciprocal())
 
     @classmethod
     def fit(cls, rows: Tensor, kind: str, padding: bool = False) -> Standardize:
         """From samples [N, ...] of a kind (:data:`~counterpoise.data.kinds.KINDS`), no padding."""
-        real = (rows != 0).any(1) if padding else None
-        if real is not None and bool(real.any()) and not bool(real.all()):
-            steps = rows.transpose(1, 2)[real]  # [n, C]
-            std, mean = torch.std_mean(steps, 0, correction=0)
-            return cls(mean[:, None], std[:, None], padding)
-        channels = 1 if kind == "vector" or rows.dim() == 4 or kind == "sequence" else 0
-        axes = [0, *range(1 + channels, rows.dim())]
-        mean = rows.mean(axes, keepdim=True).squeeze(0)
-        std = (rows - mean).square().mean(axes, keepdim=True).squeeze(0).sqrt()
-        return cls(mean, std, padding)
+        mean, std = _float32_moments(rows, kind, padding)
+        found = find_moments(rows.cpu().numpy(), kind, padding)
+        exact_mean, exact_std = (
+            torch.from_numpy(x.astype(np.float32)).view_as(mean).to(mean.device)
+            for x in (found.mean, found.std)
+        )
+        held = float32_agrees(mean, std, exact_mean, exact_std)
+        return cls(torch.where(held, mean, exact_mean), torch.where(held, std, exact_std), padding)
 
     def forward(self, inputs: Tensor) -> Tensor:
         scaled = (inputs - self.mean) * self.scale
         return scaled * (inputs != 0).any(1, keepdim=True) if self.padding else scaled
+
+
+def float32_agrees(mean: Tensor, std: Tensor, exact_mean: Tensor, exact_std: Tensor) -> Tensor:
+    """The channels whose statistics float32 found to a thousandth of their deviation.
+
+    There they stay as they are, to the bit; elsewhere those of float64 take their place.
+    """
+    near = 1e-3 * exact_std
+    return ((mean - exact_mean).abs() <= near) & ((std - exact_std).abs() <= near)
+
+
+def _float32_moments(rows: Tensor, kind: str, padding: bool) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each channel, in float32."""
+    real = (rows != 0).any(1) if padding else None
+    if real is not None and bool(real.any()) and not bool(real.all()):
+        steps = rows.transpose(1, 2)[real]  # [n, C]
+        std, mean = torch.std_mean(steps, 0, correction=0)
+        return mean[:, None], std[:, None]
+    channels = 1 if kind == "vector" or rows.dim() == 4 or kind == "sequence" else 0
+    axes = [0, *range(1 + channels, rows.dim())]
+    mean = rows.mean(axes, keepdim=True).squeeze(0)
+    return mean, (rows - mean).square().mean(axes, keepdim=True).squeeze(0).sqrt()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
-from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import torch
@@ -17,10 +15,17 @@ from counterpoise.core import ranks
 from counterpoise.core.batch import Batch, Output
 from counterpoise.core.loader import Loader, mix, uniform
 from counterpoise.core.tasks import Task
-from counterpoise.errors import InputError, check_number, unknown
+from counterpoise.errors import InputError, check_number
 from counterpoise.models.multimodal import MultimodalModel
 
+from .epoch import iterate_own
+from .features import collect_features
+from .groups import check_encoder_lr, scale_groups
 from .schedule import Rates
+from .state import Loaders, Progress, Total, fit_task
+
+if TYPE_CHECKING:
+    pass
 
 
 class Context:
@@ -31,7 +36,8 @@ class Context:
     Args:
         model: the model that is trained.
         optimizer: holds the parameters of the model and of the method.
-        task: the task that is learnt.
+        task: the task that is learnt; a regression takes mean and scale from the training targets
+            here, unless it has them.
         loaders: ``"train"`` and ``"validation"``.
         epochs: number of epochs of the run.
         seed: seed of every draw that a method makes.
@@ -39,6 +45,7 @@ class Context:
         note: called with a status line between steps, for a progress bar.
         rates: the schedule of the learning rate; without one, the rate stays as it is.
         encoder_lr: modality -> factor on the learning rate of its encoder.
+        accumulate: in how many parts the encoders take a batch (:class:`MultimodalModel`).
 
     Attributes:
         epoch: number of the current epoch, from 0.
@@ -61,11 +68,15 @@ class Context:
         note: Callable[[str], None] | None = None,
         rates: Rates | None = None,
         encoder_lr: Mapping[str, float] | None = None,
+        accumulate: int = 1,
     ) -> None:
-        self.model, self.optimizer, self.task, self.loaders = model, optimizer, task, dict(loaders)
-        self._total, self.seed, self.max_norm = _Total(epochs), seed, max_norm
+        check_number("accumulate", accumulate, 1, whole=True)
+        self.model, self.optimizer, self.loaders = model, optimizer, Loaders(loaders)
+        self.task = model.task = fit_task(task, loaders)  # evaluation reads it
+        model.split_into(accumulate)
+        self._total, self.seed, self.max_norm = Total(epochs), seed, max_norm
         self.note: Callable[[str], None] = note or (lambda _: None)
-        self.epoch, self.batch = 0, 0
+        self.epoch, self.batch, self.progress = 0, 0, Progress()
         self.rates, self.encoder_lr = rates, dict(encoder_lr or {})
         check_encoder_lr(model, self.encoder_lr)
         self._scale_encoders()
@@ -86,9 +97,34 @@ class Context:
         return self._total.read
 
     @property
+    def planned(self) -> int:
+        """The number of epochs, for what does not depend on it."""
+        return self._total.epochs
+
+    @property
     def batches(self) -> int:
         """Number of batches in a training epoch."""
-        return len(self.loaders["train"])
+        return self.progress.batches or len(self.loaders["train"])
+
+    def epoch_batches(self, epoch: int, batches: Iterable[Batch] | None = None) -> Iterator[Batch]:
+        """The batches of one epoch, for a training loop of your own around ``method.step``.
+
+        Sets epoch, batch and learning rate, puts model and method into training mode, and calls
+        the method's ``epoch_start`` before the first batch and ``epoch_end`` after the last.
+        Call ``method.setup(ctx)`` once before the first epoch. Seeds torch by ``seed`` and
+        ``epoch``, so that a loop trains to the bit as :func:`counterpoise.fit` does.
+
+        Args:
+            epoch: from 0, below ``epochs``.
+            batches: your own batches (:class:`counterpoise.Batch`), in this process's share; they
+                are moved to the model's device. By default those that the method draws from
+                ``loaders["train"]``.
+
+        Raises:
+            InputError: no method is set up; an epoch out of range; the last epoch was left before
+                its end; batches for a method that draws its own.
+        """
+        return iterate_own(self, epoch, batches)
 
     def parameters(self) -> list[nn.Parameter]:
         """All parameters that the optimiser updates."""
@@ -125,12 +161,19 @@ class Context:
     def loss(self, logits: Tensor, batch: Batch, mask: Tensor | None = None) -> Tensor:
         """The task's loss []: mean over the samples of the global batch that ``mask`` keeps.
 
+        Each sample counts with its weight, where samples have one. A method that takes the mean of
+        ``task.loss`` itself weighs it by :meth:`weigh`.
+
         Args:
             logits: [B, K].
             batch: holds the targets.
             mask: bool [B] on the host; all samples by default.
         """
-        return self.mean(self.task.loss(logits, batch.target), mask)
+        return self.mean(self.weigh(self.task.loss(logits, batch.target), batch), mask)
+
+    def weigh(self, values: Tensor, batch: Batch) -> Tensor:
+        """[..., B] -> [..., B]: a loss of each sample times the sample's weight, if it has one."""
+        return values if batch.weight is None else values * batch.weight
 
     def stat(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
         """Detached mean of ``values`` [B, ...] over the global batch, the same on every rank."""
@@ -208,15 +251,7 @@ class Context:
     def scale_lr(self, parameters: Iterable[nn.Parameter], factor: float) -> None:
         """Give some parameters ``factor`` times the learning rate; for ``setup``."""
         self._check_setup("scale_lr")
-        chosen = list(parameters)
-        ids = {id(p) for p in chosen}
-        for group in list(self.optimizer.param_groups):
-            moved = [p for p in group["params"] if id(p) in ids]
-            if moved:
-                group["params"] = [p for p in group["params"] if id(p) not in ids]
-                options = {k: v for k, v in group.items() if k != "params"}
-                options["lr"] = options["lr"] * factor
-                self.optimizer.add_param_group({**options, "params": moved})
+        scale_groups(self.optimizer, parameters, factor)
 
     def _check_setup(self, what: str) -> None:
         """Refuse to change parameter groups after the schedule has started."""
@@ -244,10 +279,10 @@ class Context:
         known = inspect.signature(kind).parameters
         options = {k: v for k, v in self.optimizer.defaults.items() if k in known}
         made = copy.copy(self)
-        made.model = model
+        made.model, model.task, made.progress = model, self.task, Progress()
         made.optimizer = kind(model.parameters(), **options)
         if epochs is not None:
-            made._total, made.epoch, made.batch = _Total(epochs), 0, 0
+            made._total, made.epoch, made.batch = Total(epochs), 0, 0
         if self.rates is not None:
             made.rates = self.rates.beside() if epochs is None else self.rates.anew()
         made._scale_encoders()
@@ -284,22 +319,7 @@ class Context:
                 own order; a smaller share is taken from the epoch's shuffled order, so that each
                 epoch has other samples.
         """
-        found: dict[str, list[tuple[Tensor, Tensor]]] = {m: [] for m in self.model.modalities}
-        loader, training = self.loaders[split], self.model.training
-        wanted = max(1, math.ceil(share * len(loader)))
-        batches = loader.whole(shuffled=None if share >= 1 else self.epoch)
-        self.model.eval()
-        with torch.no_grad():
-            for batch in islice(batches, wanted):
-                encoded = self.model.fusion.pooled(self.model.encode(batch))
-                for name, features in encoded.items():
-                    rows = batch.present[name].to(features.device)
-                    found[name].append((features[rows], batch.target[rows]))
-        self.model.train(training)
-        return {
-            m: (torch.cat([z for z, _ in parts]), torch.cat([y for _, y in parts]))
-            for m, parts in found.items()
-        }
+        return collect_features(self, split, share)
 
     def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
         """A generator for the current batch: the same on every rank, and after a resume."""
@@ -316,19 +336,3 @@ class Context:
             salt: a word that keeps different draws apart.
         """
         return uniform(index, self.seed, self.epoch, crc32(salt.encode()))
-
-
-class _Total:
-    """The number of epochs, and whether it was read."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs, self.read = epochs, False
-
-
-def check_encoder_lr(model: MultimodalModel, factors: Mapping[str, float]) -> None:
-    """Raise :class:`InputError` unless each name is a modality with an encoder of its own."""
-    for name, factor in factors.items():
-        if name not in model.modalities:
-            raise unknown("modality in encoder_lr", name, model.modalities)
-        check_number(f"encoder_lr[{name!r}]", factor, 0)
-        model.encoder_parameters(name)

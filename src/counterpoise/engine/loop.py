@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from counterpoise.errors import NotFiniteError
 from counterpoise.models.multimodal import MultimodalModel
 
 from .context import Context
+from .epoch import iterate
 from .method import Method
 
 
@@ -20,33 +21,33 @@ def train_epoch(
     """Train one epoch; returns loss name -> mean over the batches.
 
     The schedule of ``ctx``, if it has one, sets the learning rate before each batch.
+
+    Raises:
+        NotFiniteError: a loss that is infinite or no number.
     """
-    ctx.epoch, ctx.batch = epoch, 0
-    ctx.set_rate()
-    ctx.model.train()
-    method.train()
-    method.epoch_start(ctx)
     totals: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
-    for number, batch in enumerate(method.batches(ctx)):
-        ctx.batch = number
-        ctx.set_rate()
+    for batch in iterate(method, ctx, epoch):
         for name, loss in method.step(batch, ctx).items():
             # Summed on the device: reading each loss would make the host wait for every step.
             totals[name] = totals[name] + loss if name in totals else loss
             counts[name] = counts.get(name, 0) + 1
         if on_batch is not None:
-            on_batch(number)
-    method.epoch_end(ctx)
+            on_batch(ctx.batch)
     means = {name: float(total) / counts[name] for name, total in totals.items()}
     for name, mean in means.items():
-        if not abs(mean) < float("inf"):
-            warnings.warn(
-                f"the loss {name!r} became {mean} in epoch {epoch}; a lower lr may help",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        check_finite(mean, f"loss {name!r} of {method.label()!r}", epoch, ctx)
     return means
+
+
+def check_finite(value: float, what: str, epoch: int, ctx: Context) -> None:
+    """Raise :class:`NotFiniteError` where a number of the run is infinite or none, on any rank."""
+    wrong = torch.tensor([not abs(value) < float("inf")])
+    if ctx.any(wrong):
+        raise NotFiniteError(
+            f"{what} became {value} in epoch {epoch}; what was trained before is kept; try a lower "
+            "lr, a warmup, max_norm=1, or look for extreme values in inputs and target"
+        )
 
 
 def train_beside(

@@ -16,6 +16,7 @@ from counterpoise.fusion import FUSIONS, UNIMODAL, Fusion
 from counterpoise.models.multimodal import MultimodalModel
 
 from .context import Context
+from .epoch import guard_setup, guard_step
 
 
 class Method(nn.Module):
@@ -47,6 +48,12 @@ class Method(nn.Module):
     policies: tuple[str, ...] = UNIMODAL
     tasks: tuple[type[Task], ...] = (Classification, MultiLabel, Regression)
     passes: tuple[int, int] = (1, 1)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for hook, guard in (("setup", guard_setup), ("step", guard_step)):
+            if hook in vars(cls):
+                setattr(cls, hook, guard(vars(cls)[hook]))
 
     @classmethod
     def options(cls) -> dict[str, Any]:
@@ -113,6 +120,7 @@ class Method(nn.Module):
                 f"found {type(task).__name__.lower()}"
             )
 
+    @guard_setup
     def setup(self, ctx: Context) -> None:
         """Register buffers; runs before training and before a checkpoint is loaded."""
 
@@ -139,6 +147,7 @@ class Method(nn.Module):
     def modulate(self, out: Output, batch: Batch, ctx: Context) -> None:
         """Read and change ``.grad`` in place."""
 
+    @guard_step
     def step(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         """Train on one batch; returns the losses, detached, as the progress bar shows them."""
         batch = self.transform(batch, ctx)

@@ -38,7 +38,8 @@ class Evaluation:
     Attributes:
         task: what was predicted.
         split: which split.
-        logits: subset -> [N_s, K], for the samples that have at least one of its modalities.
+        logits: subset -> [N_s, K], for the samples that have at least one of its modalities; of a
+            regression in the units of the target.
         target: [N, ...], of the whole split.
         rows: subset -> int64 [N_s], which samples these are.
         metrics: subset -> metric -> value, the primary one first; NaN where it is not defined.
@@ -129,7 +130,8 @@ def evaluate(
         method: how predictions are made from a model (``method.predict``).
         split: ``"train"``, ``"validation"`` or ``"test"``.
         batch_size: samples at a time; predictions do not depend on it.
-        task: that of the data by default; one with another primary metric, for instance.
+        task: that of the data by default; one with another primary metric, for instance. What
+            ``model`` predicts is decoded by the task that it was trained with, if it has one.
         metrics: which: ``None`` for all that the task lists, the primary one first;
             ``"primary"``; a name, or several.
 
@@ -144,6 +146,7 @@ def evaluate(
         if name not in model.modalities:
             raise unknown("modality of the model", name, model.modalities)
     samples = data.splits[split]
+    decode = task.decode if model.task is None else model.decode
     logits: dict[Subset, list[Tensor]] = {s: [] for s in subsets(data.modalities)}
     rows: dict[Subset, list[Tensor]] = {s: [] for s in logits}
     training = model.training, method.training
@@ -155,7 +158,7 @@ def evaluate(
             for subset in logits:
                 some = known.only(*subset)
                 has = some.counts() > 0
-                found = method.predict(model, some).cpu()
+                found = decode(method.predict(model, some)).cpu()
                 logits[subset].append(found[has])
                 rows[subset].append(batch.index[has])
     model.train(training[0])

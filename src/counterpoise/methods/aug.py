@@ -129,7 +129,9 @@ class AUG(Method):
                 before, last = parts[:-1].sum(0), parts[-1]
                 known = ctx.task.score(before.detach(), batch.target)
                 missed = (1 - self.residual * known) * ctx.task.loss(last, batch.target)
-                loss = loss + ctx.loss(before, batch, mask) + ctx.mean(missed, mask)
+                loss = (
+                    loss + ctx.loss(before, batch, mask) + ctx.mean(ctx.weigh(missed, batch), mask)
+                )
             loss.backward()
             ctx.sync_grads()
             if self.mode == "released":

@@ -84,6 +84,7 @@ class CML(Method):
         here = torch.arange(len(said))[:, None] < count
         here, count = here.to(logits.device), count.to(logits.device)
         errors = torch.stack([ctx.task.loss(each, batch.target) for each in said])
+        errors = ctx.weigh(errors, batch)
         sure, guess = logits.softmax(2).max(2)
         rises = (sure[1:] - sure[:-1] - self.margin).relu()
         counted = here[1:] & (guess[:-1] == batch.target)

@@ -121,7 +121,7 @@ class OneLoss(Method):
     def each(self, out: Output, batch: Batch, ctx: Context) -> Tensor:
         """[B]: the loss of each sample."""
         logits = out.logits if self.modality is None else out.unimodal[self.modality]
-        return ctx.task.loss(logits, batch.target)
+        return ctx.weigh(ctx.task.loss(logits, batch.target), batch)
 
     def losses(self, out: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         return {"alone": ctx.mean(self.each(out, batch, ctx), self.rows(batch))}

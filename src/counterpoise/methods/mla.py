@@ -116,7 +116,7 @@ class MLA(Method):
 
     def epoch_start(self, ctx: Context) -> None:
         if self.reset_every == "epoch":
-            self.setup(ctx)
+            self.projector_matrix.copy_(torch.eye(len(self.projector_matrix)))
 
     def step(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}

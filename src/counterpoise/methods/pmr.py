@@ -148,7 +148,7 @@ class PMR(Method):
         for k, m in enumerate(ctx.model.modalities):
             if not ctx.any(batch.present[m]):
                 continue
-            loss = ctx.task.loss(logits[m], batch.target)
+            loss = ctx.weigh(ctx.task.loss(logits[m], batch.target), batch)
             pair = torch.stack([loss, entropy(logits[m])], 1)
             pull, spread = mean_of_rows(pair, rows[m], ctx)
             losses[f"{m} prototypes"] = self.alpha * behind[k] * pull

@@ -110,7 +110,7 @@ class QMF(Method):
                 continue
             u, here = out.unimodal[name], mask.to(device, non_blocking=True)
             loss = ctx.task.loss(u, batch.target)
-            losses[f"{name} alone"] = ctx.mean(loss, mask)
+            losses[f"{name} alone"] = ctx.mean(ctx.weigh(loss, batch), mask)
             table = torch.stack([self.weight(u), loss.detach(), here.to(u.dtype)], 1)
             weight, seen, both = ctx.gather(table).unbind(1)
             self._remember(k, rows, seen.detach(), both.detach())

@@ -139,7 +139,7 @@ class ReconBoost(Method):
         loss = (self.weight - self.discount * known) * ctx.task.loss(u, batch.target)
         if self.mode == "released":
             loss, u = loss / ctx.task.outputs, u.detach()
-        losses = {f"{name} boosting": ctx.mean(loss, mask)}
+        losses = {f"{name} boosting": ctx.mean(ctx.weigh(loss, batch), mask)}
         before = [k for t in range(stage) if (k := self.active(t, ctx)) != name]
         if before:
             gap = (u.softmax(1) - others.unimodal[before[-1]].softmax(1)).square().mean(1)

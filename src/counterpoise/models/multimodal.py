@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from counterpoise.core.batch import Batch, Output, map_tensors
+from counterpoise.core.task import Task
 from counterpoise.errors import InputError
 from counterpoise.fusion import Fusion
+
+from .parts import encode_in_parts
 
 
 class MultimodalModel(nn.Module):
@@ -29,9 +32,15 @@ class MultimodalModel(nn.Module):
         precision: ``"fp32"``, or ``"bf16"`` to run the encoders under autocast; heads, losses and
             weights stay in float32.
 
+    Attributes:
+        task: what it learns, set by the :class:`counterpoise.Context` that trains it; no part of
+            its state.
+
     Raises:
         InputError: encoders and fusion differ in their modalities.
     """
+
+    task: Task | None = None
 
     def __init__(
         self, encoders: Mapping[str, nn.Module], fusion: Fusion, precision: str = "fp32"
@@ -45,6 +54,17 @@ class MultimodalModel(nn.Module):
         self.encoders = nn.ModuleDict(dict(encoders))
         self.fusion = fusion
         self.precision = precision
+        self._parts = 1
+
+    def split_into(self, parts: int) -> None:
+        """Encode batches in so many parts wherever gradients are taken (gradient accumulation).
+
+        The activations of a part are dropped once it is encoded, and computed again in the
+        backward pass. So an encoder takes the memory of one part and a second forward pass, and
+        whatever a method computes from the features has the whole batch. An encoder with batch
+        statistics takes them over a part.
+        """
+        self._parts = parts
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -53,6 +73,10 @@ class MultimodalModel(nn.Module):
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """[B, K] -> [B, K]: logits in the units of the target that it was trained on."""
+        return logits if self.task is None else self.task.decode(logits)
 
     def forward(self, batch: Batch) -> Output:
         """Encode the present modalities and fuse them; those the batch does not know are absent."""
@@ -113,11 +137,18 @@ class MultimodalModel(nn.Module):
 
     def _run(self, name: str, inputs: Tensor | dict[str, Tensor], count: int) -> Tensor:
         encoder = self.encoders[name]
-        with (
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
-            running_statistics(encoder, self.training and count == 1),
-        ):
-            features = encoder(inputs)
+
+        def encode(inputs: Tensor | dict[str, Tensor], count: int) -> Any:
+            with (
+                torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+                running_statistics(encoder, self.training and count == 1),
+            ):
+                return encoder(inputs)
+
+        if self._parts == 1 or not torch.is_grad_enabled():
+            features = encode(inputs, count)
+        else:
+            features = encode_in_parts(encoder, encode, inputs, count, self._parts)
         width, dims = self.fusion.widths[name], 3 if self.fusion.steps else 2
         shape = list(features.shape) if isinstance(features, Tensor) else []
         if len(shape) != dims or shape[-1] != width:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import torch
 from torch import nn
 
 from counterpoise.core.registry import make
 from counterpoise.data.dataset import Dataset
+from counterpoise.data.kinds import KINDS
 from counterpoise.encoders import ENCODERS, Encoder, Standardize, usual_encoder
 from counterpoise.encoders.base import Shapes
 from counterpoise.engine.method import Method
@@ -157,15 +159,53 @@ def standardize(data: Dataset, name: str, kind: str, padding: bool = False) -> S
         kind: how its samples are standardised (``KINDS``).
         padding: steps of zeros are padding: they do not count, and stay zeros.
     """
+    form = data.forms.get(name)
+    padding = padding or (form is not None and form.padded)
     if name in data.scales:
-        return Standardize(*data.scales[name], padding)
+        first = Standardize(*data.scales[name], padding)
+        _warn_of_channels(data, name, first)
+        return first
     present = data.train.present[name].nonzero().squeeze(1)
     if not len(present):
         return None
     column = data.train.column(name)
     rows = column.rows(present[:FEW] if column.stored else present)
     assert isinstance(rows, torch.Tensor)  # as _real found
-    return Standardize.fit(rows if rows.is_floating_point() else rows.float(), kind, padding)
+    first = Standardize.fit(rows if rows.is_floating_point() else rows.float(), kind, padding)
+    _warn_of_channels(data, name, first)
+    return first
+
+
+def _warn_of_channels(data: Dataset, name: str, first: Standardize) -> None:
+    """Warn where channels do not vary in training, or by less than float32 resolves."""
+    form, reader = data.forms.get(name), data.readers.get(name)
+    still, coarse = first.still.flatten(), first.coarse.flatten()
+    if getattr(form, "indicators", False) or getattr(reader, "indicators", False):
+        still = still[: len(still) // 2]  # that everything was measured is no fault
+    count, total = int(still.sum()), len(still)
+    if count and total > 1:
+        verb = "does" if count == 1 else "do"
+        data.warn(f"{name}: {count} of {total} channels {verb} not vary in the training rows")
+    elif count:
+        data.warn(f"{name} does not vary in the training rows")
+    if count := int(coarse.sum()):
+        data.warn(
+            f"{name}: float32 hardly resolves how {count} of {len(coarse)} channels vary around "
+            "their mean; give float64, from which they are standardised, or take an offset off"
+        )
+
+
+def known_kinds(encoders: Mapping[str, nn.Module | str | type[Encoder]]) -> dict[str, str]:
+    """Modality -> the kind of samples that its encoder takes, where an encoder says so."""
+    kinds = {}
+    for name, chosen in encoders.items():
+        kind = getattr(chosen, "kind", None)
+        if isinstance(chosen, str):
+            with suppress(InputError):  # reported by build_model
+                kind = ENCODERS.resolve(chosen)[0].kind
+        if kind in KINDS:
+            kinds[name] = str(kind)
+    return kinds
 
 
 def feature_width(

@@ -14,15 +14,16 @@ from counterpoise.core.loader import mix
 from counterpoise.core.task import Task
 from counterpoise.data.dataset import Dataset
 from counterpoise.engine.callback import Callback, Callbacks
-from counterpoise.engine.context import Context, check_encoder_lr
-from counterpoise.engine.loop import train_epoch
+from counterpoise.engine.context import Context
+from counterpoise.engine.groups import check_encoder_lr
+from counterpoise.engine.loop import check_finite, train_epoch
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
 from counterpoise.evaluation.subsets import Evaluation, evaluate, present_name
 from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
 
-from .folder import CHECKPOINT, open_folder
+from .folder import CHECKPOINT, open_folder, read_known
 from .record import RunRecord
 from .run import Run, copy_state, keep_validation, restore, restore_validation, state_of
 from .settings import Settings, merge_settings
@@ -66,15 +67,15 @@ def fit(
 
     Raises:
         InputError: an unknown method or setting, a model or task the method cannot train, a folder
-            that holds a run (pass ``resume=True``), one with other settings, or one that cannot
-            be lengthened since its method or schedule has read the number of epochs.
+            that holds a run (pass ``resume=True``) or another one, or that cannot be lengthened.
+        NotFiniteError: a loss or a prediction is not finite; the last checkpoint stays.
     """
     method = build_method(method)
     settings = merge_settings(settings, changes)
     listeners = Callbacks(callbacks)
-    task = prepare_task(data, settings)
-    _check(model, data, method, settings, task)
     folder = None if out is None else Path(out)
+    task = prepare_task(data, settings, read_known(folder) if folder and resume else None)
+    _check(model, data, method, settings, task)
     record = RunRecord.of(model, data, method, settings, task, notes)
     saved = None if folder is None else open_folder(folder, record, resume)
     with torch.random.fork_rng(devices=[]):
@@ -116,10 +117,7 @@ def _start(run: Run, data: Dataset, saved: dict[str, Any] | None, listeners: Cal
     model, method, settings = run.model, run.method, run.settings
     ranks.broadcast(model)
     ctx = make_context(model, data, run.task, method, settings, listeners.on_note)
-    method.to(model.device)
-    torch.manual_seed(mix(settings.seed, -1))
     method.setup(ctx)
-    method.to(model.device)
     if saved is not None:
         restore(run, ctx, saved)
     return ctx
@@ -149,6 +147,9 @@ def _train_one(
     result = evaluate(
         run.model, data, run.method, split="validation", task=run.task, metrics="primary"
     )
+    for subset, logits in result.logits.items():
+        largest = float(logits.abs().max()) if len(logits) else 0.0
+        check_finite(largest, f"what is predicted with {present_name(subset)}", epoch, ctx)
     entry = {
         "epoch": epoch,
         "loss": losses,

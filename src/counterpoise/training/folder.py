@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ READ_TOTAL: dict[str, tuple[str, ...]] = {
     "pmr": ("end", "early"),
     "umt": ("teacher_epochs",),
 }
+
+
+def read_known(folder: Path) -> Mapping[str, Any] | None:
+    """What the run of a folder knows of its data, the state of its task in it; None: no run."""
+    return RunRecord.read(folder).data if run_folder(folder).file.exists() else None
 
 
 def open_folder(folder: Path, record: RunRecord, resume: bool) -> dict[str, Any] | None:

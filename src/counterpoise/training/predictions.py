@@ -22,7 +22,8 @@ class Predictions:
 
     Attributes:
         epoch: after which it predicted so, from 0.
-        logits: [N, K], from all modalities that a sample has, by the method's ``predict``.
+        logits: [N, K], from all modalities that a sample has, by the method's ``predict``; of a
+            regression in the units of the target.
         unimodal: modality -> [N, K], from this modality alone; 0 where a sample lacks it.
         target: [N, ...].
         present: modality -> bool [N].

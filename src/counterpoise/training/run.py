@@ -137,8 +137,9 @@ def load_run(folder: Path | str, model: MultimodalModel, data: Dataset, method: 
     """
     folder = Path(folder)
     saved = storage.read_state(folder / CHECKPOINT)
-    settings = RunRecord.read(folder).settings
-    run = Run(model, method, settings, prepare_task(data, settings))
+    record = RunRecord.read(folder)
+    settings = record.settings
+    run = Run(model, method, settings, prepare_task(data, settings, record.data))
     ctx = make_context(model, data, run.task, method, settings)
     method.setup(ctx)
     restore(run, ctx, saved)

@@ -77,6 +77,14 @@ class Settings:
 
     epochs: int = setting(20, "passes over the training split", least=1, metavar="N")
     batch_size: int = setting(32, "samples in a global batch", least=1, metavar="N")
+    accumulate: int = setting(
+        1,
+        "in how many parts the encoders take a batch: the memory of one part, the gradient of the "
+        "whole",
+        least=1,
+        metavar="N",
+        off=1,
+    )
     optimizer: str = setting(
         "sgd",
         "how the weights move, with options of PyTorch's class, such as adamw:betas=[0.9,0.98]",

@@ -41,4 +41,5 @@ def make_context(
         note=note,
         rates=Rates(SCHEDULES.build(settings.schedule), settings.warmup),
         encoder_lr=settings.encoder_lr,
+        accumulate=settings.accumulate,
     )

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from counterpoise.core.tasks import Classification, MultiLabel, Regression, Task
 from counterpoise.data.splits import SPLITS, by_class, by_group, check_groups, draw, to_groups
+from counterpoise.data.target_values import read_cell
+from counterpoise.data.targets import class_order, decide
 from counterpoise.errors import InputError, unknown
 
 from .table import Bad, Row, Table
@@ -29,13 +31,18 @@ class Draft:
     Attributes:
         rows: id -> row, those that can be used, in the order of the table.
         bad: what cannot be used, and why.
-        task: what is learnt; None until it is known.
+        task: what is learnt; None until it is known. The table may give its word.
         split: id -> the name of its split.
         group: id -> the number of its group; None if there are no groups.
     """
 
     def __init__(self, table: Table, modalities: Sequence[str]) -> None:
-        self.name, self.task, self.bad = table.name, table.task, list(table.bad)
+        self.name, self.bad = table.name, list(table.bad)
+        self.task = table.task if isinstance(table.task, Task) else None
+        self._asked = table.task if isinstance(table.task, str) else None
+        self._names = getattr(self.task, "names", None)  # None: those of the training rows
+        self._numbers: dict[str, NDArray[Any]] = {}  # id -> target, where it is no class's name
+        self._labels: dict[str, list[str]] = {}  # id -> names of classes or labels, where it is
         self.rows: dict[str, Row] = {}
         self.split: dict[str, str] = {}
         self.group: dict[str, int] | None = None
@@ -66,22 +73,42 @@ class Draft:
             seen.add(row.id)
 
     def find_task(self) -> None:
-        """Decide what is learnt, where it is known before the splits are; check the targets.
+        """Decide what is learnt, and drop the rows whose target is none of that.
 
         Raises:
-            InputError: no row is left.
+            InputError: no row is left, or no decision (:func:`counterpoise.data.targets.decide`).
         """
-        if self.task is None:
-            numbers = [_to_number(row.target) for row in self.rows.values()]
-            if any(n is not None and n != int(n) for n in numbers) and None not in numbers:
-                self.task = Regression()
         if self.task is not None:
             for row in list(self.rows.values()):
                 if reason := _misfit(row.target, self.task):
                     self.drop(row, reason)
+                elif isinstance(self.task, Regression):
+                    self._numbers[row.id] = np.ravel(np.asarray(row.target, dtype=np.float32))
+                else:
+                    self._labels[row.id] = _to_labels(row.target)
+        elif self.rows:
+            self._decide()
         if not self.rows:
             first = f"; the first: {self.bad[0].id}: {self.bad[0].reason}" if self.bad else ""
             raise InputError(f"{self.name} holds no row that can be used{first}")
+
+    def _decide(self) -> None:
+        """Tell the task from the targets."""
+        rows = list(self.rows.values())
+        found = decide([_as_written(row.target) for row in rows], self._asked)
+        self.task = found.task
+        numbers = isinstance(self.task, Regression) or (
+            isinstance(self.task, MultiLabel) and found.names is None
+        )
+        labels = [] if numbers else found.labels()
+        for k, row in enumerate(rows):
+            if not found.given[k]:
+                written = _as_written(row.target)
+                self.drop(row, "has no target" + (f", found {written!r:.40}" if written else ""))
+            elif numbers:
+                self._numbers[row.id] = np.ravel(found.target[k])
+            else:
+                self._labels[row.id] = labels[k]
 
     def assign_splits(self, fractions: Sequence[float], seed: int) -> None:
         """Split the rows as they say, or by chance; groups stay together.
@@ -102,7 +129,8 @@ class Draft:
             self.group = dict(zip(self.rows, groups.tolist(), strict=True))
         classes = np.zeros(len(rows), dtype=np.int64)
         if not isinstance(self.task, (Regression, MultiLabel)):
-            classes = np.unique([str(row.target) for row in rows], return_inverse=True)[1]
+            labels = [str(self._labels[row.id][:1]) for row in rows]
+            classes = np.unique(labels, return_inverse=True)[1]
         if any(row.split for row in rows):
             splits = self._find_splits(rows, classes, groups, fractions, seed)
         else:
@@ -150,13 +178,11 @@ class Draft:
         Raises:
             InputError: fewer than two classes.
         """
-        if isinstance(self.task, Regression):
-            wide = [np.ravel(np.asarray(r.target, dtype=np.float32)) for r in self.rows.values()]
-            values = np.stack(wide)
-            return values[:, 0] if self.task.outputs == 1 else values
-        labels = {name: _to_labels(row.target) for name, row in self.rows.items()}
+        if self._numbers:
+            values = np.stack([self._numbers[name] for name in self.rows])
+            return values[:, 0] if values.shape[1] == 1 else values
+        labels, names = self._labels, self._names
         several = isinstance(self.task, MultiLabel)
-        names = getattr(self.task, "names", None)
         if not names:
             known = {
                 v for name, part in self.split.items() if part == "train" for v in labels[name]
@@ -200,8 +226,9 @@ def _misfit(target: Any, task: Task) -> str:
     """Why a target does not fit the task; empty if it does."""
     names = getattr(task, "names", None)
     if isinstance(task, Regression):
-        values = target if isinstance(target, (list, tuple)) else [target]
-        if len(values) != task.outputs or any(_to_number(v) is None for v in values):
+        values = np.ravel(np.asarray(target, dtype=object)).tolist()
+        numbers = [v for v in values if isinstance(_read(v), int | float)]
+        if not len(numbers) == len(values) == task.outputs:
             return f"target must be {task.outputs} finite number(s), found {target!r}"
     elif names:
         for label in _to_labels(target):
@@ -214,15 +241,15 @@ def _to_labels(target: Any) -> list[str]:
     return [str(v) for v in (target if isinstance(target, (list, tuple)) else [target])]
 
 
-def _to_number(value: Any) -> float | None:
+def _read(value: Any) -> int | float | str | None:
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        return read_cell(value)
+    except InputError:
         return None
-    return number if np.isfinite(number) else None
 
 
-def class_order(name: str) -> tuple[float, str]:
-    """Sorts numbers by size, then words by letter."""
-    number = _to_number(name)
-    return (float("inf") if number is None else number, name)
+def _as_written(target: Any) -> Any:
+    """A target as text, as the names of classes are; numbers in a list stay numbers."""
+    if isinstance(target, (list, tuple)):
+        return list(target)
+    return None if target is None or target != target else str(target)

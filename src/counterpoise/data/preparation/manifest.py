@@ -9,16 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from counterpoise.core.tasks import Classification, MultiLabel, Regression, Task
 from counterpoise.data.readers import READERS, Frames, Text
 from counterpoise.data.readers.base import Reader, need
+from counterpoise.data.targets import TASKS
 from counterpoise.errors import InputError, check_choice, unknown
 
-from .draft import ALIASES, class_order
 from .recognise import recognise
 from .table import Bad, Row, Table
 
-TASKS = ("classification", "regression", "multilabel")
 FORMATS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 SEEN = 200  # cells by which the type of a column is recognised
 
@@ -49,8 +47,8 @@ def read_manifest(
         group: the column of what must stay together (a subject, a speaker), if there is one.
         modalities: columns; by default all others.
         types: modality -> its reader, a label in ``READERS``, where recognising it is not wanted.
-        task: ``"classification"``, ``"regression"`` or ``"multilabel"``; by default regression
-            where a target is no whole number, else classification.
+        task: ``"classification"``, ``"regression"`` or ``"multilabel"``; by default told from the
+            targets (:mod:`counterpoise.data.targets`).
 
     Raises:
         InputError: a table that cannot be read, a column that is not there.
@@ -81,7 +79,7 @@ def read_manifest(
                 _to_word(record.get(group)),
             )
         )
-    return Table(path.stem, rows, readers, _find_task(task, rows), bad)
+    return Table(path.stem, rows, readers, task, bad)
 
 
 def _choose_columns(
@@ -212,26 +210,6 @@ def _to_target(value: Any, task: str | None) -> Any:
     elif task == "multilabel" and value is not None and not isinstance(value, list):
         return [value]
     return value
-
-
-def _find_task(task: str | None, rows: Sequence[Row]) -> Task | None:
-    """The task that is asked for; its classes are those of the training rows, if these are said."""
-    known = [row for row in rows if row.target not in (None, "", [])]
-    if task is None or not known:
-        return None
-    if task == "regression":
-        first = known[0].target
-        return Regression(len(first) if isinstance(first, list) else 1)
-    splits = [ALIASES.get(row.split or "", row.split) for row in known]
-    if any(splits):
-        known = [row for row, split in zip(known, splits, strict=True) if split == "train"]
-    labels = {
-        str(label)
-        for row in known
-        for label in (row.target if isinstance(row.target, list) else [row.target])
-    }
-    names = tuple(sorted(labels, key=class_order))
-    return (MultiLabel if task == "multilabel" else Classification)(len(names), names)
 
 
 def _choose_reader(

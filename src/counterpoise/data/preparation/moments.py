@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,18 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from counterpoise.data.cells import Spec
-from counterpoise.data.kinds import kind_of
+from counterpoise.data.channels import channel_axes
 from counterpoise.data.readers.base import Reader
-
-
-def channel_axes(shape: Sequence[int], kind: str | None) -> tuple[int, ...]:
-    """The axes of [N, *shape] over which one channel is averaged.
-
-    As :class:`counterpoise.encoders.Standardize` takes them: a vector has a channel for each
-    number, [C, T] and [C, H, W] for each C, a picture [H, W] only one.
-    """
-    pictured = len(shape) == 2 and (kind or kind_of(shape)) == "image"
-    return (0, *range(1 if pictured else 2, len(shape) + 1))
 
 
 def sum_moments(

@@ -18,6 +18,7 @@ from counterpoise.data.columns import Decoded
 from counterpoise.data.dataset import Dataset, Split, check_name
 from counterpoise.data.kinds import KINDS
 from counterpoise.data.readers.base import Reader
+from counterpoise.data.targets import describe_target
 from counterpoise.errors import InputError, unknown
 
 from .draft import Draft
@@ -42,6 +43,7 @@ class Plan:
         bad: what cannot be used, and why.
         total: rows of the table, the bad among them.
         units: see :class:`Table`.
+        note: a line about the target.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Plan:
     bad: list[Bad]
     total: int
     units: Mapping[str, tuple[str, ...]]
+    note: str = ""
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -107,7 +110,10 @@ class Plan:
             }
             groups = None if self.groups is None else torch.from_numpy(self.groups[places])
             splits[part] = Split(inputs, present, torch.from_numpy(self.target[places]), groups)
-        return Dataset(self.task, splits, self.name, kinds=self.kinds, readers=self.readers)
+        notes = [self.note] if self.note else []
+        return Dataset(
+            self.task, splits, self.name, kinds=self.kinds, readers=self.readers, notes=notes
+        )
 
 
 def make_plan(
@@ -164,6 +170,7 @@ def make_plan(
         draft.bad,
         len(table.rows) + len({b.id for b in table.bad}),
         table.units,
+        describe_target(draft.task, target),
     )
 
 

@@ -47,7 +47,8 @@ class Table:
         name: what records call the data set.
         rows: one per sample.
         readers: modality -> how its cells are read.
-        task: what is learnt; None infers it from the targets. The names of a classification say
+        task: what is learnt: a task, the word of one (:func:`counterpoise.data.targets.decide`), or
+            None, to tell it from the targets. The names of a classification say
             which labels there are; a row with another one is bad.
         bad: rows that the layout itself rules out.
         units: modality -> a name for each channel; channels of one unit are standardised by one
@@ -59,7 +60,7 @@ class Table:
     name: str
     rows: list[Row]
     readers: Mapping[str, Reader]
-    task: Task | None = None
+    task: Task | str | None = None
     bad: list[Bad] = field(default_factory=list)
     units: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fractions: tuple[float, float, float] | None = None
