@@ -23,9 +23,9 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import KFold
 from torch import nn
 
-from counterpoise import FUSIONS, METHODS, Context, InputError, Method, Settings, estimator
+from counterpoise import FUSIONS, METHODS, Context, InputError, Method, Settings
 from counterpoise.encoders import MLP, CNN1d, CNN2d
-from counterpoise.estimator import MultimodalClassifier, MultimodalRegressor
+from counterpoise.estimator import MultimodalClassifier, MultimodalRegressor, classifier, regressor
 
 X = dict[str, NDArray[Any]]
 SMALL = {"epochs": 3, "width": 16, "lr": 0.05}
@@ -541,7 +541,8 @@ HALF = np.where(np.arange(6)[:, None] < 2, np.nan, A)
 @pytest.mark.parametrize(
     ("arrays", "y", "message"),
     [
-        (A, Y, "X must be a dict modality -> array, found ndarray"),
+        (B, Y, "or one table [N, F]: Found array with dim 3"),
+        ("ab", Y, "X must be a dict modality -> array, found str"),
         ({}, Y, "X must be a dict modality -> array, found an empty one"),
         ({"audio": A, "video": B[:5]}, Y, "found {'audio': 6, 'video': 5}"),
         ({"audio": A[:0]}, [], "y must hold at least 2 classes"),
@@ -553,15 +554,19 @@ HALF = np.where(np.arange(6)[:, None] < 2, np.nan, A)
         ({"audio": np.where(A > 0, np.inf, A)}, Y, "X['audio'] must be finite"),
         ({"a+b": A}, Y, "found 'a+b'"),
         ({"audio": HALF, "video": np.where(HALF[:, :, None] > 0, 1, np.nan)}, Y, "in row 0"),
-        ({"audio": A, "video": A * np.nan}, Y, "X['video'] is missing in every sample"),
+        (
+            {"audio": A, "video": A * np.nan},
+            Y,
+            "modality 'video' is missing in every training sample",
+        ),
         ({"audio": np.ones((6, 2), dtype=int)}, Y, "modality 'audio' holds no real numbers"),
         (GOOD, Y[:5], "y must hold one value per row of X (6), found shape [5]"),
         (GOOD, [0, 1, 0, np.nan, 1, 0], "y must hold a label in every row, found nan in row 3"),
         (GOOD, ["a", None] * 3, "y must hold a label in every row, found None in row 1"),
         (GOOD, ["a", np.nan] * 3, "y must hold a label in every row, found nan in row 1"),
         (GOOD, np.array(["a", 1] * 3, dtype=object), "y must hold labels of one type"),
-        (GOOD, [0.5, 1.5] * 3, "y must hold labels, found 0.5 in row 0; is it regression?"),
-        (GOOD, ["a"] * 6, "y must hold at least 2 classes, found ['a']"),
+        (GOOD, [0.5, 1.5] * 3, "y must hold labels, found 0.5 in row 0; is it continuous"),
+        (GOOD, ["a"] * 6, "y must hold at least 2 classes, found 1 class: ['a']"),
         (GOOD, 2 * np.eye(6), "y must hold one label per sample ([N]), found [6, 6]"),
         (GOOD, [0, 1, 2, 3, 4, 5], "X holds 6 samples, too few to hold out"),
     ],
@@ -701,4 +706,5 @@ def test_progress_is_shown_in_a_terminal_only(
 
 
 def test_the_documented_examples_run() -> None:
-    assert doctest.testmod(estimator) == (0, 19)
+    assert doctest.testmod(classifier) == (0, 11)
+    assert doctest.testmod(regressor) == (0, 8)

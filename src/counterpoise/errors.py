@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from math import inf
+from typing import Any
 
 
 class InputError(ValueError):
@@ -22,6 +23,17 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
     hint = f"did you mean {near[0]!r}? " if near else ""
     listing = ", ".join(names) if names else "none"
     return InputError(f"unknown {kind} {name!r}; {hint}known: {listing}")
+
+
+def plain(value: Any) -> Any:
+    """The scalars of NumPy and torch as Python's own, also inside of mappings and lists."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return value.item()
+    if type(value) is dict:
+        return {plain(key): plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(plain(item) for item in value)
+    return value
 
 
 def check_number(

@@ -79,7 +79,7 @@ class InMemory(Column):
         for key, tensor in self.tensors.items():
             head = [*where, key, str(tensor.dtype), list(tensor.shape)]
             digest.update(json.dumps(head).encode())
-            digest.update(tensor.numpy().data)
+            digest.update(tensor.contiguous().numpy().data)
 
 
 class FileColumn(Column):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from counterpoise.core.batch import Input
+from counterpoise.core.tasks import Task
 from counterpoise.errors import InputError, unknown
 
 from .columns import Column
@@ -47,7 +48,9 @@ def to_labels(y: Any) -> Array:
         if label is None or type(label).__name__ in ("NAType", "NaTType") or label != label:
             raise InputError(f"y must hold a label in every row, found {label} in row {row}")
         if isinstance(label, float) and not label.is_integer():
-            raise InputError(f"y must hold labels, found {label} in row {row}; is it regression?")
+            raise InputError(
+                f"y must hold labels, found {label} in row {row}; is it continuous (regression)?"
+            )
     return labels
 
 
@@ -155,6 +158,24 @@ def _check_rows(present: Tensors) -> None:
         raise InputError(f"X must give every row a modality, found none in row {int(bare[0])}")
 
 
+def to_split(inputs: Tensors, present: Tensors, target: Tensor, task: Task) -> Split:
+    """Samples with their targets, which the task has checked."""
+    rows = len(next(iter(present.values())))
+    if target.shape[:1] != (rows,):
+        raise InputError(
+            f"y must hold one value per row of X ({rows}), found shape {list(target.shape)}"
+        )
+    task.check(target, "y")
+    return Split({**inputs}, present, target)
+
+
+def to_pair(validation: Any) -> tuple[Any, Any]:
+    """``(X, y)`` to validate on."""
+    if isinstance(validation, tuple | list) and len(validation) == 2:
+        return validation[0], validation[1]
+    raise InputError(f"validation must be a pair (X, y), found {type(validation).__name__}")
+
+
 def hold_out(
     whole: Split, classes: Array | None, groups: Any, share: float, seed: int
 ) -> dict[str, Split]:
@@ -181,5 +202,5 @@ def hold_out(
             "of them; give more, or pass validation=(X, y) to fit"
         )
     taken = [whole[torch.from_numpy(np.flatnonzero(part == k))] for k in (0, 1)]
-    parts = (Split(batch.inputs, batch.present, batch.target) for batch in taken)
+    parts = (Split(b.inputs, b.present, b.target, weight=b.weight) for b in taken)
     return dict(zip(("train", "validation"), parts, strict=True))

@@ -9,7 +9,7 @@ from math import inf
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from counterpoise.errors import InputError, check_choice, check_number
+from counterpoise.errors import InputError, check_choice, check_number, plain
 
 NEEDED: Any = object()  # for ``off``: every record must hold the setting
 
@@ -142,11 +142,6 @@ def describe(settings: type, without: Sequence[str] = ()) -> Iterator[str]:
         use = f" (of {', '.join(declared.of)})" if declared.of else ""
         text = f"{item.name}: {declared.explain()}{use}. Default: {default_of(item)!r}."
         yield from wrap(text, 100, initial_indent=" " * 8, subsequent_indent=" " * 12)
-
-
-def plain(value: Any) -> Any:
-    """The scalars of NumPy and torch as Python's own; everything else as it is."""
-    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def read_word(name: str, value: Any) -> str:

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counterpoise.errors import InputError, check_number, unknown
+from counterpoise.errors import InputError, check_number, plain, unknown
 
-from .declaration import NEEDED, declarations, describe, plain, read_word, setting, show
+from .declaration import NEEDED, declarations, describe, read_word, setting, show
 from .optimizers import OPTIMIZERS, build_optimizer
 from .schedules import SCHEDULES
 
