@@ -478,8 +478,8 @@ THIRDS = {"train": range(20), "validation": range(20, 40), "test": range(40, 60)
             "target must hold numbers or words, found nothing but empty rows",
         ),
         (
-            some(split=["train"] * 59 + ["valid"]),
-            "unknown split 'valid'; did you mean 'validation'? known: train, validation, test",
+            some(split=["train"] * 59 + ["validate"]),
+            "unknown split 'validate'; did you mean 'validation'? known: train, validation, test",
         ),
         (
             some(split={**THIRDS, "dev": [1]}),
@@ -490,8 +490,8 @@ THIRDS = {"train": range(20), "validation": range(20, 40), "test": range(40, 60)
             "split must hold one name per sample ([60]), found shape [3]",
         ),
         (
-            some(split=["train"] * 59 + ["test"]),
-            "split must leave no part empty, found no sample in 'validation' of 60; give more "
+            some(split=["train"] * 59 + ["valid"]),
+            "split must leave no part empty, found no sample in 'test' of 60; give more "
             "samples (or groups), other fractions or a split of your own",
         ),
         (

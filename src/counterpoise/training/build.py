@@ -8,6 +8,7 @@ from contextlib import suppress
 import torch
 from torch import nn
 
+from counterpoise.core.presence import check_trained
 from counterpoise.core.registry import make
 from counterpoise.data.dataset import Dataset
 from counterpoise.data.kinds import KINDS
@@ -51,10 +52,12 @@ def build_model(
         seed: of the initial weights. The global random state is left as it was.
 
     Raises:
-        InputError: an unknown modality, encoder or fusion, a class whose ``__init__`` takes other
+        InputError: an unknown modality, encoder or fusion, a modality that no training sample
+            has, a class whose ``__init__`` takes other
             arguments, a built fusion of other widths, or a shape that has no usual encoder.
     """
     method = build_method(method)
+    check_trained(data.train)
     given = dict(encoders or {})
     for name in given:
         if name not in data.modalities:

@@ -11,6 +11,7 @@ import torch
 
 from counterpoise.core import ranks, storage
 from counterpoise.core.loader import mix
+from counterpoise.core.presence import check_trained
 from counterpoise.core.task import Task
 from counterpoise.data.dataset import Dataset
 from counterpoise.engine.callback import Callback, Callbacks
@@ -62,7 +63,7 @@ def fit(
         device: by default where the model is.
         callbacks: objects that are called while it trains (:class:`counterpoise.Callback`).
         notes: plain values for ``run.json``, such as how the model was built. They are part of
-            what makes the run, but for ``source``, where prepared data lie.
+            what makes the run, but for ``source`` and ``read_as``, from which data are loaded.
         changes: single fields of :class:`Settings`, such as ``epochs=5, seed=1``.
 
     Raises:
@@ -107,6 +108,7 @@ def _check(
             f"model and data must have the same modalities in the same order, found "
             f"{list(model.modalities)} and {list(data.modalities)}"
         )
+    check_trained(data.train)
     method.check(model, task)
     settings.best_subset(data.modalities)
     check_encoder_lr(model, settings.encoder_lr)

@@ -216,7 +216,7 @@ class TestRows:
             make_plan(table)
         for row in table.rows:
             row.cells["pose"] = None  # type: ignore[index]
-        with pytest.raises(InputError, match="'pose' is missing in every training row"):
+        with pytest.raises(InputError, match="'pose' is missing in every training sample"):
             make_plan(table)
 
     def test_the_identity_is_of_rows_cells_and_options(self, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from counterpoise.core import storage
 from counterpoise.core.folder import Folder
+from counterpoise.core.presence import check_trained
 from counterpoise.core.provenance import made_with
 from counterpoise.core.workers import run_jobs
 from counterpoise.data.cells import Spec, sample_bytes, try_cell
@@ -55,7 +56,8 @@ def prepare(
         tick: called with the number of rows that were done since the last call.
 
     Raises:
-        InputError: a folder that holds something else, too many bad rows, a full disk.
+        InputError: a folder that holds something else, too many bad rows, a modality of which no
+            training row can be read, a full disk.
     """
     check_number("jobs", jobs, 1, whole=True)
     check_number("max_bad", max_bad, 0, 1)
@@ -83,6 +85,7 @@ def prepare(
     shards = [entries[job.path] for job in _jobs(plan, out)]
     write_index(plan, out, shards, len({b.id for b in bad}))
     data = open_cache(out)
+    check_trained(data.train)  # all rows that have a modality may be bad
     for line in data.notes:
         if "were not measured" in line:
             warnings.warn(line, UserWarning, stacklevel=2)
@@ -100,6 +103,7 @@ def _jobs(plan: Plan, out: Path) -> Iterator[Job]:
                 plan.target[chosen],
                 None if plan.groups is None else plan.groups[chosen],
                 part == "train",
+                None if plan.weights is None else plan.weights[chosen],
             )
 
 

@@ -1,9 +1,9 @@
 """The files of prepared data, written and read: Arrow shards, and ``dataset.json`` beside them.
 
-A shard is one record batch: ``id``, ``target``, ``group`` if there are groups, and for each
-modality ``NAME:present`` (uint8) and a column of tensors, ``NAME``, or ``NAME/KEY`` for each of
-several. ``dataset.json`` names the shards of each split, with their sizes and checksums, and says
-how each modality was read.
+A shard is one record batch: ``id``, ``target``, ``group`` if there are groups, ``:weight`` (float64
+as it was given) if there are weights, and for each modality ``NAME:present`` (uint8) and a column
+of tensors, ``NAME``, or ``NAME/KEY`` for each of several. ``dataset.json`` names the shards of each
+split, with their sizes and checksums, and says how each modality was read.
 """
 
 from __future__ import annotations
@@ -26,18 +26,23 @@ from counterpoise.data.columns import FileColumn
 from counterpoise.data.dataset import Dataset, Split
 from counterpoise.data.readers import READERS, build_reader
 from counterpoise.data.readers.base import need
+from counterpoise.data.targets import describe_target
+from counterpoise.data.weights import Weights, normalise_splits
 from counterpoise.errors import InputError
 
 from .moments import describe_gaps, pool_gaps, pool_moments, to_fill, to_scale
 from .plan import Plan
 
-FORMAT = 1
+FORMAT, WEIGHTED = 1, 2  # an older version must not read what has weights, and leave them out
 INDEX = "dataset.json"
+WEIGHT = ":weight"  # as no modality can be called
+TAKEN = ("id", "target", "group")  # names of columns that a modality may have too
 
 
 def column_name(modality: str, key: str) -> str:
     """What a tensor is called in the shards."""
-    return f"{modality}/{key}" if key else modality
+    name = f":{modality}" if modality in TAKEN else modality
+    return f"{name}/{key}" if key else name
 
 
 def mask_name(modality: str) -> str:
@@ -51,6 +56,7 @@ def encode_shard(
     groups: NDArray[np.int64] | None,
     values: Mapping[str, Mapping[str, Array]],
     present: Mapping[str, NDArray[np.bool_]],
+    weights: Weights | None = None,
 ) -> bytes:
     """The content of an Arrow file of one record batch.
 
@@ -60,12 +66,15 @@ def encode_shard(
         groups: [n] or None.
         values: modality -> tensor -> [n, ...].
         present: modality -> [n].
+        weights: [n] or None.
     """
     arrow = need("pyarrow", "stream")
     columns: dict[str, Any] = {"id": arrow.array(ids, arrow.string())}
     columns["target"] = _encode(target)
     if groups is not None:
         columns["group"] = arrow.array(groups)
+    if weights is not None:
+        columns[WEIGHT] = arrow.array(weights)
     for modality, parts in values.items():
         columns[mask_name(modality)] = arrow.array(present[modality].astype(np.uint8))
         for key, array in parts.items():
@@ -229,7 +238,7 @@ def write_index(plan: Plan, out: Path, entries: Sequence[Mapping[str, Any]], bad
     storage.write_json(
         out / INDEX,
         {
-            "format": FORMAT,
+            "format": FORMAT if plan.weights is None else WEIGHTED,
             "name": plan.name,
             "task": identity["task"],
             "modalities": {
@@ -258,10 +267,10 @@ def read_index(folder: Path) -> Dataset:
     """
     index = storage.read_json(folder / INDEX)
     try:
-        if index["format"] != FORMAT:
+        if index["format"] not in (FORMAT, WEIGHTED):
             raise InputError(
-                f"{folder} is of format {index['format']}, this version reads {FORMAT}; prepare "
-                "the data again"
+                f"{folder} is of format {index['format']}, this version reads {FORMAT} and "
+                f"{WEIGHTED}; prepare the data again"
             )
         return _build(folder, index)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
@@ -278,8 +287,11 @@ def _build(folder: Path, index: dict[str, Any]) -> Dataset:
     task = build_task(index["task"])
     splits = {}
     for part, entries in index["splits"].items():
-        splits[part] = _build_split(folder, entries, specs, index["grouped"], fills)
+        weighted = index["format"] == WEIGHTED
+        splits[part] = _build_split(folder, entries, specs, index["grouped"], weighted, fills)
         task.check(splits[part].target, f"the target in {folder}")
+    normalise_splits(splits, f"the weights in {folder}")
+    note = describe_target(task, torch.cat([split.target for split in splits.values()]).numpy())
     return Dataset(
         task,
         splits,
@@ -291,7 +303,10 @@ def _build(folder: Path, index: dict[str, Any]) -> Dataset:
         readers={
             m: build_reader(e["reader"]) for m, e in about.items() if e["reader"]["type"] in READERS
         },
-        notes=[describe_gaps(m, e) for m, e in about.items() if e.get("gaps")],
+        notes=[
+            *([note] if note else ()),
+            *(describe_gaps(m, e) for m, e in about.items() if e.get("gaps")),
+        ],
     )
 
 
@@ -300,6 +315,7 @@ def _build_split(
     entries: Sequence[Mapping[str, Any]],
     specs: Mapping[str, Spec],
     grouped: bool,
+    weighted: bool,
     fills: Mapping[str, Array],
 ) -> Split:
     shards = Shards([_find(folder, e) for e in entries], [int(e["rows"]) for e in entries])
@@ -318,7 +334,8 @@ def _build_split(
     }
     masks = {m: torch.from_numpy(mask) for m, mask in present.items()}
     groups = torch.from_numpy(shards.whole("group")) if grouped else None
-    return Split(inputs, masks, torch.from_numpy(shards.whole("target")), groups)
+    weights = torch.from_numpy(shards.whole(WEIGHT)) if weighted else None
+    return Split(inputs, masks, torch.from_numpy(shards.whole("target")), groups, weights)
 
 
 def _find(folder: Path, entry: Mapping[str, Any]) -> Path:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from counterpoise.core import storage
 from counterpoise.data.cells import Spec, blank, try_cell
 from counterpoise.data.readers.base import Reader
+from counterpoise.data.weights import Weights
 
 from .format import encode_shard
 from .moments import count_gaps, sum_moments
@@ -31,6 +32,7 @@ class Job:
     target: NDArray[Any]
     groups: NDArray[np.int64] | None
     training: bool
+    weights: Weights | None = None
 
 
 def write_shard(
@@ -53,7 +55,8 @@ def write_shard(
     if entry["rows"]:
         names = [row.id for row, whole in zip(job.rows, good, strict=True) if whole]
         groups = None if job.groups is None else job.groups[good]
-        content = encode_shard(names, job.target[good], groups, kept, present)
+        weights = None if job.weights is None else job.weights[good]
+        content = encode_shard(names, job.target[good], groups, kept, present, weights)
         storage.write(job.path, content)
         entry |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     storage.write_json(job.path.with_suffix(".json"), entry)

@@ -162,7 +162,7 @@ class ArrayFile(Measured):
         except InputError:
             raise
         except Exception as error:  # a damaged file can break the library anywhere
-            raise _refuse(error, path) from None
+            raise refuse_file(error, path) from None
 
     def _matlab(self, path: Path) -> Array:
         from scipy.io import loadmat, whosmat
@@ -215,10 +215,10 @@ def _npy(path: Path, peek: bool) -> Array:
     try:
         return np.asarray(np.load(path, mmap_mode="r" if peek else None, allow_pickle=False))
     except Exception as error:  # a header that is damaged is parsed as Python's
-        raise _refuse(error, path) from None
+        raise refuse_file(error, path) from None
 
 
-def _refuse(error: Exception, path: Path) -> InputError:
+def refuse_file(error: Exception, path: Path) -> InputError:
     with path.open("rb") as file:
         pickled = file.read(1) == b"\x80"
     if pickled or "Object arrays" in str(error):
