@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from copy import deepcopy
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from .core.loader import Loader
 from .core.tasks import Classification, MultiLabel, Regression, Task
 from .data.dataset import Dataset, Split
-from .data.targets import may_be_amounts, to_float32
+from .data.targets import to_float32, warn_of_amounts
 from .data.xy import Array, Tensors, are_indicators, hold_out, read_inputs, to_array, to_labels
 from .engine.method import Method
 from .errors import InputError, check_choice
@@ -244,13 +243,7 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):
             raise InputError("y must hold labels of one type, found several") from None
         if len(self.classes_) < 2:
             raise InputError(f"y must hold at least 2 classes, found {self.classes_.tolist()}")
-        if may_be_amounts(self.classes_, len(y)):
-            warnings.warn(
-                f"y holds {len(self.classes_)} different whole numbers in {len(y)} rows, which "
-                "are learnt as classes; if they are amounts, use MultimodalRegressor",
-                UserWarning,
-                stacklevel=3,
-            )
+        warn_of_amounts(self.classes_, len(y))
         return Classification(len(self.classes_), tuple(map(str, self.classes_)))
 
     def _target(self, y: Any) -> Tensor:
