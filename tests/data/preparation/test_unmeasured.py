@@ -36,7 +36,7 @@ def samples(data: Dataset, name: str = "x") -> np.ndarray:
     return torch.cat(parts).numpy()  # type: ignore[arg-type]
 
 
-VALUES = np.random.default_rng(0).normal(size=(ROWS, 3)).round(3) + [0, 5, -5]
+VALUES = np.random.default_rng(0).normal(size=(ROWS, 3)).round(3) + np.array([0, 5, -5])
 HOLED = np.where(np.random.default_rng(1).random((ROWS, 3)) < 0.3, np.nan, VALUES)
 HOLED[:, 0] = VALUES[:, 0]
 MEAN = np.nanmean(HOLED[:40], 0)
@@ -122,7 +122,7 @@ def save(folder: Path, arrays: list[np.ndarray]) -> Any:
 
 def series(seed: int = 0) -> list[np.ndarray]:
     generator = np.random.default_rng(seed)
-    return [generator.normal(size=(3 + k % 5, 2)) + [k % 2, 5] for k in range(ROWS)]
+    return [generator.normal(size=(3 + k % 5, 2)) + np.array([k % 2, 5]) for k in range(ROWS)]
 
 
 @pytest.mark.filterwarnings("ignore:x. .*(were|are)")
@@ -166,7 +166,7 @@ def test_a_file_of_nothing_alone_is_a_bad_row_until_it_is_mended(tmp_path: Path)
 
 @pytest.mark.parametrize("kind", ["numbers", "files", "table"])
 def test_offsets_are_taken_off_in_float64(tmp_path: Path, kind: str) -> None:
-    arrays = [array + [1.7e9, 0] for array in series()]
+    arrays = [array + np.array([1.7e9, 0]) for array in series()]
     if kind == "numbers":
         path = table(tmp_path / "raw", lambda k: " ".join(map(repr, arrays[k][0].tolist())))
         arrays = [array[:1] for array in arrays]

@@ -19,6 +19,7 @@ from counterpoise.data.columns import Decoded, TrainingMean
 from counterpoise.data.dataset import Dataset, Split, check_name
 from counterpoise.data.kinds import KINDS
 from counterpoise.data.readers.base import Reader
+from counterpoise.data.readers.measured import Measured
 from counterpoise.errors import InputError, unknown
 
 from .draft import Draft
@@ -161,7 +162,7 @@ def make_plan(
         if not cells:
             raise InputError(f"modality {modality!r} is missing in every training row")
         readers[modality] = reader = reader.fit(cells)
-        if getattr(reader, "center", ()):
+        if isinstance(reader, Measured) and reader.center:
             warnings.warn(
                 f"{modality}: float32 cannot hold how its values vary; standardised in float64 by "
                 "the mean and deviation of training cells",
