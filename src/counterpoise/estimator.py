@@ -88,10 +88,8 @@ class _Multimodal(_Arguments, BaseEstimator):
         """Train from anew. Nothing that was passed in is changed.
 
         Args:
-            X: modality -> array, tensor, table or list [N, ...]; None or a row of NaN is missing.
-                Some NaN in a row are values not measured, which become the training mean of their
-                channel. Lists of rows of several lengths are sequences, as in
-                :class:`counterpoise.ArrayData`. Every row has at least one modality.
+            X: modality -> array, tensor or list [N, ...] as in :class:`counterpoise.ArrayData`; a
+                row of NaN is missing. Every row has at least one modality.
             y: [N] labels, [N, K] of 0 and 1 for several labels at once, or numbers [N] or [N, K]
                 for regression.
             groups: [N] labels; of a group (a subject, a writer) either all samples are held out
@@ -140,23 +138,18 @@ class _Multimodal(_Arguments, BaseEstimator):
     ) -> tuple[Dataset, Forms]:
         """What :meth:`fit` trains and validates on; and modality -> how rows become samples."""
         inputs, present, axes = read_rows(X)
-        whole = self._split(inputs, present, y, task)
-        splits = {"train": whole}
+        splits = {"train": (whole := self._split(inputs, present, y, task))}
         if validation is None:
             classes = whole.target.numpy() if isinstance(task, Classification) else None
             splits = hold_out(whole, classes, groups, self.validation_fraction, seed)
         elif groups is not None:
             raise InputError("groups say what to hold out; leave them out beside validation")
-        for name, mask in splits["train"].present.items():
-            if not bool(mask.any()):
-                raise InputError(f"X[{name!r}] is missing in every sample that is trained on")
-        kinds = known_kinds(self.encoders or {})
-        splits, like = settle_splits(splits, axes, kinds, self.indicators)
+        splits, like = settle_splits(splits, axes, known_kinds(self.encoders), self.indicators)
         if validation is not None:
-            held = read_inputs(validation[0], like)
-            splits["validation"] = self._split(*held, validation[1], task)
-        kinds = {m: "sequence" for m, form in like.items() if form.padded and form.kind}
-        return Dataset(task, splits, kinds=kinds, forms=like), like
+            splits["validation"] = self._split(
+                *read_inputs(validation[0], like), validation[1], task
+            )
+        return Dataset(task, splits, forms=like), like
 
     def evaluate(self, X: Mapping[str, Any], y: Any) -> dict[str, dict[str, float]]:
         """Metrics with every subset of the modalities in ``X``.
@@ -170,10 +163,9 @@ class _Multimodal(_Arguments, BaseEstimator):
             lists.
         """
         check_is_fitted(self, "model_")
+        held = self._split(*read_inputs(X, self._like), y, self.task_)
         # Under the name of the one split that every data set has.
-        inputs, present = read_inputs(X, self._like)
-        rows = {"train": self._split(inputs, present, y, self.task_)}
-        there = {m for m, mask in present.items() if bool(mask.any())}
+        rows, there = {"train": held}, {m for m, mask in held.present.items() if mask.any()}
         found = evaluate(
             self.model_, Dataset(self.task_, rows), self.method_, split="train"
         ).metrics
@@ -224,8 +216,7 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):
         random_state: of the held-out part, the initial weights and the training.
         device: where to train and predict.
         precision: ``"fp32"`` or ``"bf16"``.
-        indicators: beside each channel of real numbers stands another, which says what was
-            measured (1) and what not (0).
+        indicators: beside each channel, another says what was measured (1) and what not (0).
         verbose: show a progress bar over the epochs, in a terminal or notebook.
 
     Attributes:
@@ -282,8 +273,7 @@ class MultimodalClassifier(ClassifierMixin, _Multimodal):
 
         Args:
             X: modality -> [N, ...], of any modalities that were fitted; None or a row of NaN is
-                missing, and some NaN in a row become the training mean. Sequences that are longer
-                than any of training are cropped, with a warning.
+                missing, some NaN become the training mean; longer sequences are cropped.
 
         Raises:
             InputError: an unknown modality, another shape than at fit, a row with no modality.
@@ -353,8 +343,7 @@ class MultimodalRegressor(RegressorMixin, _Multimodal):
 
         Args:
             X: modality -> [N, ...], of any modalities that were fitted; None or a row of NaN is
-                missing, and some NaN in a row become the training mean. Sequences that are longer
-                than any of training are cropped, with a warning.
+                missing, some NaN become the training mean; longer sequences are cropped.
 
         Raises:
             InputError: an unknown modality, another shape than at fit, a row with no modality.

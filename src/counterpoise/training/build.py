@@ -197,10 +197,12 @@ def _warn_of_channels(data: Dataset, name: str, first: Standardize) -> None:
         )
 
 
-def known_kinds(encoders: Mapping[str, nn.Module | str | type[Encoder]]) -> dict[str, str]:
+def known_kinds(
+    encoders: Mapping[str, nn.Module | str | type[Encoder]] | None,
+) -> dict[str, str]:
     """Modality -> the kind of samples that its encoder takes, where an encoder says so."""
     kinds = {}
-    for name, chosen in encoders.items():
+    for name, chosen in (encoders or {}).items():
         kind = getattr(chosen, "kind", None)
         if isinstance(chosen, str):
             with suppress(InputError):  # reported by build_model

@@ -161,14 +161,7 @@ def make_plan(
         cells = [c for row in training if (c := row.cells.get(modality)) is not None]
         if not cells:
             raise InputError(f"modality {modality!r} is missing in every training row")
-        readers[modality] = reader = reader.fit(cells)
-        if isinstance(reader, Measured) and reader.center:
-            warnings.warn(
-                f"{modality}: float32 cannot hold how its values vary; standardised in float64 by "
-                "the mean and deviation of training cells",
-                UserWarning,
-                stacklevel=2,
-            )
+        readers[modality] = reader = _fit(modality, reader, cells)
         specs[modality] = find_spec(modality, reader, cells)
     return Plan(
         table.name,
@@ -183,6 +176,19 @@ def make_plan(
         len(table.rows) + len({b.id for b in table.bad}),
         table.units,
     )
+
+
+def _fit(modality: str, reader: Reader, cells: Sequence[Any]) -> Reader:
+    """A reader fitted on training cells; says so where it takes an offset off."""
+    reader = reader.fit(cells)
+    if isinstance(reader, Measured) and reader.center:
+        warnings.warn(
+            f"{modality}: float32 cannot hold how its values vary; standardised in float64 by "
+            "the mean and deviation of training cells",
+            UserWarning,
+            stacklevel=3,
+        )
+    return reader
 
 
 def _without_blanks(row: Row, readers: Mapping[str, Reader]) -> Row:
