@@ -205,3 +205,11 @@ def test_words_of_nothing_do_not_make_numbers_of_a_text(tmp_path: Path) -> None:
     assert words.readers["x"].name == "text"
     numbers = read_manifest(table(tmp_path / "b", lambda k: "NA" if k % 3 else "1.5"))
     assert numbers.readers["x"].name == "numbers"
+
+
+def test_a_constant_is_not_divided_by_a_rounding_error(tmp_path: Path) -> None:
+    plan = make_plan(read_manifest(table(tmp_path / "raw", lambda k: f"0.1,{k}")))
+    data = prepare(plan, tmp_path / "out")
+    assert data.scales["x"][1][0] == 0
+    with pytest.warns(UserWarning, match="^x: 1 of 2 channels does not vary in the training rows$"):
+        build_model(data, width=8)
