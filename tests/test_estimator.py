@@ -522,7 +522,7 @@ HALF = np.where(np.arange(6)[:, None] < 2, np.nan, A)
         (GOOD, ["a", None] * 3, "y must hold a label in every row, found None in row 1"),
         (GOOD, ["a", np.nan] * 3, "y must hold a label in every row, found nan in row 1"),
         (GOOD, np.array(["a", 1] * 3, dtype=object), "y must hold labels of one type"),
-        (GOOD, [0.5, 1.5] * 3, "y must hold labels, found 0.5 in row 0; is it continuous"),
+        (GOOD, [0.5, 1.5] * 3, "y must hold labels, found 0.5 in row 0 (Unknown label type: continuous)"),
         (GOOD, ["a"] * 6, "y must hold at least 2 classes, found 1 class: ['a']"),
         (GOOD, 2 * np.eye(6), "y must hold one label per sample ([N]), found [6, 6]"),
         (GOOD, [0, 1, 2, 3, 4, 5], "X holds 6 samples, too few to hold out"),

@@ -49,7 +49,8 @@ def to_labels(y: Any) -> Array:
             raise InputError(f"y must hold a label in every row, found {label} in row {row}")
         if isinstance(label, float) and not label.is_integer():
             raise InputError(
-                f"y must hold labels, found {label} in row {row}; is it continuous (regression)?"
+                f"y must hold labels, found {label} in row {row} (Unknown label type: continuous); "
+                "is it regression?"
             )
     return labels
 
