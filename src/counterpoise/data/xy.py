@@ -12,7 +12,7 @@ from torch import Tensor
 
 from counterpoise.core.batch import Input
 from counterpoise.core.tasks import Task
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, check_number, unknown
 
 from .columns import Column
 from .dataset import Split, check_name
@@ -189,6 +189,7 @@ def hold_out(
         share: of the samples, for validation.
         seed: of the draw.
     """
+    share = check_number("validation_fraction", share)
     if not 0 < share < 1:
         raise InputError(f"validation_fraction must lie between 0 and 1, found {share}")
     shares, generator = np.array([1 - share, share]), np.random.default_rng(seed)

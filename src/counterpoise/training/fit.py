@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from counterpoise.core import ranks, storage
+from counterpoise.core.device import check_device, float32
 from counterpoise.core.loader import mix
 from counterpoise.core.task import Task
 from counterpoise.data.dataset import Dataset
@@ -31,6 +32,7 @@ from .setup import make_context
 from .task import prepare_task
 
 
+@float32()
 def fit(
     model: MultimodalModel,
     data: Dataset,
@@ -80,7 +82,7 @@ def fit(
     saved = None if folder is None else open_folder(folder, record, resume)
     with torch.random.fork_rng(devices=[]):
         if device is not None:
-            model.to(device)
+            model.to(check_device(device))
         run = Run(model, method, settings, task)
         ctx = _start(run, data, saved, listeners)
         if folder is not None and saved is not None:
