@@ -7,6 +7,7 @@ import inspect
 import io
 import pickle
 import sys
+import warnings
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -111,6 +112,48 @@ def test_regression_gives_back_the_shape_of_y(columns: int) -> None:
     arrays = {"a": rng.normal(size=(20, 3)), "b": rng.normal(size=(20, 2))}
     model = MultimodalRegressor(epochs=1, width=8).fit(arrays, np.ones((20, columns)))
     assert model.predict(arrays).shape == (20, columns)
+
+
+@pytest.fixture(scope="module")
+def diabetes() -> tuple[X, NDArray[Any]]:
+    """scikit-learn's diabetes: body, blood pressure and sugar, and serum; a score of 25 to 346."""
+    from sklearn.datasets import load_diabetes
+
+    data = load_diabetes()
+    parts = {"body": slice(0, 3), "pressure": [3, 9], "serum": slice(4, 9)}
+    return {m: data.data[:, columns] for m, columns in parts.items()}, data.target
+
+
+def test_regression_works_as_it_comes(diabetes: tuple[X, NDArray[Any]]) -> None:
+    """With no option, in any units; predictions, metrics and scores are in those of ``y``."""
+    arrays, y = diabetes
+    held = np.arange(len(y)) % 4 == 0
+    train, test = take(arrays, ~held), take(arrays, held)
+    plain = MultimodalRegressor().fit(train, y[~held])
+    score = plain.score(test, y[held])
+    assert score > 0.3 and 25 < plain.predict(test).mean() < 346
+    found = plain.evaluate(test, y[held])["body+pressure+serum"]
+    assert found["r2"] == pytest.approx(score, abs=1e-5) and 30 < found["mae"] < 60
+    moved = MultimodalRegressor().fit(train, 1000 * y[~held] + 1e6)
+    np.testing.assert_allclose(moved.predict(test), 1000 * plain.predict(test) + 1e6, rtol=1e-4)
+    assert moved.score(test, 1000 * y[held] + 1e6) == pytest.approx(score, abs=1e-3)
+    with pytest.raises(InputError, match=r"y varies by .* about 1700000000"):
+        MultimodalRegressor().fit(arrays, 1.7e9 + y / 1000)
+    one = MultimodalRegressor(epochs=1).fit(train, y[~held])
+    one.evaluate(take(arrays, slice(0, 1)), y[:1])  # a single row has no spread to be lost
+
+
+def test_amounts_as_classes_are_warned_of() -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"a": rng.normal(size=(90, 3)), "b": rng.normal(size=(90, 2))}
+    amounts = np.arange(90) // 3 * 10
+    with pytest.warns(UserWarning, match="30 different whole numbers.*MultimodalRegressor") as said:
+        MultimodalClassifier(**SMALL).fit(arrays, amounts)
+    assert [w.filename for w in said if "different" in str(w.message)] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MultimodalClassifier(**SMALL).fit(arrays, np.arange(90) % 18)
+        MultimodalClassifier(**SMALL).fit(arrays, [f"n{k}" for k in amounts])
 
 
 # --- scikit-learn's conventions -------------------------------------------------------------------
@@ -471,7 +514,7 @@ def test_every_setting_reaches_the_run(toy: tuple[X, NDArray[Any]]) -> None:
     settings = asdict(one.run_.settings)
     assert settings == {**asdict(Settings(seed=wanted.pop("random_state"))), **wanted}
     assert one.model_.precision == "bf16" and isinstance(one.model_.fusion, FUSIONS["late"])
-    with pytest.raises(RuntimeError, match="device"):
+    with pytest.raises(InputError, match="device 'abacus' cannot be used here"):
         clone(one).set_params(device="abacus").fit(*toy)
     # At this rate nothing moves: other weights are other initial weights.
     other = clone(one).set_params(random_state=4).fit(*toy, validation=toy)
@@ -522,7 +565,11 @@ HALF = np.where(np.arange(6)[:, None] < 2, np.nan, A)
         (GOOD, ["a", None] * 3, "y must hold a label in every row, found None in row 1"),
         (GOOD, ["a", np.nan] * 3, "y must hold a label in every row, found nan in row 1"),
         (GOOD, np.array(["a", 1] * 3, dtype=object), "y must hold labels of one type"),
-        (GOOD, [0.5, 1.5] * 3, "y must hold labels, found 0.5 in row 0 (Unknown label type: continuous)"),
+        (
+            GOOD,
+            [0.5, 1.5] * 3,
+            "y must hold labels, found 0.5 in row 0 (Unknown label type: continuous)",
+        ),
         (GOOD, ["a"] * 6, "y must hold at least 2 classes, found 1 class: ['a']"),
         (GOOD, 2 * np.eye(6), "y must hold one label per sample ([N]), found [6, 6]"),
         (GOOD, [0, 1, 2, 3, 4, 5], "X holds 6 samples, too few to hold out"),

@@ -10,6 +10,7 @@ from counterpoise.errors import check_number
 
 from .arguments import Command, names
 from .experiment import add_experiment, make_recipe, method_labels
+from .output import print_notes
 from .progress import show_progress
 
 DEMO_METHODS = "joint,unimodal,multi-loss,modality-dropout,mla"
@@ -47,8 +48,11 @@ def run(options: argparse.Namespace) -> None:
     from counterpoise.report import records, text_table
 
     labels = method_labels(options.methods, options.set)
-    out = options.out or Path("runs") / f"compare-{Path(options.data).name}"
+    out = options.out or Path("runs") / f"compare-{Path(options.data).name.removesuffix('.npz')}"
     seeds = range(options.seed, options.seed + options.seeds)
+    data = recipe.load()
+    if not options.quiet:
+        print_notes(data)
     with show_progress(options.quiet) as progress:
         bar = progress.add_task("starting", total=len(labels) * len(seeds) * options.epochs)
 
@@ -63,6 +67,7 @@ def run(options: argparse.Namespace) -> None:
             jobs=options.jobs,
             tick=tick,
             command=f"counterpoise {shlex.join(options.command_line)}",
+            data=data,
         )
     if not options.quiet:
         Console().print(text_table(records.read(out / "records.jsonl")))

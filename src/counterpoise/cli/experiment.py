@@ -17,11 +17,21 @@ from .arguments import add_config, names, pair
 if TYPE_CHECKING:
     from counterpoise.compare.recipe import Recipe
 
+TASKS = ("classification", "regression", "multilabel")  # as data.targets.TASKS, which takes longer
+
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
     """The arguments that say which data, which model and how it is trained."""
     add = parser.add_argument
-    add("data", nargs="?", metavar="DATA", help="a data set (see `counterpoise data`), or prepared")
+    add(
+        "data",
+        nargs="?",
+        metavar="DATA",
+        help="a data set (see `counterpoise data`), a folder that `counterpoise prepare` wrote, or "
+        "FILE.npz: an array for each modality, `target`, and where they exist `split`, `group`, "
+        "`classes`, `weight` (see docs/data.md)",
+    )
+    add("--task", choices=TASKS, help="what FILE.npz is for; else told from its target")
     add("--modalities", type=names, metavar="A,B", help="some of its modalities")
     add("--data-dir", metavar="DIR", help="where data sets lie (else COUNTERPOISE_DATA)")
     add("--out", type=Path, metavar="DIR", help="the folder for what this makes")
@@ -91,6 +101,7 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
         options.precision,
         options.device,
         dict(options.encoder),
+        options.task,
     )
 
 

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from counterpoise.data import Dataset
     from counterpoise.evaluation import Evaluation
 
 
@@ -19,6 +20,12 @@ def print_json(value: object) -> None:
 def print_warning(message: Warning | str, *_: object) -> None:
     """Print a warning in one line, where errors go."""
     print(f"counterpoise: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def print_notes(data: Dataset) -> None:
+    """Print what was guessed about a data set, a line each, where errors go."""
+    for note in data.notes:
+        print(" ".join(note.split()), file=sys.stderr)
 
 
 def print_metrics(result: Evaluation, title: str) -> None:

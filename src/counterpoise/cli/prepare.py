@@ -29,14 +29,25 @@ def add(parser: argparse.ArgumentParser) -> None:
         "paths",
         nargs="+",
         metavar="PATH",
-        help="a CSV, TSV, Parquet or JSON-lines table and the folder to write; or the name of a "
-        "data set (`counterpoise data`), its folder or archive, and the folder to write",
+        help="a CSV, TSV, Parquet or JSON-lines table, or a .npz file of arrays, and the folder to "
+        "write; or the name of a data set (`counterpoise data`), its folder or archive, and the "
+        "folder to write",
     )
-    add("--modalities", type=names, metavar="A,B", help="columns; default all but those below")
+    add(
+        "--modalities",
+        type=names,
+        metavar="A,B",
+        help="columns, or arrays; default all but those below",
+    )
     add("--target", default="target", metavar="COLUMN", help="default %(default)s")
     add("--id", default="id", metavar="COLUMN", help="default %(default)s, else the row's number")
     add("--split", default="split", metavar="COLUMN", help="default %(default)s, where it is")
     add("--group", default="group", metavar="COLUMN", help="default %(default)s, where it is")
+    add(
+        "--weight",
+        metavar="COLUMN",
+        help="of the factor of each sample's loss; default none, in .npz files weight where it is",
+    )
     add("--type", action="append", default=[], metavar="COLUMN=TYPE", help="if not recognised")
     add("--set", action="append", default=[], metavar="COLUMN.KEY=VALUE", help="how to decode it")
     add("--task", choices=TASKS, help="else told from the targets")
@@ -138,27 +149,47 @@ def _table(
     source: tuple[str, ...], out: Path, options: argparse.Namespace, console: Console
 ) -> Table:
     from counterpoise.data import DATASETS, read_manifest
+    from counterpoise.data.npz import is_npz
     from counterpoise.data.preparation.archives import is_archive
 
+    if len(source) == 1 and is_npz(source[0]):
+        return _npz_table(source[0], options)
     if len(source) == 1:
         return read_manifest(
             source[0],
+            modalities=options.modalities,
+            types=dict(_pairs("type", options.type)),
+            task=options.task,
             target=options.target,
             id=options.id,
             split=options.split,
             group=options.group,
-            modalities=options.modalities,
-            types=dict(_pairs("type", options.type)),
-            task=options.task,
+            weight=options.weight,
         )
     name, raw = source[0], Path(source[1]).expanduser()
-    if options.type or options.task:
-        raise InputError(f"--type and --task are for manifests; {name} has its own")
+    if options.type or options.task or options.weight:
+        raise InputError(f"--type, --task and --weight are for manifests; {name} has its own")
     if is_archive(raw) and raw.is_file():
         raw = _unpacked(raw, out.with_name(f"{out.name}-raw"), console)
     if not raw.is_dir():
         raise InputError(f"RAW must be a folder or an archive of {name}, found no {raw}")
     return DATASETS.build(name).table(raw.resolve())
+
+
+def _npz_table(path: str, options: argparse.Namespace) -> Table:
+    """The samples of a file of arrays as rows; their splits are drawn as for training from it."""
+    from counterpoise.data.npz import npz_table
+
+    if options.type:
+        raise InputError(f"--type is for manifests; {path} holds arrays")
+    named = {part: getattr(options, part) for part in ("target", "id", "split", "group", "weight")}
+    return npz_table(
+        path,
+        options.task,
+        fractions=options.fractions or (0.7, 0.15, 0.15),
+        seed=options.seed,
+        **{part: name for part, name in named.items() if name not in (None, part)},
+    )
 
 
 def _unpacked(archive: Path, folder: Path, console: Console) -> Path:
@@ -224,8 +255,8 @@ def _words(plan: Plan, data: Dataset, out: Path) -> list[str]:
 
 
 COMMAND = Command(
-    "decode a manifest, or a data set as its owners publish it, once",
+    "decode a manifest, a file of arrays, or a data set as its owners publish it, once",
     add,
     run,
-    usage="counterpoise prepare MANIFEST OUT [options] | NAME RAW OUT [options]",
+    usage="counterpoise prepare MANIFEST|FILE.npz OUT [options] | NAME RAW OUT [options]",
 )

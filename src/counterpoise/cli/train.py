@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .arguments import Command
 from .experiment import add_experiment, make_recipe, method_labels
-from .output import print_metrics
+from .output import print_metrics, print_notes
 from .progress import show_progress
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def run(options: argparse.Namespace) -> None:
     recipe = make_recipe(options)
     method = _method(options)
     data = recipe.load()
+    if not options.quiet:
+        print_notes(data)
     out = options.out or Path("runs") / f"{data.name}-{method.name}-seed{options.seed}"
     epochs, batches = options.epochs, -(-len(data.train) // options.batch_size)
     whole = "+".join(sorted(data.modalities))

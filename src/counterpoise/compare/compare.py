@@ -35,6 +35,7 @@ def compare(
     jobs: int = 1,
     tick: Tick | None = None,
     command: str | None = None,
+    data: Dataset | None = None,
 ) -> Path:
     """Train every method with every seed, and write the records and the report.
 
@@ -50,6 +51,7 @@ def compare(
         jobs: runs at a time, each in a process of its own.
         tick: called with label and seed after each epoch.
         command: what the report says it was made by.
+        data: what the recipe loads, if that is done already.
 
     Returns:
         The path of ``report.html``.
@@ -61,7 +63,7 @@ def compare(
     check_number("jobs", jobs, 1, whole=True)
     if len(set(methods)) < len(methods):
         raise InputError(f"methods must differ from each other, found {','.join(methods)}")
-    comparison = Comparison(recipe, recipe.load(), Path(out))
+    comparison = Comparison(recipe, data or recipe.load(), Path(out))
     comparison.check(methods)
     pairs = [(label, seed) for seed in seeds for label in methods]
     comparison.claim(methods, seeds, command)

@@ -25,7 +25,7 @@ class Recipe:
     """Everything but the method and the seed that makes a run.
 
     Attributes:
-        data: a name in ``DATASETS``, or a folder of prepared data.
+        data: a name in ``DATASETS``, a folder of prepared data, or a ``.npz`` file.
         modalities: which of its modalities; ``None`` takes its default ones.
         data_dir: where it lies; not a part of what the run is.
         settings: how to train; ``settings.seed`` is replaced by each run's.
@@ -33,6 +33,7 @@ class Recipe:
         device: where to train.
         encoders: modality -> label in :data:`counterpoise.encoders.ENCODERS` or class, of those
             that are not chosen by shape.
+        task: of a ``.npz`` file, where its target does not tell it.
     """
 
     data: str
@@ -44,16 +45,17 @@ class Recipe:
     precision: str = "fp32"
     device: str = "cpu"
     encoders: Mapping[str, str | type[Encoder]] = field(default_factory=dict)
+    task: str | None = None
 
     def load(self) -> Dataset:
         """The data set."""
-        return load(self.data, data_dir=self.data_dir, modalities=self.modalities)
+        return load(self.data, data_dir=self.data_dir, modalities=self.modalities, task=self.task)
 
     def identity(self) -> dict[str, Any]:
         """What two comparisons must share to stand in one folder."""
         settings = {k: v for k, v in self.settings.plain().items() if k != "seed"}
         modalities = list(self.modalities) if self.modalities else None
-        name = Path(self.data).name  # a folder of prepared data may be moved
+        name = Path(self.data).name  # prepared data and files may be moved
         return {"data": name, "modalities": modalities, "settings": settings} | {
             "fusion": self.fusion_label(),
             "width": self.width,
@@ -71,8 +73,9 @@ class Recipe:
         return None if self.fusion is None else FUSIONS.label_of(self.fusion)
 
     def source(self) -> dict[str, str]:
-        """Where the data were prepared, if they have no name."""
-        return {} if is_name(self.data) else {"source": str(Path(self.data).resolve())}
+        """Where the data lie, if they have no name; and the task that was asked for."""
+        where = {} if is_name(self.data) else {"source": str(Path(self.data).resolve())}
+        return where | ({"read_as": self.task} if self.task else {})
 
     def train(self, data: Dataset, method: Method, seed: int, **others: Any) -> Run:
         """Build the model and train it; ``others`` go to :func:`fit`."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Input
+from counterpoise.core.presence import check_trained
 from counterpoise.core.tasks import Classification, Task
 from counterpoise.errors import InputError, check_choice, unknown
 
@@ -18,8 +19,9 @@ from .dataset import Dataset, Split, check_name
 from .kinds import KINDS
 from .modalities import Modalities, to_mapping
 from .settle import Form, settle
-from .splits import SPLITS, Indices, check_groups, draw, find_splits, to_groups
+from .splits import SPLITS, Indices, check_groups, draw, find_splits, hold_out, to_groups
 from .values import Values, to_values
+from .weights import normalise, to_weights
 
 
 class ArrayData(Dataset):
@@ -48,8 +50,9 @@ class ArrayData(Dataset):
         present: modality -> N booleans: False where the sample lacks the modality.
         task: what is learnt: a task, or "classification", "regression" or "multilabel"; None
             tells it from ``target``.
-        split: None draws one; or N strings of "train", "validation", "test"; or a dict from these
-            names to row numbers (rows in none of them are left out).
+        split: None draws one; or N strings of "train", "validation" (or "val", "valid", "dev"),
+            "test"; or a dict from these names to row numbers (rows in none of them are left out).
+            Where no row is said to be for validation, some of the training rows are drawn for it.
         groups: N labels; samples of one group never lie in two splits.
         fractions: shares of the splits, where they are drawn here. Each class is shared out in
             this proportion; with ``groups`` as nearly as whole groups allow.
@@ -60,6 +63,11 @@ class ArrayData(Dataset):
         scaled: the values are standardised already; default encoders do it otherwise.
         indicators: beside each channel of real numbers stands another, 1 where the value was
             measured and 0 where not; or the names of the modalities that get these.
+        weights: N finite numbers of at least 0, the factor of each sample's loss; they are divided
+            by their mean over the training samples. Metrics stay unweighted.
+
+    Attributes:
+        rows: split -> int64, which of the rows that were passed in it holds, in its order.
 
     Raises:
         InputError: when the arrays do not fit together; the message names the argument.
@@ -80,6 +88,7 @@ class ArrayData(Dataset):
         kinds: Mapping[str, str] | None = None,
         scaled: bool = False,
         indicators: bool | Sequence[str] = False,
+        weights: Any = None,
     ) -> None:
         inputs = to_mapping(inputs)
         if not inputs:
@@ -93,7 +102,12 @@ class ArrayData(Dataset):
             if modality not in inputs:
                 raise unknown("modality in kinds", modality, inputs)
             check_choice("kinds", kind, KINDS)
-        parts = {part: _take(masks, goal, codes, rows[part]) for part in SPLITS}
+        factors = None
+        if weights is not None:
+            where = "weights"
+            factors = normalise(to_weights(weights, len(goal), where), rows["train"], where)
+        parts = {part: _take(masks, goal, codes, factors, rows[part]) for part in SPLITS}
+        check_trained(parts["train"])
         asked = _find_indicators(indicators, values)
         kinds, forms = dict(kinds or {}), {}
         for modality in list(values):
@@ -104,6 +118,7 @@ class ArrayData(Dataset):
             if form is not None:
                 forms[modality] = form
         notes = [note] if note else []
+        self.rows = rows
         super().__init__(learnt, parts, name, kinds=kinds, scaled=scaled, notes=notes, forms=forms)
 
 
@@ -151,16 +166,19 @@ def _split_rows(
     """The groups as numbers [N], and the rows of each split, drawn or given, with a target."""
     total = len(goal)
     codes = None if groups is None else to_groups(groups, total)
+    classes = goal.numpy() if isinstance(task, Classification) else np.zeros(total, int)
     if split is None:
-        classes = goal.numpy() if isinstance(task, Classification) else np.zeros(total, int)
         chosen = np.flatnonzero(known)
         drawn = draw(classes[known], None if codes is None else codes[known], fractions, seed)
         rows = {part: chosen[places] for part, places in drawn.items()}
     else:
-        rows = find_splits(split, total)
+        named = find_splits(split, total)
         if codes is not None:
-            check_groups(groups, codes, rows)
-        rows = {part: places[known[places]] for part, places in rows.items()}
+            check_groups(groups, codes, named)
+        rows = {part: places[known[places]] for part, places in named.items()}
+        if len(named["validation"]) == 0 and len(rows["train"]) > 1:
+            held = hold_out(rows["train"], classes, codes, fractions, seed)
+            rows["train"], rows["validation"] = held
     for part in SPLITS:
         if len(rows[part]) == 0:
             raise InputError(
@@ -170,11 +188,19 @@ def _split_rows(
     return codes, rows
 
 
-def _take(masks: dict[str, Mask], target: Tensor, groups: Indices | None, rows: Indices) -> Split:
+def _take(
+    masks: dict[str, Mask],
+    target: Tensor,
+    groups: Indices | None,
+    weights: Tensor | None,
+    rows: Indices,
+) -> Split:
     """A split with all but its inputs."""
+    places = torch.from_numpy(rows)
     present = {m: torch.from_numpy(mask[rows]) for m, mask in masks.items()}
     codes = None if groups is None else torch.from_numpy(groups[rows])
-    return Split({}, present, target.index_select(0, torch.from_numpy(rows)), codes)
+    factors = None if weights is None else weights.index_select(0, places)
+    return Split({}, present, target.index_select(0, places), codes, factors)
 
 
 def _find_indicators(asked: bool | Sequence[str], values: Mapping[str, Any]) -> set[str]:

@@ -1,4 +1,4 @@
-"""A data set by its name, or by the folder in which it was prepared."""
+"""A data set by its name, by the folder in which it was prepared, or by its file of arrays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from counterpoise.errors import InputError, unknown
 
 from .catalogue import DATASETS
 from .dataset import Dataset
-from .preparation.cache import open_cache
+from .npz import is_npz, load_npz
+from .preparation.cache import is_cache, open_cache
 
 
 def is_name(source: str | Path) -> bool:
@@ -22,25 +23,52 @@ def load(
     *,
     data_dir: str | Path | None = None,
     modalities: Sequence[str] | None = None,
+    task: str | None = None,
 ) -> Dataset:
-    """A data set by its name in ``DATASETS``, or by the folder of its prepared form.
+    """A data set by its name in ``DATASETS``, by a folder or by a file.
 
     Args:
         name: such as ``"digits"``, also with options (``"av-mnist:seed=1"``); or a folder that
-            ``counterpoise prepare`` wrote.
+            ``counterpoise prepare`` wrote; or a ``.npz`` file of arrays (``docs/data.md``).
         data_dir: where data sets lie; default COUNTERPOISE_DATA, then the user's cache.
         modalities: which to load; None loads the data set's default ones.
+        task: what is learnt of a file of arrays: ``"classification"``, ``"regression"`` or
+            ``"multilabel"``; None tells it from the target.
 
     Raises:
         InputError: an unknown name or modality, data that are not there or not complete.
     """
+    if task is not None and (is_name(name) or not is_npz(name)):
+        raise InputError(f"task is for files of arrays (.npz); {name} has its own, leave it out")
     if is_name(name):
         return DATASETS.build(str(name)).load(data_dir, modalities)
+    if is_npz(name):
+        return _select(load_npz(name, task), modalities)
     if not Path(name).is_dir():
         if len(Path(name).parts) > 1:
             raise InputError(f"{name} is no folder of prepared data: it is not there")
-        raise unknown("data set", name, [*DATASETS, "or a folder of prepared data"])
-    data = open_cache(name)
+        others = ("a folder of prepared data", "or a .npz file")
+        raise unknown("data set", name, [*DATASETS, *others])
+    return _select(open_cache(name), modalities)
+
+
+def find_source(source: str | Path, data_dir: str | Path | None = None) -> Path | None:
+    """Where a folder of prepared data or a file of arrays is by now; None if it is not found.
+
+    Args:
+        source: where it was.
+        data_dir: where it is, or, of a file, the folder that it is in.
+    """
+    places = [Path(source)]
+    if data_dir is not None:
+        places = [Path(data_dir), Path(data_dir) / Path(source).name, *places]
+    if is_npz(source):
+        return next((p for p in places if is_npz(p) and p.is_file()), None)
+    return next((p for p in places if is_cache(p)), None)
+
+
+def _select(data: Dataset, modalities: Sequence[str] | None) -> Dataset:
+    """The data set with these of its modalities, or with all."""
     if modalities is None:
         return data
     if isinstance(modalities, str):

@@ -12,6 +12,7 @@ from torch import Tensor
 from counterpoise.errors import InputError, unknown
 
 SPLITS = ("train", "validation", "test")
+ALIASES = {"val": "validation", "valid": "validation", "dev": "validation", "training": "train"}
 
 Indices = NDArray[np.int64]
 
@@ -33,18 +34,49 @@ def draw(
     Returns:
         Split name -> rows, ascending.
     """
-    if len(fractions) != len(SPLITS) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise InputError(
-            "fractions must be three positive numbers that add up to 1 "
-            f"(train, validation, test), found {tuple(fractions)}"
-        )
-    shares = np.asarray(fractions, dtype=np.float64)
+    shares = _check_fractions(fractions)
     generator = np.random.default_rng(seed)
     if groups is None:
         part = by_class(classes, shares, generator)
     else:
         part = by_group(classes, groups, shares, generator)
     return {split: np.flatnonzero(part == i) for i, split in enumerate(SPLITS)}
+
+
+def _check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
+    """The shares of the three splits; :class:`InputError` unless they are some."""
+    if len(fractions) != len(SPLITS) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise InputError(
+            "fractions must be three positive numbers that add up to 1 "
+            f"(train, validation, test), found {tuple(fractions)}"
+        )
+    return np.asarray(fractions, dtype=np.float64)
+
+
+def hold_out(
+    training: Indices,
+    classes: NDArray[Any],
+    groups: Indices | None,
+    fractions: Sequence[float],
+    seed: int,
+) -> tuple[Indices, Indices]:
+    """The rows that stay in training and those that validate, where only the test rows are given.
+
+    Args:
+        training: rows to share out, by class or by whole groups.
+        classes: [N], as for :func:`draw`.
+        groups: [N] or None, which samples must stay together.
+        fractions: of all three splits; the first two count.
+        seed: as for :func:`draw`.
+    """
+    train, validation, _ = _check_fractions(fractions)
+    share = validation / (train + validation)
+    shares, generator = np.array([1 - share, share]), np.random.default_rng(seed)
+    if groups is None:
+        part = by_class(classes[training], shares, generator)
+    else:
+        part = by_group(classes[training], groups[training], shares, generator)
+    return training[part == 0], training[part == 1]
 
 
 def by_class(
@@ -101,13 +133,18 @@ def by_group(
 
 
 def to_groups(groups: Any, total: int) -> Indices:
-    """int64 [N], equal where the labels are."""
+    """int64 [N], equal where the labels are; a sample without a label is a group of its own."""
     labels = groups.detach().cpu().numpy() if isinstance(groups, Tensor) else np.asarray(groups)
     if labels.shape != (total,):
         raise InputError(
             f"groups must hold one label per sample ([{total}]), found shape {list(labels.shape)}"
         )
-    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+    if labels.dtype == object and any(v is None or v != v for v in labels.tolist()):
+        labels = np.array(["" if v is None or v != v else f"g {v}" for v in labels.tolist()])
+    codes = np.unique(labels, return_inverse=True)[1].astype(np.int64)
+    lone = np.flatnonzero(labels == "" if labels.dtype.kind == "U" else labels != labels)
+    codes[lone] = total + np.arange(len(lone))
+    return codes
 
 
 def find_splits(split: Any, total: int) -> dict[str, Indices]:
@@ -119,7 +156,8 @@ def find_splits(split: Any, total: int) -> dict[str, Indices]:
         raise InputError(
             f"split must hold one name per sample ([{total}]), found shape {list(names.shape)}"
         )
-    for name in np.unique(names.astype(str)):
+    names = np.array([ALIASES.get(str(name), str(name)) for name in names.tolist()])
+    for name in np.unique(names):
         if name not in SPLITS:
             raise unknown("split", str(name), SPLITS)
     return {part: np.flatnonzero(names == part) for part in SPLITS}

@@ -165,6 +165,11 @@ def are_filled(values: Array, rows: int) -> bool:
     return bool(filled) and rows >= EACH * len(values)
 
 
+def may_be_amounts(values: Array, rows: int) -> bool:
+    """Whether different values, sorted, are whole numbers that classes would hardly be."""
+    return values.dtype.kind in "iuf" and len(values) > FEW and not are_filled(values, rows)
+
+
 def _classes(found: Values, where: str, forced: bool) -> Targets:
     if found.wide or (found.sets is not None and found.words.any()):
         raise InputError(
@@ -206,12 +211,16 @@ def _name_values(found: Values, values: Array, codes: Array) -> tuple[str, ...]:
 def _regression(found: Values, where: str, forced: bool) -> Targets:
     if not found.given.any():
         raise InputError(f"{where} must hold numbers, found {_count(found)}")
-    target = _to_float32(found.known, where)
+    target = to_float32(found.known, where)
     return _make(Regression(target.shape[1] if target.ndim == 2 else 1), target, found.given)
 
 
-def _to_float32(numbers: Array, where: str) -> Array:
-    """Numbers in single precision, if that keeps them apart."""
+def to_float32(numbers: Array, where: str) -> Array:
+    """Finite numbers [N, ...] in single precision, if that keeps them apart.
+
+    Raises:
+        InputError: their spread is lost beside their offset, or they are too large or too small.
+    """
     values = numbers.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         target = values.astype(np.float32)

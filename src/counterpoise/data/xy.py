@@ -45,7 +45,7 @@ def to_labels(y: Any) -> Array:
         raise InputError(f"y must hold one label per sample ([N]), found {list(labels.shape)}")
     # A list as it came: NumPy makes the word "nan" of a NaN among words.
     for row, label in enumerate(y if isinstance(y, list | tuple) else labels.tolist()):
-        if label is None or label != label:
+        if label is None or type(label).__name__ in ("NAType", "NaTType") or label != label:
             raise InputError(f"y must hold a label in every row, found {label} in row {row}")
         if isinstance(label, float) and not label.is_integer():
             raise InputError(

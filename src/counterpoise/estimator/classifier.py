@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from counterpoise.core.tasks import Classification, MultiLabel, Task
 from counterpoise.data.tables import check_scored
+from counterpoise.data.targets import may_be_amounts
 from counterpoise.data.xy import Array, are_indicators, to_array, to_labels
 from counterpoise.errors import InputError
 from counterpoise.training.declaration import describe
@@ -92,6 +94,13 @@ class MultimodalClassifier(ClassifierMixin, Multimodal):
         if len(self.classes_) < 2:
             found = f"{len(self.classes_)} class: {self.classes_.tolist()}"
             raise InputError(f"y must hold at least 2 classes, found {found}")
+        if may_be_amounts(self.classes_, len(y)):
+            warnings.warn(
+                f"y holds {len(self.classes_)} different whole numbers in {len(y)} rows, which "
+                "are learnt as classes; if they are amounts, use MultimodalRegressor",
+                UserWarning,
+                stacklevel=3,
+            )
         return Classification(len(self.classes_), tuple(map(str, self.classes_)))
 
     def _target(self, y: Any) -> Tensor:

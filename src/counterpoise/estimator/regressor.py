@@ -13,6 +13,7 @@ from torch import Tensor
 
 from counterpoise.core.tasks import Regression, Task
 from counterpoise.data.tables import check_scored
+from counterpoise.data.targets import to_float32
 from counterpoise.data.xy import Array, to_array
 from counterpoise.errors import InputError
 
@@ -52,7 +53,10 @@ class MultimodalRegressor(RegressorMixin, Multimodal):
         return tags
 
     def _task(self, y: Any) -> Task:
-        self._shape = tuple(self._target(y).shape[1:])
+        target = self._target(y)
+        if bool(target.isfinite().all()) and target.dim():  # the task refuses what is not
+            to_float32(np.asarray(to_array(y), dtype=np.float64), "y")
+        self._shape = tuple(target.shape[1:])
         return Regression(self._shape[0] if self._shape else 1, loss=self.loss)
 
     def _target(self, y: Any) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from counterpoise.core.device import float32
+from counterpoise.core.presence import check_trained
 from counterpoise.core.registry import make
 from counterpoise.data.dataset import Dataset
 from counterpoise.data.kinds import KINDS
@@ -53,13 +54,15 @@ def build_model(
         seed: of the initial weights. The global random state is left as it was.
 
     Raises:
-        InputError: an unknown modality, encoder or fusion, a class whose ``__init__`` takes other
+        InputError: an unknown modality, encoder or fusion, a modality that no training sample
+            has, a class whose ``__init__`` takes other
             arguments, a built fusion of other widths, or a shape that has no usual encoder.
     """
     method = build_method(method)
     width = check_number("width", width, 1, whole=True)
     seed = check_number("seed", seed, whole=True)
     given = check_mapping("encoders", encoders, "encoders")
+    check_trained(data.train)
     for name in given:
         if name not in data.modalities:
             raise unknown("modality in encoders", name, data.modalities)

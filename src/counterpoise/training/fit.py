@@ -12,6 +12,7 @@ import torch
 from counterpoise.core import ranks, storage
 from counterpoise.core.device import check_device, float32
 from counterpoise.core.loader import mix
+from counterpoise.core.presence import check_trained
 from counterpoise.core.task import Task
 from counterpoise.data.dataset import Dataset
 from counterpoise.engine.callback import Callback, Callbacks
@@ -64,7 +65,7 @@ def fit(
         device: by default where the model is.
         callbacks: objects that are called while it trains (:class:`counterpoise.Callback`).
         notes: plain values for ``run.json``, such as how the model was built. They are part of
-            what makes the run, but for ``source``, where prepared data lie.
+            what makes the run, but for ``source`` and ``read_as``, from which data are loaded.
         changes: single fields of :class:`Settings`, such as ``epochs=5, seed=1``.
 
     Raises:
@@ -77,12 +78,13 @@ def fit(
     listeners = Callbacks(callbacks)
     folder = None if out is None else Path(out)
     task = prepare_task(data, settings, read_known(folder) if folder and resume else None)
+    device = None if device is None else check_device(device)
     _check(model, data, method, settings, task)
     record = RunRecord.of(model, data, method, settings, task, notes)
     saved = None if folder is None else open_folder(folder, record, resume)
     with torch.random.fork_rng(devices=[]):
         if device is not None:
-            model.to(check_device(device))
+            model.to(device)
         run = Run(model, method, settings, task)
         ctx = _start(run, data, saved, listeners)
         if folder is not None and saved is not None:
@@ -109,6 +111,7 @@ def _check(
             f"model and data must have the same modalities in the same order, found "
             f"{list(model.modalities)} and {list(data.modalities)}"
         )
+    check_trained(data.train)
     method.check(model, task)
     settings.best_subset(data.modalities)
     check_encoder_lr(model, settings.encoder_lr)

@@ -14,7 +14,7 @@ from counterpoise.core.registry import Registry
 from counterpoise.core.task import Task
 from counterpoise.data import load
 from counterpoise.data.dataset import Dataset
-from counterpoise.data.preparation.cache import is_cache
+from counterpoise.data.loading import find_source
 from counterpoise.encoders import ENCODERS, unstarted
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
@@ -39,7 +39,8 @@ class RunRecord:
         model: ``fusion``, ``unimodal``, ``precision``, ``parameters`` and ``shapes``, a digest.
         settings: how it trains. The number of epochs is no part of the identity.
         notes: how the model was built, as :func:`fit` was told.
-        source: the folder of prepared data, which may move.
+        source: the folder of prepared data or the file of arrays, which may move.
+        read_as: the task, in a word, that was asked for when the file of arrays was read.
         made_with: :func:`counterpoise.core.provenance.made_with`.
         folder: where it was read, for messages.
     """
@@ -50,6 +51,7 @@ class RunRecord:
     settings: Settings
     notes: Mapping[str, Any]
     source: str | None = None
+    read_as: str | None = None
     made_with: Mapping[str, Any] = field(default_factory=dict)
     folder: Path = Path()
 
@@ -63,10 +65,13 @@ class RunRecord:
         task: Task,
         notes: Mapping[str, Any] | None = None,
     ) -> RunRecord:
-        """The record of a run that begins; ``notes`` may name the ``source`` of the data."""
+        """The record of a run that begins; ``notes`` may name the ``source`` of the data.
+
+        Beside it, ``read_as`` is the task that was asked for in a word.
+        """
         shapes = {name: list(p.shape) for name, p in model.state_dict().items()}
         notes = dict(notes or {})
-        source = notes.pop("source", None)
+        source, read_as = notes.pop("source", None), notes.pop("read_as", None)
         return cls(
             {"name": data.name, "modalities": list(data.modalities)}
             | {"fingerprint": data.fingerprint(), **task.state()},
@@ -81,6 +86,7 @@ class RunRecord:
             settings,
             notes,
             source,
+            read_as,
         )
 
     @classmethod
@@ -99,6 +105,7 @@ class RunRecord:
                 **{name: dict(about[name]) for name in ("data", "method", "model", "notes")},
                 settings=settings,
                 source=record.get("source"),
+                read_as=record.get("read_as"),
                 made_with=record.get("made_with", {}),
                 folder=home.path,
             )
@@ -119,7 +126,8 @@ class RunRecord:
 
     def others(self) -> dict[str, Any]:
         """What may change while a run stays this run: it can be lengthened, its data moved."""
-        return {"epochs": self.settings.epochs} | ({"source": self.source} if self.source else {})
+        where = {"source": self.source, "read_as": self.read_as}
+        return {"epochs": self.settings.epochs} | {k: v for k, v in where.items() if v}
 
     def matches(self, other: RunRecord) -> bool:
         """Whether a run differs from ``other`` in method and fusion at most."""
@@ -128,23 +136,25 @@ class RunRecord:
         return same_data and self.settings == other.settings and encoders[0] == encoders[1]
 
     def load_data(self, data_dir: str | None = None) -> Dataset:
-        """The data set, by its name or from the folder that it was prepared in.
+        """The data set, by its name, from the folder that it was prepared in or from its file.
 
         Args:
-            data_dir: where data sets lie; or the folder of prepared data that has been moved.
+            data_dir: where data sets lie; or the folder of prepared data, or the file of arrays,
+                that has been moved.
 
         Raises:
             InputError: the data are not there, or have changed.
         """
-        name = self.data["name"] if self.source is None else self.source
-        if self.source is not None and data_dir is not None and is_cache(data_dir):
-            name = data_dir
-        elif self.source is not None and not is_cache(self.source):
-            raise InputError(
-                f"the prepared data of {self.folder} are not at {self.source}; say where with "
-                "--data-dir"
-            )
-        data = load(name, data_dir=data_dir, modalities=tuple(self.data["modalities"]))
+        name: str | Path = self.data["name"]
+        if self.source is not None:
+            found = find_source(self.source, data_dir)
+            if found is None:
+                raise InputError(
+                    f"the data of {self.folder} are not at {self.source}; say where with --data-dir"
+                )
+            name = found
+        modalities = tuple(self.data["modalities"])
+        data = load(name, data_dir=data_dir, modalities=modalities, task=self.read_as)
         if data.fingerprint() != self.data["fingerprint"]:
             raise InputError(f"{self.folder} was trained on another version of {data.name}")
         return data

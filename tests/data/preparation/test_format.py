@@ -44,5 +44,5 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     shutil.copytree(OLD, tmp_path / "new")
     index = tmp_path / "new" / "dataset.json"
     index.write_text(index.read_text().replace('"format": 1', '"format": 3'))
-    with pytest.raises(InputError, match=r"is of format 3, this version reads 1; prepare the data"):
+    with pytest.raises(InputError, match=r"is of format 3, this version reads 1 and 2; prepare"):
         open_cache(tmp_path / "new")

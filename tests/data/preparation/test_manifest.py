@@ -12,7 +12,7 @@ import pytest
 import torch
 from media import jpeg, video, wav
 
-from counterpoise import Classification, InputError, MultiLabel, Regression, load
+from counterpoise import Classification, InputError, load
 from counterpoise.cli.main import main
 from counterpoise.data import make_plan, read_manifest
 
@@ -125,14 +125,14 @@ def test_targets(tmp_path: Path) -> None:
 
     assert of(["1", "2"]).task is None
     several = of(["x;y", "y|z", "x", ""], "multilabel")
-    assert isinstance(several.task, MultiLabel) and several.task.names == ("x", "y", "z")
+    assert several.task == "multilabel"  # made by the plan, which knows the training rows
     assert [row.target for row in several.rows] == [["x", "y"], ["y", "z"], ["x"], None]
     numbers = of(["1 2", "3,4"], "regression")
-    assert isinstance(numbers.task, Regression) and numbers.task.outputs == 2
     assert numbers.rows[1].target == ["3", "4"]
-    split = ["train", "train", "test"]
-    classes = of(["1.5", "0.5", "9.5"], "classification", split)
-    assert isinstance(classes.task, Classification) and classes.task.names == ("0.5", "1.5")
+    split = ["train", "train", "test", "validation", "test"]
+    plan = make_plan(of(["1.5", "0.5", "9.5", "0.5", "1.5"], "classification", split))
+    assert isinstance(plan.task, Classification) and plan.task.names == ("0.5", "1.5")
+    assert [bad.reason for bad in plan.bad] == ["its label '9.5' is in no training row"]
     with pytest.raises(InputError, match="unknown value for task 'ranking'"):
         of(["a"], "ranking")
 

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from counterpoise.core import storage
 from counterpoise.core.folder import Folder
+from counterpoise.core.presence import check_trained
 from counterpoise.core.provenance import made_with
 from counterpoise.core.workers import run_jobs
 from counterpoise.data.cells import Spec, sample_bytes, try_cell
@@ -54,7 +56,8 @@ def prepare(
         tick: called with the number of rows that were done since the last call.
 
     Raises:
-        InputError: a folder that holds something else, too many bad rows, a full disk.
+        InputError: a folder that holds something else, too many bad rows, a modality of which no
+            training row can be read, a full disk.
     """
     check_number("jobs", jobs, 1, whole=True)
     check_number("max_bad", max_bad, 0, 1)
@@ -81,7 +84,12 @@ def prepare(
     _check_bad(bad, plan.total, max_bad, out)
     shards = [entries[job.path] for job in _jobs(plan, out)]
     write_index(plan, out, shards, len({b.id for b in bad}))
-    return open_cache(out)
+    data = open_cache(out)
+    check_trained(data.train)  # all rows that have a modality may be bad
+    for line in data.notes:
+        if "were not measured" in line:
+            warnings.warn(line, UserWarning, stacklevel=2)
+    return data
 
 
 def _jobs(plan: Plan, out: Path) -> Iterator[Job]:
@@ -95,6 +103,7 @@ def _jobs(plan: Plan, out: Path) -> Iterator[Job]:
                 plan.target[chosen],
                 None if plan.groups is None else plan.groups[chosen],
                 part == "train",
+                None if plan.weights is None else plan.weights[chosen],
             )
 
 
@@ -155,17 +164,15 @@ def _find_finished(path: Path) -> dict[str, Any] | None:
 def _is_mended(job: Job, entry: Mapping[str, Any], plan: Plan) -> bool:
     """Whether a cell that could not be read can be by now, so that its shard is made again."""
     rows = {row.id: row for row in job.rows}
-    return any(
-        not isinstance(
-            try_cell(
-                plan.readers[b["modality"]],
-                rows[b["id"]].cells[b["modality"]],
-                plan.specs[b["modality"]],
-            ),
-            str,
-        )
-        for b in entry["bad"]
-    )
+    for b in entry["bad"]:
+        tried = [
+            try_cell(plan.readers[m], cell, plan.specs[m])
+            for m in ([b["modality"]] if b["modality"] else plan.readers)
+            if (cell := rows[b["id"]].cells.get(m)) is not None
+        ]
+        if any(not isinstance(found, str) and (b["modality"] or found) for found in tried):
+            return True
+    return False
 
 
 def _write_all(todo: list[Job], plan: Plan, jobs: int) -> Iterator[tuple[Job, dict[str, Any]]]:

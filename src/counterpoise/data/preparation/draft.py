@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from counterpoise.core.tasks import Classification, MultiLabel, Regression, Task
-from counterpoise.data.splits import SPLITS, by_class, by_group, check_groups, draw, to_groups
+from counterpoise.data.splits import ALIASES, SPLITS, check_groups, draw, hold_out, to_groups
 from counterpoise.data.target_values import read_cell
 from counterpoise.data.targets import class_order, decide
+from counterpoise.data.weights import Weights, to_weights
 from counterpoise.errors import InputError, unknown
 
 from .table import Bad, Row, Table
-
-ALIASES = {"val": "validation", "valid": "validation", "dev": "validation", "training": "train"}
 
 
 class Draft:
@@ -58,6 +58,7 @@ class Draft:
         """Keep rows with an id of their own, a target, a known split and some modality."""
         seen = set()
         given = any(row.split for row in rows)
+        weighted = any(row.weight is not None for row in rows)
         for row in rows:
             split = ALIASES.get(row.split or "", row.split)
             if row.id in seen:
@@ -68,8 +69,10 @@ class Draft:
                 self.drop(row, f"split must be one of {', '.join(SPLITS)}, found {row.split!r}")
             elif all(row.cells.get(m) is None for m in modalities):
                 self.drop(row, "has none of the modalities")
+            elif weighted and (reason := _misweight(row.weight)):
+                self.drop(row, reason)
             else:
-                self.rows[row.id] = Row(row.id, row.target, row.cells, split, row.group)
+                self.rows[row.id] = replace(row, split=split)
             seen.add(row.id)
 
     def find_task(self) -> None:
@@ -129,7 +132,7 @@ class Draft:
             self.group = dict(zip(self.rows, groups.tolist(), strict=True))
         classes = np.zeros(len(rows), dtype=np.int64)
         if not isinstance(self.task, (Regression, MultiLabel)):
-            labels = [str(self._labels[row.id][:1]) for row in rows]
+            labels = [self._labels[row.id][0] for row in rows]
             classes = np.unique(labels, return_inverse=True)[1]
         if any(row.split for row in rows):
             splits = self._find_splits(rows, classes, groups, fractions, seed)
@@ -156,14 +159,9 @@ class Draft:
                 )
         if not (part == "validation").any():
             training = np.flatnonzero(part == "train")
-            held = fractions[1] / (fractions[0] + fractions[1])
-            shares, generator = np.array([1 - held, held]), np.random.default_rng(seed)
-            if groups is None:
-                chosen = by_class(classes[training], shares, generator)
-            else:
-                chosen = by_group(classes[training], groups[training], shares, generator)
+            _, held = hold_out(training, classes, groups, fractions, seed)
             part = part.astype("<U10")
-            part[training[chosen == 1]] = "validation"
+            part[held] = "validation"
         splits = {name: np.flatnonzero(part == name) for name in SPLITS}
         if groups is not None:
             check_groups([row.group for row in rows], groups, splits)
@@ -205,6 +203,13 @@ class Draft:
             target[k, [code[v] for v in labels[name]]] = 1
         return target
 
+    def weights(self) -> Weights | None:
+        """float64 [N]: the weights of the rows, as they were given; None where there are none."""
+        found = [row.weight for row in self.rows.values()]
+        if not found or found[0] is None:
+            return None
+        return to_weights([float(w) for w in found], len(found), f"the weights of {self.name}")
+
     def places(self) -> dict[str, NDArray[np.int64]]:
         """Split -> the places of its rows.
 
@@ -237,6 +242,16 @@ def _misfit(target: Any, task: Task) -> str:
     return ""
 
 
+def _misweight(weight: Any) -> str:
+    """Why a weight is none; empty if it is one."""
+    if weight is None:
+        return "has no weight"
+    number = None if isinstance(weight, list) else read_cell(weight)
+    if not isinstance(number, int | float) or number < 0:
+        return f"weight must be a finite number, at least 0, found {weight!r:.60}"
+    return ""
+
+
 def _to_labels(target: Any) -> list[str]:
     return [str(v) for v in (target if isinstance(target, (list, tuple)) else [target])]
 
@@ -250,6 +265,6 @@ def _read(value: Any) -> int | float | str | None:
 
 def _as_written(target: Any) -> Any:
     """A target as text, as the names of classes are; numbers in a list stay numbers."""
-    if isinstance(target, (list, tuple)):
+    if isinstance(target, (list, tuple, np.ndarray)):
         return list(target)
-    return None if target is None or target != target else str(target)
+    return None if target is None or target != target else str(target).strip()

@@ -1,9 +1,9 @@
 """The files of prepared data, written and read: Arrow shards, and ``dataset.json`` beside them.
 
-A shard is one record batch: ``id``, ``target``, ``group`` if there are groups, and for each
-modality ``NAME:present`` (uint8) and a column of tensors, ``NAME``, or ``NAME/KEY`` for each of
-several. ``dataset.json`` names the shards of each split, with their sizes and checksums, and says
-how each modality was read.
+A shard is one record batch: ``id``, ``target``, ``group`` if there are groups, ``:weight`` (float64
+as it was given) if there are weights, and for each modality ``NAME:present`` (uint8) and a column
+of tensors, ``NAME``, or ``NAME/KEY`` for each of several. ``dataset.json`` names the shards of each
+split, with their sizes and checksums, and says how each modality was read.
 """
 
 from __future__ import annotations
@@ -26,18 +26,23 @@ from counterpoise.data.columns import FileColumn
 from counterpoise.data.dataset import Dataset, Split
 from counterpoise.data.readers import READERS, build_reader
 from counterpoise.data.readers.base import need
+from counterpoise.data.targets import describe_target
+from counterpoise.data.weights import Weights, normalise_splits
 from counterpoise.errors import InputError
 
-from .moments import pool_moments, to_scale
+from .moments import describe_gaps, pool_gaps, pool_moments, to_fill, to_scale
 from .plan import Plan
 
-FORMAT = 1
+FORMAT, WEIGHTED = 1, 2  # an older version must not read what has weights, and leave them out
 INDEX = "dataset.json"
+WEIGHT = ":weight"  # as no modality can be called
+TAKEN = ("id", "target", "group")  # names of columns that a modality may have too
 
 
 def column_name(modality: str, key: str) -> str:
     """What a tensor is called in the shards."""
-    return f"{modality}/{key}" if key else modality
+    name = f":{modality}" if modality in TAKEN else modality
+    return f"{name}/{key}" if key else name
 
 
 def mask_name(modality: str) -> str:
@@ -51,6 +56,7 @@ def encode_shard(
     groups: NDArray[np.int64] | None,
     values: Mapping[str, Mapping[str, Array]],
     present: Mapping[str, NDArray[np.bool_]],
+    weights: Weights | None = None,
 ) -> bytes:
     """The content of an Arrow file of one record batch.
 
@@ -60,12 +66,15 @@ def encode_shard(
         groups: [n] or None.
         values: modality -> tensor -> [n, ...].
         present: modality -> [n].
+        weights: [n] or None.
     """
     arrow = need("pyarrow", "stream")
     columns: dict[str, Any] = {"id": arrow.array(ids, arrow.string())}
     columns["target"] = _encode(target)
     if groups is not None:
         columns["group"] = arrow.array(groups)
+    if weights is not None:
+        columns[WEIGHT] = arrow.array(weights)
     for modality, parts in values.items():
         columns[mask_name(modality)] = arrow.array(present[modality].astype(np.uint8))
         for key, array in parts.items():
@@ -145,6 +154,8 @@ class Stored(FileColumn):
         present: bool [N] of the split: rows without the modality are not read.
         digest: of the files.
         index: int64 [n], which rows of the files these are; all by default.
+        fill: what stands for NaN in the files, a value that was not measured; None where there is
+            none.
     """
 
     def __init__(
@@ -155,9 +166,10 @@ class Stored(FileColumn):
         present: Array,
         digest: str,
         index: Array | None = None,
+        fill: Array | None = None,
     ) -> None:
         self.shards, self.tensors, self.spec = shards, dict(tensors), spec
-        self.present, self.index, self._files = present, index, digest
+        self.present, self.index, self._files, self.fill = present, index, digest, fill
         chosen = b"" if index is None else index.tobytes()
         self.digest = hashlib.sha256(digest.encode() + chosen).hexdigest()
         self._views: dict[tuple[int, str], Array] = {}
@@ -181,6 +193,8 @@ class Stored(FileColumn):
                 local = rows[group] - self.shards.starts[number]
                 for key, array in found.items():
                     array[places[group]] = self._view(number, key)[local]
+        if self.fill is not None:
+            np.copyto(found[""], self.fill, where=np.isnan(found[""]))
         return join_tensors(found)
 
     def _view(self, number: int, key: str) -> Array:
@@ -197,7 +211,8 @@ class Stored(FileColumn):
     def part(self, index: Tensor) -> Stored:
         chosen: Array = index.numpy()
         rows = chosen if self.index is None else self.index[chosen]
-        return Stored(self.shards, self.tensors, self.spec, self.present[chosen], self._files, rows)
+        present, files = self.present[chosen], self._files
+        return Stored(self.shards, self.tensors, self.spec, present, files, rows, self.fill)
 
 
 def write_index(plan: Plan, out: Path, entries: Sequence[Mapping[str, Any]], bad: int) -> None:
@@ -219,10 +234,11 @@ def write_index(plan: Plan, out: Path, entries: Sequence[Mapping[str, Any]], bad
             raise InputError(f"no row of the split {part!r} could be read; see {out / 'bad.csv'}")
     identity = plan.identity()
     scales = pool_moments([entry["moments"] for entry in entries], plan.units)
+    gaps = pool_gaps([entry.get("gaps", {}) for entry in entries])
     storage.write_json(
         out / INDEX,
         {
-            "format": FORMAT,
+            "format": FORMAT if plan.weights is None else WEIGHTED,
             "name": plan.name,
             "task": identity["task"],
             "modalities": {
@@ -232,6 +248,7 @@ def write_index(plan: Plan, out: Path, entries: Sequence[Mapping[str, Any]], bad
                     "tensors": identity["tensors"][m],
                     "scale": scales.get(m),
                 }
+                | ({"gaps": gaps[m]} if m in gaps else {})
                 for m, reader in plan.readers.items()
             },
             "grouped": plan.groups is not None,
@@ -250,10 +267,10 @@ def read_index(folder: Path) -> Dataset:
     """
     index = storage.read_json(folder / INDEX)
     try:
-        if index["format"] != FORMAT:
+        if index["format"] not in (FORMAT, WEIGHTED):
             raise InputError(
-                f"{folder} is of format {index['format']}, this version reads {FORMAT}; prepare "
-                "the data again"
+                f"{folder} is of format {index['format']}, this version reads {FORMAT} and "
+                f"{WEIGHTED}; prepare the data again"
             )
         return _build(folder, index)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
@@ -266,11 +283,15 @@ def _build(folder: Path, index: dict[str, Any]) -> Dataset:
         m: {key: (str(d), tuple(int(n) for n in shape)) for key, (d, shape) in e["tensors"].items()}
         for m, e in about.items()
     }
+    fills = {m: to_fill(e["scale"], specs[m], e["kind"]) for m, e in about.items() if e.get("gaps")}
     task = build_task(index["task"])
     splits = {}
     for part, entries in index["splits"].items():
-        splits[part] = _build_split(folder, entries, specs, index["grouped"])
+        weighted = index["format"] == WEIGHTED
+        splits[part] = _build_split(folder, entries, specs, index["grouped"], weighted, fills)
         task.check(splits[part].target, f"the target in {folder}")
+    normalise_splits(splits, f"the weights in {folder}")
+    note = describe_target(task, torch.cat([split.target for split in splits.values()]).numpy())
     return Dataset(
         task,
         splits,
@@ -282,22 +303,39 @@ def _build(folder: Path, index: dict[str, Any]) -> Dataset:
         readers={
             m: build_reader(e["reader"]) for m, e in about.items() if e["reader"]["type"] in READERS
         },
+        notes=[
+            *([note] if note else ()),
+            *(describe_gaps(m, e) for m, e in about.items() if e.get("gaps")),
+        ],
     )
 
 
 def _build_split(
-    folder: Path, entries: Sequence[Mapping[str, Any]], specs: Mapping[str, Spec], grouped: bool
+    folder: Path,
+    entries: Sequence[Mapping[str, Any]],
+    specs: Mapping[str, Spec],
+    grouped: bool,
+    weighted: bool,
+    fills: Mapping[str, Array],
 ) -> Split:
     shards = Shards([_find(folder, e) for e in entries], [int(e["rows"]) for e in entries])
     present = {m: shards.whole(mask_name(m)).astype(bool) for m in specs}
     digest = hashlib.sha256("".join(e["sha256"] for e in entries).encode()).hexdigest()
     inputs = {
-        m: Stored(shards, {k: column_name(m, k) for k in spec}, spec, present[m], f"{m}{digest}")
+        m: Stored(
+            shards,
+            {k: column_name(m, k) for k in spec},
+            spec,
+            present[m],
+            f"{m}{digest}",
+            fill=fills.get(m),
+        )
         for m, spec in specs.items()
     }
     masks = {m: torch.from_numpy(mask) for m, mask in present.items()}
     groups = torch.from_numpy(shards.whole("group")) if grouped else None
-    return Split(inputs, masks, torch.from_numpy(shards.whole("target")), groups)
+    weights = torch.from_numpy(shards.whole(WEIGHT)) if weighted else None
+    return Split(inputs, masks, torch.from_numpy(shards.whole("target")), groups, weights)
 
 
 def _find(folder: Path, entry: Mapping[str, Any]) -> Path:

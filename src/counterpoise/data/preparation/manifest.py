@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from counterpoise.data.readers import READERS, Frames, Text
 from counterpoise.data.readers.base import Reader, need
@@ -17,20 +17,50 @@ from counterpoise.errors import InputError, check_choice, unknown
 from .recognise import recognise
 from .table import Bad, Row, Table
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 FORMATS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 SEEN = 200  # cells by which the type of a column is recognised
+
+
+class ColumnNames(TypedDict, total=False):
+    """Which columns of a table are no modalities.
+
+    Attributes:
+        target: of the class, of a number (or a list of numbers) to be predicted, or of several
+            labels joined by ``;`` or ``|``; by default ``"target"``.
+        id: of ids, by default ``"id"``; without one rows are numbered.
+        split: of ``train``, ``validation`` (or ``val``, ``valid``, ``dev``) and ``test``, by
+            default ``"split"``, if there is one.
+        group: of what must stay together (a subject, a speaker), by default ``"group"``, if there
+            is one.
+        weight: of the factor of each sample's loss; by default there is none.
+    """
+
+    target: str
+    id: str
+    split: str
+    group: str
+    weight: str | None
+
+
+def column_names(named: ColumnNames, **usual: str) -> dict[str, str]:
+    """What a column is for -> its name, with the usual ones; without a weight if there is none."""
+    known = {part: part for part in ("target", "id", "split", "group")} | usual
+    for part in named:
+        if part not in ColumnNames.__annotations__:
+            raise unknown("column", part, ColumnNames.__annotations__)
+    return {part: str(name) for part, name in {**known, **named}.items() if name is not None}
 
 
 def read_manifest(
     path: Path | str,
     *,
-    target: str = "target",
-    id: str = "id",
-    split: str = "split",
-    group: str = "group",
     modalities: Sequence[str] | None = None,
     types: Mapping[str, str] | None = None,
     task: str | None = None,
+    **named: Unpack[ColumnNames],
 ) -> Table:
     """The rows of a CSV, TSV, Parquet or JSON-lines table.
 
@@ -39,16 +69,11 @@ def read_manifest(
 
     Args:
         path: the table; its suffix says the format.
-        target: the column of the class, of a number (or a list of numbers) to be predicted, or of
-            several labels joined by ``;`` or ``|``.
-        id: the column of ids; without one rows are numbered.
-        split: the column of ``train``, ``validation`` (or ``val``, ``valid``, ``dev``) and
-            ``test``, if there is one.
-        group: the column of what must stay together (a subject, a speaker), if there is one.
         modalities: columns; by default all others.
         types: modality -> its reader, a label in ``READERS``, where recognising it is not wanted.
         task: ``"classification"``, ``"regression"`` or ``"multilabel"``; by default told from the
             targets (:mod:`counterpoise.data.targets`).
+        named: which columns are no modalities (:class:`ColumnNames`).
 
     Raises:
         InputError: a table that cannot be read, a column that is not there.
@@ -61,22 +86,25 @@ def read_manifest(
     if not records:
         raise InputError(f"{path} holds no row")
     columns = list(dict.fromkeys(key for _, record in records for key in record))
-    if target not in columns:
-        raise unknown(f"target column of {path.name}", target, columns)
-    others = [c for c in columns if c not in (target, id, split, group)]
+    names = column_names(named)
+    for needed in ("target", "weight"):
+        if needed in names and names[needed] not in columns:
+            raise unknown(f"{needed} column of {path.name}", names[needed], columns)
+    others = [c for c in columns if c not in names.values()]
     chosen = _choose_columns(path, others, modalities, types)
     readers = {name: _choose_reader(name, path, records, types) for name in chosen}
     rows = []
     for number, record in records:
         cells = _find_cells(record, readers, path.parent)
-        name = _clean(record.get(id))
+        about = {part: _clean(record.get(name)) for part, name in names.items()}
         rows.append(
             Row(
-                str(number if name is None else name),
-                _to_target(record.get(target), task),
+                str(number if about["id"] is None else about["id"]),
+                _to_target(about["target"], task),
                 cells,
-                _to_word(record.get(split)),
-                _to_word(record.get(group)),
+                _to_word(about["split"]),
+                _to_word(about["group"]),
+                about.get("weight"),
             )
         )
     return Table(path.stem, rows, readers, task, bad)

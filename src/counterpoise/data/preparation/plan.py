@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from counterpoise.core.presence import check_trained
 from counterpoise.core.tasks import Task
 from counterpoise.data.cells import Spec, find_spec, sample_bytes
-from counterpoise.data.columns import Decoded
+from counterpoise.data.columns import Decoded, TrainingMean
 from counterpoise.data.dataset import Dataset, Split, check_name
 from counterpoise.data.kinds import KINDS
 from counterpoise.data.readers.base import Reader
 from counterpoise.data.targets import describe_target
-from counterpoise.errors import InputError, unknown
+from counterpoise.data.weights import Weights, normalise_splits
+from counterpoise.errors import unknown
 
 from .draft import Draft
 from .table import Bad, Row, Table
@@ -44,6 +47,7 @@ class Plan:
         total: rows of the table, the bad among them.
         units: see :class:`Table`.
         note: a line about the target.
+        weights: float64 [N], of these rows, as they were given; or None.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Plan:
     total: int
     units: Mapping[str, tuple[str, ...]]
     note: str = ""
+    weights: Weights | None = None
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -79,6 +84,8 @@ class Plan:
             for m in self.readers:
                 if isinstance(cell := row.cells.get(m), np.ndarray):  # repr leaves numbers out
                     digest.update(np.ascontiguousarray(cell).tobytes())
+        if self.weights is not None:
+            digest.update(b"weights" + self.weights.tobytes())
         return {
             "name": self.name,
             "task": self.task.state() | {"names": list(getattr(self.task, "names", None) or [])},
@@ -97,11 +104,19 @@ class Plan:
         A cell that cannot be read raises :class:`InputError` when its row is asked for.
         """
         splits = {}
+        training = [self.rows[k] for k in self.splits["train"]]
+        means = {
+            m: TrainingMean(m, [row.cells.get(m) for row in training], reader, self.specs[m])
+            for m, reader in self.readers.items()
+            if self.specs[m].get("", ("",))[0] == "float32"
+        }
         for part, places in self.splits.items():
             rows = [self.rows[k] for k in places]
             names = [row.id for row in rows]
             inputs = {
-                m: Decoded([row.cells.get(m) for row in rows], reader, self.specs[m], names)
+                m: Decoded(
+                    [row.cells.get(m) for row in rows], reader, self.specs[m], names, means.get(m)
+                )
                 for m, reader in self.readers.items()
             }
             present = {
@@ -109,7 +124,10 @@ class Plan:
                 for m, column in inputs.items()
             }
             groups = None if self.groups is None else torch.from_numpy(self.groups[places])
-            splits[part] = Split(inputs, present, torch.from_numpy(self.target[places]), groups)
+            target = torch.from_numpy(self.target[places])
+            weight = None if self.weights is None else torch.from_numpy(self.weights[places])
+            splits[part] = Split(inputs, present, target, groups, weight)
+        normalise_splits(splits, f"the weights of {self.name}")
         notes = [self.note] if self.note else []
         return Dataset(
             self.task, splits, self.name, kinds=self.kinds, readers=self.readers, notes=notes
@@ -143,6 +161,7 @@ def make_plan(
             without a cell that can be read.
     """
     readers = _choose_readers(table, modalities, options or {})
+    table = replace(table, rows=[_without_blanks(row, readers) for row in table.rows])
     draft = Draft(table, list(readers))
     draft.find_task()
     draft.assign_splits(fractions or table.fractions or FRACTIONS, seed)
@@ -151,12 +170,20 @@ def make_plan(
     assert draft.task is not None  # since the targets are encoded
     groups = None if draft.group is None else np.array([draft.group[row.id] for row in rows])
     training = [rows[k] for k in splits["train"]]
+    check_trained(
+        {m: torch.tensor([row.cells.get(m) is not None for row in training]) for m in readers}
+    )
     specs: dict[str, Spec] = {}
     for modality, reader in readers.items():
         cells = [c for row in training if (c := row.cells.get(modality)) is not None]
-        if not cells:
-            raise InputError(f"modality {modality!r} is missing in every training row")
         readers[modality] = reader = reader.fit(cells)
+        if getattr(reader, "center", ()):
+            warnings.warn(
+                f"{modality}: float32 cannot hold how its values vary; standardised in float64 by "
+                "the mean and deviation of training cells",
+                UserWarning,
+                stacklevel=2,
+            )
         specs[modality] = find_spec(modality, reader, cells)
     return Plan(
         table.name,
@@ -171,7 +198,14 @@ def make_plan(
         len(table.rows) + len({b.id for b in table.bad}),
         table.units,
         describe_target(draft.task, target),
+        draft.weights(),
     )
+
+
+def _without_blanks(row: Row, readers: Mapping[str, Reader]) -> Row:
+    """A row that lacks the modalities of which nothing was measured."""
+    blank = [m for m, r in readers.items() if (c := row.cells.get(m)) is not None and r.lacks(c)]
+    return replace(row, cells={**row.cells, **dict.fromkeys(blank)}) if blank else row
 
 
 def _choose_readers(

@@ -21,6 +21,7 @@ class Row:
             sample lacks the modality.
         split: ``"train"``, ``"validation"``, ``"test"``, or None where it is not said.
         group: samples of one group (a subject, a source video) never lie in two splits.
+        weight: factor of the sample's loss, a finite number of at least 0, or None in all rows.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Row:
     cells: Mapping[str, Any]
     split: str | None = None
     group: str | None = None
+    weight: Any = None
 
 
 @dataclass(frozen=True)
