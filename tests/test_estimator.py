@@ -514,7 +514,7 @@ def test_every_setting_reaches_the_run(toy: tuple[X, NDArray[Any]]) -> None:
     settings = asdict(one.run_.settings)
     assert settings == {**asdict(Settings(seed=wanted.pop("random_state"))), **wanted}
     assert one.model_.precision == "bf16" and isinstance(one.model_.fusion, FUSIONS["late"])
-    with pytest.raises(RuntimeError, match="device"):
+    with pytest.raises(InputError, match="device 'abacus' cannot be used here"):
         clone(one).set_params(device="abacus").fit(*toy)
     # At this rate nothing moves: other weights are other initial weights.
     other = clone(one).set_params(random_state=4).fit(*toy, validation=toy)
@@ -565,7 +565,11 @@ HALF = np.where(np.arange(6)[:, None] < 2, np.nan, A)
         (GOOD, ["a", None] * 3, "y must hold a label in every row, found None in row 1"),
         (GOOD, ["a", np.nan] * 3, "y must hold a label in every row, found nan in row 1"),
         (GOOD, np.array(["a", 1] * 3, dtype=object), "y must hold labels of one type"),
-        (GOOD, [0.5, 1.5] * 3, "y must hold labels, found 0.5 in row 0; is it continuous"),
+        (
+            GOOD,
+            [0.5, 1.5] * 3,
+            "y must hold labels, found 0.5 in row 0 (Unknown label type: continuous)",
+        ),
         (GOOD, ["a"] * 6, "y must hold at least 2 classes, found 1 class: ['a']"),
         (GOOD, 2 * np.eye(6), "y must hold one label per sample ([N]), found [6, 6]"),
         (GOOD, [0, 1, 2, 3, 4, 5], "X holds 6 samples, too few to hold out"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,10 @@ if TYPE_CHECKING:
 
 
 def print_json(value: object) -> None:
-    """Print a value as indented JSON."""
-    print(json.dumps(value, indent=2))
+    """Print a value as indented JSON; what is not finite, as a metric may be, is ``null``."""
+    from counterpoise.core.strict_json import to_json
+
+    print(to_json(value, indent=2))
 
 
 def print_warning(message: Warning | str, *_: object) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from counterpoise.core.batch import Input
 from counterpoise.core.tasks import Task
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, check_number, unknown
 
 from .columns import Column
 from .dataset import Split, check_name
@@ -49,7 +49,8 @@ def to_labels(y: Any) -> Array:
             raise InputError(f"y must hold a label in every row, found {label} in row {row}")
         if isinstance(label, float) and not label.is_integer():
             raise InputError(
-                f"y must hold labels, found {label} in row {row}; is it continuous (regression)?"
+                f"y must hold labels, found {label} in row {row} (Unknown label type: continuous); "
+                "is it regression?"
             )
     return labels
 
@@ -193,6 +194,7 @@ def hold_out(
         share: of the samples, for validation.
         seed: of the draw.
     """
+    share = check_number("validation_fraction", share)
     if not 0 < share < 1:
         raise InputError(f"validation_fraction must lie between 0 and 1, found {share}")
     shares, generator = np.array([1 - share, share]), np.random.default_rng(seed)

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from counterpoise.core.device import float32
 from counterpoise.core.loader import Loader
 from counterpoise.core.presence import check_trained
 from counterpoise.core.tasks import Classification, Task
@@ -31,7 +32,7 @@ from counterpoise.data.xy import (
     to_split,
 )
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, check_choice, plain
+from counterpoise.errors import InputError, check_choice, check_mapping
 from counterpoise.evaluation import evaluate, present_name
 from counterpoise.fusion import Fusion
 from counterpoise.methods.registry import build_method
@@ -86,6 +87,7 @@ class Multimodal(_Arguments, BaseEstimator):
     def _target(self, y: Any) -> Tensor:
         """A target as the task takes it."""
 
+    @float32()
     def fit(
         self,
         X: Inputs,
@@ -117,21 +119,18 @@ class Multimodal(_Arguments, BaseEstimator):
         """
         self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half old
         check_choice("select", self.select, ("best", "last"))
-        y = to_column(y, isinstance(self, ClassifierMixin))
-        task, seed = self._task(y), read_seed(self.random_state)
+        y, seed = to_column(y, isinstance(self, ClassifierMixin)), read_seed(self.random_state)
+        settings = Settings(**{name: getattr(self, name) for name, *_ in _SETTINGS}, seed=seed)
+        task = self._task(y)
         data, like = self._data(X, y, task, groups, validation, sample_weight, seed)
         # Copies, so that nothing given is trained in place and a second fit starts where this did.
-        method = build_method(deepcopy(self.method), **(self.method_options or {}))
-        encoders, fusion = deepcopy(dict(self.encoders or {})), deepcopy(self.fusion)
-        chosen: dict[str, Any] = {
-            "width": plain(self.width),
-            "precision": self.precision,
-            "seed": seed,
-        }
+        options = check_mapping("method_options", self.method_options, "values")
+        method = build_method(deepcopy(self.method), **options)
+        encoders, fusion = deepcopy(self._encoders()), deepcopy(self.fusion)
+        chosen: dict[str, Any] = {"width": self.width, "precision": self.precision, "seed": seed}
         model = build_model(data, method, encoders=encoders, fusion=fusion, **chosen)
-        settings = {name: getattr(self, name) for name, *_ in _SETTINGS} | {"seed": seed}
-        with show_epochs(self.epochs, present_name(like), show=self.verbose) as bars:
-            run = train(model, data, method, device=self.device, callbacks=bars, **settings)
+        with show_epochs(settings.epochs, present_name(like), show=self.verbose) as bars:
+            run = train(model, data, method, settings=settings, device=self.device, callbacks=bars)
         self.method_, self.run_, self.task_ = method, run, run.task
         self.n_iter_ = len(run.history)
         self.modalities_, self._like = tuple(like), like
@@ -142,6 +141,9 @@ class Multimodal(_Arguments, BaseEstimator):
         self.method_.eval()
         self.model_ = model
         return self
+
+    def _encoders(self) -> dict[str, Any]:
+        return check_mapping("encoders", self.encoders, "encoders")
 
     def _data(
         self, X: Any, y: Any, task: Task, groups: Any, validation: Any, weight: Any, seed: int
@@ -160,7 +162,7 @@ class Multimodal(_Arguments, BaseEstimator):
             raise InputError("groups say what to hold out; leave them out beside validation")
         normalise_splits(splits, "sample_weight")
         check_trained(splits["train"])
-        kinds = known_kinds(self.encoders or {})
+        kinds = known_kinds(self._encoders())
         splits, like = settle_splits(splits, axes, kinds, self.indicators)
         if validation is not None:
             held, goal = to_pair(validation)
@@ -168,6 +170,7 @@ class Multimodal(_Arguments, BaseEstimator):
         kinds = {m: "sequence" for m, form in like.items() if form.padded and form.kind}
         return Dataset(task, splits, kinds=kinds, forms=like), like
 
+    @float32()
     def evaluate(self, X: Inputs, y: Any) -> dict[str, dict[str, float]]:
         """Metrics with every subset of the modalities in ``X``.
 
@@ -191,6 +194,7 @@ class Multimodal(_Arguments, BaseEstimator):
         inputs, present = read_inputs(to_modalities(X, self, fitting=False), like)
         return to_split(inputs, present, self._target(y), task)
 
+    @float32()
     def _logits(self, X: Inputs) -> Tensor:
         """[N, K] on the host, in double precision; of a regression in the units of ``y``."""
         check_is_fitted(self, "model_")

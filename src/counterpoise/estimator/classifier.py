@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from counterpoise.training.settings import Settings
 from .base import Inputs, Multimodal
 
 
+@dataclass(eq=False, repr=False)  # so that its constructor bears its name
 class MultimodalClassifier(ClassifierMixin, Multimodal):
     """Classify samples of several modalities, any of which may be missing, now or later.
 

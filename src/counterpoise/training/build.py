@@ -8,6 +8,7 @@ from contextlib import suppress
 import torch
 from torch import nn
 
+from counterpoise.core.device import float32
 from counterpoise.core.presence import check_trained
 from counterpoise.core.registry import make
 from counterpoise.data.dataset import Dataset
@@ -17,7 +18,7 @@ from counterpoise.data.settle import Form
 from counterpoise.encoders import ENCODERS, Encoder, Standardize, usual_encoder
 from counterpoise.encoders.base import Shapes
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, check_mapping, check_number, unknown
 from counterpoise.fusion import FUSIONS, Fusion
 from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
@@ -25,6 +26,7 @@ from counterpoise.models.multimodal import MultimodalModel
 FEW = 2048  # samples outside of memory from which statistics are taken
 
 
+@float32()
 def build_model(
     data: Dataset,
     method: str | Method | type[Method] = "joint",
@@ -59,8 +61,10 @@ def build_model(
             arguments, a built fusion of other widths, or a shape that has no usual encoder.
     """
     method = build_method(method)
+    width = check_number("width", width, 1, whole=True)
+    seed = check_number("seed", seed, whole=True)
+    given = check_mapping("encoders", encoders, "encoders")
     check_trained(data.train)
-    given = dict(encoders or {})
     for name in given:
         if name not in data.modalities:
             raise unknown("modality in encoders", name, data.modalities)
