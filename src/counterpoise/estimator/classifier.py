@@ -87,13 +87,14 @@ class MultimodalClassifier(ClassifierMixin, Multimodal):
             self.classes_ = np.arange(to_array(y).shape[1])
             return MultiLabel(len(self.classes_))
         try:
-            self.classes_ = np.unique(to_labels(y))
+            labels = to_labels(y)
+            self.classes_ = np.unique(labels)
         except TypeError:
             raise InputError("y must hold labels of one type, found several") from None
         if len(self.classes_) < 2:
             found = f"{len(self.classes_)} class: {self.classes_.tolist()}"
             raise InputError(f"y must hold at least 2 classes, found {found}")
-        warn_of_amounts(self.classes_, len(y))
+        warn_of_amounts(self.classes_, len(labels))
         return Classification(len(self.classes_), tuple(map(str, self.classes_)))
 
     def _target(self, y: Any) -> Tensor:
