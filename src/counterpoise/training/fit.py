@@ -78,13 +78,12 @@ def fit(
     listeners = Callbacks(callbacks)
     folder = None if out is None else Path(out)
     task = prepare_task(data, settings, read_known(folder) if folder and resume else None)
-    device = None if device is None else check_device(device)
+    device = model.device if device is None else check_device(device)
     _check(model, data, method, settings, task)
     record = RunRecord.of(model, data, method, settings, task, notes)
     saved = None if folder is None else open_folder(folder, record, resume)
     with torch.random.fork_rng(devices=[]):
-        if device is not None:
-            model.to(device)
+        model.to(device)
         run = Run(model, method, settings, task)
         ctx = _start(run, data, saved, listeners)
         if folder is not None and saved is not None:
