@@ -51,7 +51,7 @@ bench: setup
 # Only torch is newer: its old builds bring CUDA. See tests/lowest.py.
 LOWEST := .venv-lowest
 SMOKE := tests/data/preparation tests/data/readers tests/report tests/cli tests/core \
-	tests/encoders tests/test_estimator.py tests/test_contract.py
+	tests/encoders tests/test_estimator.py tests/test_scikit_learn.py tests/test_contract.py
 
 lowest:
 	$(PYTHON) -m venv $(LOWEST)

@@ -114,6 +114,7 @@ def library_training(
     method: cp.Method,
     bf16: bool = False,
     model: cp.MultimodalModel | None = None,
+    accumulate: int = 1,
 ) -> Iterator[Ran]:
     """What ``fit`` does in an epoch: Loader -> method.step(batch, ctx).
 
@@ -129,7 +130,7 @@ def library_training(
         "train": cp.Loader(data.train, setting.batch_size, shuffle=True, device=setting.device),
         "validation": cp.Loader(data.validation, setting.batch_size, device=setting.device),
     }
-    ctx = cp.Context(model, optimizer, data.task, loaders)
+    ctx = cp.Context(model, optimizer, data.task, loaders, accumulate=accumulate)
     torch.manual_seed(0)
     ran: list[str] = []
     for name, encoder in model.encoders.items():  # before setup: copies made there count as well

@@ -29,6 +29,7 @@ from counterpoise.methods.registry import split_chain
 # Samples that no batch size divides: the last batch is smaller, and odd for two ranks.
 SAMPLES, BATCH, EPOCHS = 125, 16, 3
 DATA = {"2 complete": (2, 0.0), "3 with 30 % missing": (3, 0.3)}
+WEIGHED = "weighed, in 3 parts"  # for two processes: weights of samples, and accumulation
 OPTIMIZER: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-3}
 
 every_case = pytest.mark.parametrize("case", CASES)
@@ -40,13 +41,19 @@ mutant_data = pytest.mark.parametrize(
 
 
 def data_of(kind: str, names: tuple[str, ...] = ("a", "b", "c")) -> ArrayData:
-    count, missing = DATA[kind]
-    return toy_data(count, missing, SAMPLES, names=names)
+    count, missing = DATA.get(kind, (3, 0.3))
+    data = toy_data(count, missing, SAMPLES, names=names)
+    if kind == WEIGHED:
+        weight = torch.arange(len(data.train)) % 3
+        data.train.weight = weight / weight.float().mean()
+    return data
 
 
 def train(method: Method, data: ArrayData, seed: int = 0, **options: Any) -> Run:
     model = options.pop("model", None) or build_model(data, method, width=8, seed=seed)
     given = {"epochs": EPOCHS, "batch_size": BATCH, **OPTIMIZER, **options}
+    if data.train.weight is not None:
+        given["accumulate"] = 3
     return fit(model, data, method, **given)
 
 
@@ -339,7 +346,7 @@ def check_equal_to_one_process(case: str, kind: str, mutation: str, two: dict[st
 
 @pytest.mark.slow
 @every_case
-@every_data
+@pytest.mark.parametrize("kind", [*DATA, WEIGHED])
 def test_two_processes_equal_one(case: str, kind: str, two_processes: dict[str, Any]) -> None:
     check_equal_to_one_process(case, kind, "none", two_processes)
 

@@ -7,6 +7,7 @@ import inspect
 import io
 import pickle
 import sys
+import warnings
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -22,9 +23,9 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import KFold
 from torch import nn
 
-from counterpoise import FUSIONS, METHODS, Context, InputError, Method, Settings, estimator
+from counterpoise import FUSIONS, METHODS, Context, InputError, Method, Settings
 from counterpoise.encoders import MLP, CNN1d, CNN2d
-from counterpoise.estimator import MultimodalClassifier, MultimodalRegressor
+from counterpoise.estimator import MultimodalClassifier, MultimodalRegressor, classifier, regressor
 
 X = dict[str, NDArray[Any]]
 SMALL = {"epochs": 3, "width": 16, "lr": 0.05}
@@ -111,6 +112,48 @@ def test_regression_gives_back_the_shape_of_y(columns: int) -> None:
     arrays = {"a": rng.normal(size=(20, 3)), "b": rng.normal(size=(20, 2))}
     model = MultimodalRegressor(epochs=1, width=8).fit(arrays, np.ones((20, columns)))
     assert model.predict(arrays).shape == (20, columns)
+
+
+@pytest.fixture(scope="module")
+def diabetes() -> tuple[X, NDArray[Any]]:
+    """scikit-learn's diabetes: body, blood pressure and sugar, and serum; a score of 25 to 346."""
+    from sklearn.datasets import load_diabetes
+
+    data = load_diabetes()
+    parts = {"body": slice(0, 3), "pressure": [3, 9], "serum": slice(4, 9)}
+    return {m: data.data[:, columns] for m, columns in parts.items()}, data.target
+
+
+def test_regression_works_as_it_comes(diabetes: tuple[X, NDArray[Any]]) -> None:
+    """With no option, in any units; predictions, metrics and scores are in those of ``y``."""
+    arrays, y = diabetes
+    held = np.arange(len(y)) % 4 == 0
+    train, test = take(arrays, ~held), take(arrays, held)
+    plain = MultimodalRegressor().fit(train, y[~held])
+    score = plain.score(test, y[held])
+    assert score > 0.3 and 25 < plain.predict(test).mean() < 346
+    found = plain.evaluate(test, y[held])["body+pressure+serum"]
+    assert found["r2"] == pytest.approx(score, abs=1e-5) and 30 < found["mae"] < 60
+    moved = MultimodalRegressor().fit(train, 1000 * y[~held] + 1e6)
+    np.testing.assert_allclose(moved.predict(test), 1000 * plain.predict(test) + 1e6, rtol=1e-4)
+    assert moved.score(test, 1000 * y[held] + 1e6) == pytest.approx(score, abs=1e-3)
+    with pytest.raises(InputError, match=r"y varies by .* about 1700000000"):
+        MultimodalRegressor().fit(arrays, 1.7e9 + y / 1000)
+    one = MultimodalRegressor(epochs=1).fit(train, y[~held])
+    one.evaluate(take(arrays, slice(0, 1)), y[:1])  # a single row has no spread to be lost
+
+
+def test_amounts_as_classes_are_warned_of() -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"a": rng.normal(size=(90, 3)), "b": rng.normal(size=(90, 2))}
+    amounts = np.arange(90) // 3 * 10
+    with pytest.warns(UserWarning, match="30 different whole numbers.*MultimodalRegressor") as said:
+        MultimodalClassifier(**SMALL).fit(arrays, amounts)
+    assert [w.filename for w in said if "different" in str(w.message)] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MultimodalClassifier(**SMALL).fit(arrays, np.arange(90) % 18)
+        MultimodalClassifier(**SMALL).fit(arrays, [f"n{k}" for k in amounts])
 
 
 # --- scikit-learn's conventions -------------------------------------------------------------------
@@ -473,7 +516,7 @@ def test_every_setting_reaches_the_run(toy: tuple[X, NDArray[Any]]) -> None:
     settings = asdict(one.run_.settings)
     assert settings == {**asdict(Settings(seed=wanted.pop("random_state"))), **wanted}
     assert one.model_.precision == "bf16" and isinstance(one.model_.fusion, FUSIONS["late"])
-    with pytest.raises(RuntimeError, match="device"):
+    with pytest.raises(InputError, match="device 'abacus' cannot be used here"):
         clone(one).set_params(device="abacus").fit(*toy)
     # At this rate nothing moves: other weights are other initial weights.
     other = clone(one).set_params(random_state=4).fit(*toy, validation=toy)
@@ -500,7 +543,8 @@ HALF = np.where(np.arange(6)[:, None] < 2, np.nan, A)
 @pytest.mark.parametrize(
     ("arrays", "y", "message"),
     [
-        (A, Y, "X must be a dict modality -> array, found ndarray"),
+        (B, Y, "or one table [N, F]: Found array with dim 3"),
+        ("ab", Y, "X must be a dict modality -> array, found str"),
         ({}, Y, "X must be a dict modality -> array, found an empty one"),
         ({"audio": A, "video": B[:5]}, Y, "found {'audio': 6, 'video': 5}"),
         ({"audio": A[:0]}, [], "y must hold at least 2 classes"),
@@ -523,8 +567,12 @@ HALF = np.where(np.arange(6)[:, None] < 2, np.nan, A)
         (GOOD, ["a", None] * 3, "y must hold a label in every row, found None in row 1"),
         (GOOD, ["a", np.nan] * 3, "y must hold a label in every row, found nan in row 1"),
         (GOOD, np.array(["a", 1] * 3, dtype=object), "y must hold labels of one type"),
-        (GOOD, [0.5, 1.5] * 3, "y must hold labels, found 0.5 in row 0; is it regression?"),
-        (GOOD, ["a"] * 6, "y must hold at least 2 classes, found ['a']"),
+        (
+            GOOD,
+            [0.5, 1.5] * 3,
+            "y must hold labels, found 0.5 in row 0 (Unknown label type: continuous)",
+        ),
+        (GOOD, ["a"] * 6, "y must hold at least 2 classes, found 1 class: ['a']"),
         (GOOD, 2 * np.eye(6), "y must hold one label per sample ([N]), found [6, 6]"),
         (GOOD, [0, 1, 2, 3, 4, 5], "X holds 6 samples, too few to hold out"),
     ],
@@ -664,4 +712,5 @@ def test_progress_is_shown_in_a_terminal_only(
 
 
 def test_the_documented_examples_run() -> None:
-    assert doctest.testmod(estimator) == (0, 19)
+    assert doctest.testmod(classifier) == (0, 11)
+    assert doctest.testmod(regressor) == (0, 8)

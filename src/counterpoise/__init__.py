@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .core.metric import Metric
     from .core.metrics import METRICS
     from .core.tasks import TASKS, Classification, MultiLabel, Regression, Sentiment, Task
-    from .data import DATASETS, ArrayData, Dataset, load
+    from .data import DATASETS, ArrayData, Dataset, Modalities, load
     from .data.readers import READERS
     from .encoders import ENCODERS
     from .engine.callback import Callback
@@ -59,7 +59,7 @@ else:
             "core.metric": "Metric",
             "core.metrics": "METRICS",
             "core.tasks": "TASKS Classification MultiLabel Regression Sentiment Task",
-            "data": "DATASETS ArrayData Dataset load",
+            "data": "DATASETS ArrayData Dataset Modalities load",
             "data.readers": "READERS",
             "encoders": "ENCODERS",
             "engine.callback": "Callback",
@@ -119,6 +119,7 @@ __all__ = [
     "MemoryFusion",
     "Method",
     "Metric",
+    "Modalities",
     "MultiLabel",
     "MultimodalClassifier",
     "MultimodalModel",

@@ -233,3 +233,61 @@ def test_sentiment_is_an_absolute_error_and_comes_back_from_its_state():
         assert math.isnan(found["acc-2"]) == math.isnan(found["f1"]) == (truth[0] == 0)
     with pytest.raises(InputError, match="outputs of a sentiment must be 1, found 2"):
         Sentiment(2)
+
+
+# --- a regression standardises its target ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("loss", ["mse", "l1"])
+def test_a_fitted_regression_learns_standard_units(loss, outputs):
+    target = normal(50, outputs).double() * torch.tensor([3.0, 40.0, 0.5])[:outputs] + 7
+    target = target.float()
+    plain, fitted = Regression(outputs, loss=loss), Regression(outputs, loss=loss).fit(target)
+    mean, scale = target.double().mean(0), target.double().std(0, unbiased=False)
+    assert fitted.mean == pytest.approx(mean.tolist()) and type(fitted.mean[0]) is float
+    assert fitted.scale == pytest.approx(scale.tolist())
+    logits = normal(50, outputs, seed=1)
+    standard = ((target - mean) / scale).float()
+    torch.testing.assert_close(fitted.loss(logits, target), plain.loss(logits, standard))
+    torch.testing.assert_close(fitted.score(logits, target), plain.score(logits, standard))
+    torch.testing.assert_close(fitted.outcome(logits, target), plain.outcome(logits, standard))
+    torch.testing.assert_close(fitted.decode(logits), (logits * scale + mean).float())
+    torch.testing.assert_close(fitted.decode(standard), target)
+    assert float(fitted.loss(standard, target).max()) < 1e-10 or loss == "l1"
+    found = fitted.metrics(fitted.decode(logits), target)
+    assert found == pytest.approx(plain.metrics((logits * scale + mean).float(), target))
+    # What was not fitted is as ever, to the bit and in the record.
+    assert plain.decode(logits) is logits
+    assert set(plain.state()) == {"task", "outputs", "loss"}
+    again = build_task(fitted.state())
+    assert again.state() == fitted.state() and fitted.fit(target[:9]) is fitted
+    assert torch.equal(again.loss(logits, target), fitted.loss(logits, target))
+
+
+def test_what_a_regression_is_given_it_does_not_fit():
+    target = normal(30)
+    given = Regression(mean=2.0, scale=[0.5])
+    assert given.fit(target) is given and given.state()["mean"] == [2.0]
+    half = Regression(mean=0).fit(target)
+    assert half.mean == [0.0] and half.scale == pytest.approx([float(target.std(correction=0))])
+    assert Regression().fit(torch.full((9,), 4.0)).scale == [1.0]  # constant
+    assert Regression().fit(torch.full((9,), 0.1)).mean == pytest.approx([0.1])
+    assert Sentiment().fit(target + 5).state() == Sentiment().state()
+    assert "mean" not in Regression(mean=0, scale=1).state()
+    for options, message in (
+        ({"scale": 0.0}, "scale must be above 0, found 0.0"),
+        ({"scale": [1.0, -1.0]}, "scale must hold 1 numbers, found 2"),
+        ({"mean": math.nan}, "mean must be a number from"),
+        ({"mean": "x"}, "mean must be a number from"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Regression(**options)
+
+
+def test_a_subclass_with_a_loss_of_its_own_is_left_alone():
+    class Huber(Regression):
+        def loss(self, logits, target):
+            return F.huber_loss(logits[:, 0], target, reduction="none")
+
+    assert Huber().fit(normal(30) * 9).state() == Huber().state()

@@ -441,26 +441,42 @@ THIRDS = {"train": range(20), "validation": range(20, 40), "test": range(40, 60)
         ),
         (
             some(target=["x"] * N),
-            "target must hold numbers, found <U1; np.unique(target, return_inverse=True)[1] "
-            "numbers the classes of any labels",
+            "target must hold at least 2 classes to learn, found ['x']",
+        ),
+        (
+            some(target=["x"] * N, task=Classification(2)),
+            "target must hold numbers, found words, such as 'x'; np.unique(target, "
+            "return_inverse=True)[1] numbers the classes of any labels",
         ),
         (some(target=[]), "target must hold at least 1 sample, found shape [0]"),
         (some(target=3), "target must hold at least 1 sample, found shape []"),
         (
             some(target=np.zeros(N, dtype=int)),
-            "target must hold classes 0..K-1 of at least 2 classes, found none above 0; give "
-            "task=Classification(K) or floats for regression",
+            "target must hold at least 2 classes to learn, found ['0']",
         ),
-        (some(target=np.arange(N) - 1), "target must lie in 0..58 (59 classes), found -1"),
+        (
+            some(target=np.arange(N) - 1),
+            "target holds 60 whole numbers from -1 to 58, which may be amounts or classes: pass "
+            '--task regression (in Python task="regression") or --task classification',
+        ),
         (
             some(task=Classification(2)),
             "target must lie in 0..1 (2 classes), found 2",
         ),
         (
-            some(task="classification"),
-            "task must be a Task such as Classification(10), found str",
+            some(task=3),
+            "task must be classification, regression, multilabel or a Task such as "
+            "Classification(10), found int",
         ),
-        (some(target=np.full(N, np.nan)), "target must be finite, found nan in row 0"),
+        (
+            some(task="regresion"),
+            "unknown value for task 'regresion'; did you mean 'regression'? known: "
+            "classification, regression, multilabel",
+        ),
+        (
+            some(target=np.full(N, np.nan)),
+            "target must hold numbers or words, found nothing but empty rows",
+        ),
         (
             some(split=["train"] * 59 + ["validate"]),
             "unknown split 'validate'; did you mean 'validation'? known: train, validation, test",

@@ -1,5 +1,7 @@
 """The context: means over the batch, one place where weights move, keyed draws."""
 
+import copy
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -15,8 +17,10 @@ from toy import (
     weights,
 )
 
-from counterpoise import Concat, Context, MultimodalModel, fit
+from counterpoise import Concat, Context, MultimodalModel, Regression, evaluate, fit
 from counterpoise.core import ranks
+from counterpoise.engine.loop import train_epoch
+from counterpoise.methods.joint import Joint
 
 NONE = torch.zeros(16, dtype=torch.bool)
 HALF = torch.arange(16) % 2 == 0
@@ -341,3 +345,26 @@ def test_a_generator_follows_seed_epoch_and_batch():
 
     assert draw() == draw()
     assert len({tuple(draw(**{k: 1})) for k in ("seed", "epoch", "batch")} | {tuple(draw())}) == 4
+
+
+def test_a_context_fits_a_regression_and_tells_the_model():
+    """So that a loop of one's own, and `evaluate` after it, work as they come."""
+    data = toy_data(samples=200, regression=True)
+    for split in data.splits.values():
+        split.target = 1000 * split.target + 1e6
+    ctx = toy_context(data, lr=0.05)
+    assert ctx.task.mean == pytest.approx([float(data.train.target.double().mean())])
+    assert ctx.model.task is ctx.task and not {"mean", "scale"} & set(data.task.state())
+    assert not any("task" in name for name in ctx.model.state_dict())
+    method = Joint()
+    method.setup(ctx)
+    for epoch in range(5):
+        train_epoch(method, ctx, epoch)
+    found = evaluate(ctx.model, data)
+    assert found.metrics["a", "b"]["r2"] > 0.5 and found.metrics["a", "b"]["mae"] < 1000
+    assert abs(float(found.outcome("a", "b").mean()) - found.metrics["a", "b"]["mae"]) < 1
+    branch = ctx.branch(copy.deepcopy(ctx.model))
+    assert branch.task is ctx.task is branch.model.task
+    # A second context on the same model, with a task that is fitted, keeps that one.
+    again = Context(ctx.model, ctx.optimizer, Regression(mean=0, scale=1), ctx.loaders)
+    assert again.task.state() == Regression().state() and ctx.model.task is again.task

@@ -125,6 +125,29 @@ def test_a_stopped_run_ends_as_it_would_have_ended_then(old: Path) -> None:
     assert record["continued"][0]["torch"] == torch.__version__
 
 
+def test_a_regression_of_before_it_had_a_scale_goes_on_with_targets_as_they_are(old: Path) -> None:
+    out, data_dir = old / "run-regression", str(old / "regression")
+    run, data = open_run(out, data_dir)
+    assert data.task.state() == {"task": "regression", "outputs": 1, "loss": "mse"}
+    assert run.task.state() == data.task.state()
+    check_metrics(run, data, EXPECTED["run-regression"])
+    words = [data_dir, "--method", "joint", "--width", "4", "--epochs", "4", "--batch-size", "8"]
+    assert train(*words, "--quiet", "--out", out, "--resume") == 0
+    found = storage.read_weights(out / "last.safetensors")
+    for name, tensor in storage.read_weights(
+        OLD / "run-regression-resumed.last.safetensors"
+    ).items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
+    run, data = open_run(out, data_dir)
+    check_metrics(run, data, EXPECTED["run-regression, resumed"])
+    # A run that begins today learns the same data standardised, and says so in its record.
+    assert train(*words, "--quiet", "--out", old / "new") == 0
+    new, _ = open_run(old / "new", data_dir)
+    assert RunRecord.read(old / "new").data["mean"] == new.task.state()["mean"] != [0.0]
+    old_run, new_run = (r.evaluate(data).metrics[("a", "b")]["mae"] for r in (run, new))
+    assert new_run < old_run  # after as many epochs
+
+
 def test_a_finished_run_is_lengthened(old: Path) -> None:
     run, data = python_run(old, epochs=3)
     model = cp.build_model(data, "joint", width=4, seed=3)

@@ -24,7 +24,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from counterpoise.evaluation import colearning, present_name
-    from counterpoise.report.records import strict
     from counterpoise.training.run import open_run
 
     trained, data = open_run(options.folder, options.data_dir)
@@ -41,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
             "subsets": {present_name(s): values for s, values in result.metrics.items()},
             "colearning": [{**vars(v), "difference": v.difference} for v in verdicts],
         }
-        print_json(strict(found))  # a metric may be NaN
+        print_json(found)
         return
     title = f"{data.name}, {trained.method.name}: {options.split}, {options.which} epoch"
     print_metrics(result, title)

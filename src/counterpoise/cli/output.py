@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,10 @@ if TYPE_CHECKING:
 
 
 def print_json(value: object) -> None:
-    """Print a value as indented JSON."""
-    print(json.dumps(value, indent=2))
+    """Print a value as indented JSON; what is not finite, as a metric may be, is ``null``."""
+    from counterpoise.core.strict_json import to_json
+
+    print(to_json(value, indent=2))
 
 
 def print_warning(message: Warning | str, *_: object) -> None:
@@ -21,8 +22,15 @@ def print_warning(message: Warning | str, *_: object) -> None:
     print(f"counterpoise: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-def print_notes(data: Dataset) -> None:
-    """Print what was guessed about a data set, a line each, where errors go."""
+def print_notes(data: Dataset, source: str) -> None:
+    """Print what was guessed about a user's data, a line each, where errors go.
+
+    About a data set that ``source`` names nothing was.
+    """
+    from counterpoise.data.loading import is_name
+
+    if is_name(source):
+        return
     for note in data.notes:
         print(" ".join(note.split()), file=sys.stderr)
 

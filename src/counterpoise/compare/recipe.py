@@ -7,14 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from counterpoise.core.device import check_device as check_device
 from counterpoise.data import load
 from counterpoise.data.dataset import Dataset
 from counterpoise.data.loading import is_name
 from counterpoise.encoders import ENCODERS, Encoder
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError
 from counterpoise.fusion import FUSIONS, Fusion
 from counterpoise.training.build import build_model
 from counterpoise.training.fit import fit
@@ -101,14 +99,3 @@ class Recipe:
             | self.source(),
             **others,
         )
-
-
-def check_device(name: str) -> torch.device:
-    """The device of this name; :class:`InputError` if this machine has none such."""
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {name!r} cannot be used here ({reason}); try cpu") from None
-    return device

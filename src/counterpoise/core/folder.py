@@ -10,6 +10,7 @@ from typing import Any
 from counterpoise.errors import InputError
 
 from . import storage
+from .strict_json import to_json
 from .version import __version__
 
 Record = dict[str, Any]
@@ -149,7 +150,7 @@ def last_made_with(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _plain(value: Mapping[str, Any]) -> Record:
     """The values as JSON gives them back."""
-    found: Record = json.loads(json.dumps(value))
+    found: Record = json.loads(to_json(value))
     return found
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, plain, unknown
 
 from .labels import parse_label
 
@@ -245,5 +245,6 @@ class Registry(Mapping[str, type[Part]], Generic[Part]):
                 raise unknown(f"option beside a built {self.kind}", next(iter(options)), ())
             return part
         kind, chosen = self.resolve(cast("str | type[Part]", part))
+        options = plain(options)
         self.check(kind, options)
         return make(self.kind, self.base, kind, *arguments, **chosen | options)

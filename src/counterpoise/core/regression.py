@@ -42,6 +42,7 @@ class Regression(Task):
         scale: float | Sequence[float] | None = None,
     ) -> None:
         check_choice("loss", loss, ("mse", "l1"))
+        outputs = check_number("outputs", outputs, 1, whole=True)
         self.outputs, self.kind = outputs, loss
         self._set_scale(_numbers("mean", mean, outputs), _numbers("scale", scale, outputs))
 

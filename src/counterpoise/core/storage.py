@@ -16,6 +16,8 @@ from torch import Tensor
 
 from counterpoise.errors import InputError
 
+from .strict_json import to_json
+
 
 def write(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` in one step: a kill or a full disk leaves the old file."""
@@ -39,7 +41,7 @@ def is_draft(path: Path) -> bool:
 
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON, atomically."""
-    write(path, (json.dumps(value, indent=2) + "\n").encode())
+    write(path, (to_json(value, indent=2) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:

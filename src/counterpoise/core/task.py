@@ -139,7 +139,8 @@ class Task(ABC):
             return [self.metric, *others]
         if which == "primary":
             return [self.metric]
-        return [self._find(metric) for metric in ([which] if isinstance(which, str) else which)]
+        several = which if isinstance(which, Iterable) and not isinstance(which, str) else [which]
+        return [self._find(metric) for metric in several]
 
     def metrics(self, logits: Tensor, target: Tensor, which: Which = None) -> dict[str, float]:
         """Name -> value over a whole split, of those that :meth:`find_metrics` finds.

@@ -42,6 +42,7 @@ class _Labelled(Task):
         smoothing: float,
     ) -> None:
         one, several = self.kinds
+        outputs = check_number(several, outputs, whole=True)
         if outputs < 2:
             raise InputError(f"{several} must be at least 2, found {outputs}")
         if names is not None and len(names) != outputs:
@@ -50,7 +51,7 @@ class _Labelled(Task):
         self._set_loss(weights, smoothing)
 
     def _set_loss(self, weights: Sequence[float] | None, smoothing: float) -> None:
-        check_number("smoothing", smoothing, 0)
+        smoothing = check_number("smoothing", smoothing, 0)
         if smoothing >= 1:
             raise InputError(f"smoothing must be below 1, found {smoothing}")
         if weights is not None:

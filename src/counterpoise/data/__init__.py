@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .catalogue.base import DatasetEntry
     from .dataset import Dataset, Split
     from .loading import load
+    from .modalities import Modalities
     from .preparation.cache import open_cache, prepare
     from .preparation.manifest import read_manifest
     from .preparation.plan import Plan, make_plan
@@ -29,6 +30,7 @@ else:
             "catalogue.base": "DatasetEntry",
             "dataset": "Dataset Split",
             "loading": "load",
+            "modalities": "Modalities",
             "preparation.cache": "open_cache prepare",
             "preparation.manifest": "read_manifest",
             "preparation.plan": "Plan make_plan",
@@ -41,6 +43,7 @@ __all__ = [
     "ArrayData",
     "Dataset",
     "DatasetEntry",
+    "Modalities",
     "Plan",
     "Row",
     "Split",

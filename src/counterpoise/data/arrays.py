@@ -18,6 +18,7 @@ from .convert import Mask, allowed_rows, to_target
 from .dataset import Dataset, Split, check_name
 from .duplicates import warn_of_copies
 from .kinds import KINDS
+from .modalities import Modalities, to_mapping
 from .settle import Form, settle
 from .splits import SPLITS, Indices, check_groups, draw, find_splits, hold_out, to_groups
 from .values import Values, to_values
@@ -41,8 +42,8 @@ class ArrayData(Dataset):
 
     Args:
         inputs: modality -> array, tensor, table or list of N rows, dense, sparse or masked (what
-            is masked was not measured). A dict of these is one modality of several tensors, such
-            as the ids and the mask of a text.
+            is masked was not measured), as a dict or :class:`counterpoise.Modalities`. A dict of
+            these is one modality of several tensors, such as the ids and the mask of a text.
         target: N words, or whole numbers as they are used for classes (classification), fractions
             (regression), or [N, K] of 0 and 1 (multi-label), unless ``task`` says otherwise
             (:mod:`counterpoise.data.targets`). Rows without one (None, NaN) are left out, with a
@@ -75,7 +76,7 @@ class ArrayData(Dataset):
 
     def __init__(
         self,
-        inputs: Mapping[str, Any],
+        inputs: Mapping[str, Any] | Modalities,
         target: Any,
         *,
         present: Mapping[str, Any] | None = None,
@@ -90,6 +91,7 @@ class ArrayData(Dataset):
         indicators: bool | Sequence[str] = False,
         weights: Any = None,
     ) -> None:
+        inputs = to_mapping(inputs)
         if not inputs:
             raise InputError("inputs must hold at least one modality, found none")
         for modality in inputs:
@@ -229,8 +231,6 @@ def _settle(
     form = None
     for key, values in given.items():
         where = f"inputs[{modality!r}][{key!r}]" if key else f"inputs[{modality!r}]"
-        if values.axis is not None and not key and values.rows.dtype.kind == "f":
-            kinds.setdefault(modality, "sequence")
         found, form = settle(
             {part: (values.rows[chosen], mask[chosen]) for part, chosen in rows.items()},
             where,

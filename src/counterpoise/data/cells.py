@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from counterpoise.core.batch import Input
 from counterpoise.errors import InputError
 
-from .readers.base import Reader, Value
+from .readers.base import Reader, Unmeasured, Value
 
 Array = NDArray[Any]
 Spec = dict[str, tuple[str, tuple[int, ...]]]  # tensor ("" if only one) -> type, shape of a sample
@@ -54,6 +54,7 @@ def read_cell(reader: Reader, cell: Any, spec: Spec) -> dict[str, Array]:
     """One sample by tensor.
 
     Raises:
+        Unmeasured: nothing of it was measured.
         InputError: the cell cannot be read, or differs from ``spec``; why, in a few words.
     """
     try:
@@ -68,10 +69,12 @@ def read_cell(reader: Reader, cell: Any, spec: Spec) -> dict[str, Array]:
     return split_tensors(value)
 
 
-def try_cell(reader: Reader, cell: Any, spec: Spec) -> dict[str, Array] | str:
-    """One sample by tensor, or the reason why it cannot be read."""
+def try_cell(reader: Reader, cell: Any, spec: Spec) -> dict[str, Array] | str | None:
+    """One sample by tensor, None if it was not measured, or the reason why it cannot be read."""
     try:
         return read_cell(reader, cell, spec)
+    except Unmeasured:
+        return None
     except InputError as error:
         return str(error)
 
@@ -82,22 +85,28 @@ def find_spec(modality: str, reader: Reader, cells: Sequence[Any]) -> Spec:
     Raises:
         InputError: none of the first 50 can be read.
     """
-    tried = cells[:TRIES]
-    reasons = []
-    for cell in tried:
+    reasons: list[str] = []
+    for cell in cells:
         found = _try_spec(reader, cell)
         if isinstance(found, dict):
             return found
-        reasons.append(f"{cell!r:.80}: {found}")
+        if found is not None:
+            reasons.append(f"{cell!r:.80}: {found}")
+        if len(reasons) == TRIES:
+            break
+    if not reasons:
+        raise InputError(f"modality {modality!r}: no training cell holds a value that was measured")
     raise InputError(
-        f"modality {modality!r}: none of the first {len(tried)} cells can be read as "
+        f"modality {modality!r}: none of the first {len(reasons)} cells can be read as "
         f"{reader.name}; the first, {reasons[0]}"
     )
 
 
-def _try_spec(reader: Reader, cell: Any) -> Spec | str:
+def _try_spec(reader: Reader, cell: Any) -> Spec | str | None:
     try:
         return spec_of(reader.read(cell))
+    except Unmeasured:
+        return None
     except Exception as error:  # a damaged file can break its library anywhere
         return str(error) or type(error).__name__
 

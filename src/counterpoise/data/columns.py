@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from torch import Tensor
 
 from counterpoise.core.batch import Input, map_tensors
 from counterpoise.errors import InputError
 
-from .cells import Spec, blank, join_tensors, read_cell
+from .cells import Array, Spec, blank, join_tensors, read_cell, try_cell
+from .channels import channel_axis, find_moments
 from .readers.base import Reader
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
     from typing_extensions import Self
+
+
+FEW = 2048  # cells from which the mean is taken, as statistics are
 
 
 class Column(ABC):
@@ -73,7 +79,7 @@ class InMemory(Column):
         for key, tensor in self.tensors.items():
             head = [*where, key, str(tensor.dtype), list(tensor.shape)]
             digest.update(json.dumps(head).encode())
-            digest.update(tensor.numpy().data)
+            digest.update(tensor.contiguous().numpy().data)
 
 
 class FileColumn(Column):
@@ -95,6 +101,45 @@ def to_column(value: Input | Column) -> Column:
     return value if isinstance(value, Column) else InMemory(value)
 
 
+class TrainingMean:
+    """The mean of each channel over the first of a few thousand training cells, found when needed.
+
+    Args:
+        name: of the modality.
+        cells: of the training rows.
+        reader: of the cells.
+        spec: of each sample.
+    """
+
+    def __init__(self, name: str, cells: Sequence[Any], reader: Reader, spec: Spec) -> None:
+        self.name, self.reader, self.spec = name, reader, spec
+        self.cells = [cell for cell in cells if cell is not None][:FEW]
+        self._mean: Array | None = None
+
+    def fill(self, samples: Array) -> None:
+        """Put the mean where a value of [B, ...] was not measured."""
+        gap = np.isnan(samples)
+        if gap.any():
+            np.copyto(samples, self._find(), where=gap)
+
+    def _find(self) -> Array:
+        if self._mean is None:
+            tried = (try_cell(self.reader, cell, self.spec) for cell in self.cells)
+            rows = np.stack([found[""] for found in tried if isinstance(found, dict)])
+            kind = self.reader.kind or None
+            found = find_moments(
+                rows, kind, channel_axis(rows.shape[1:], kind) == 0 and rows.ndim == 3
+            )
+            self._mean = found.mean.astype(np.float32)
+            warnings.warn(
+                f"{self.name}: values that were not measured are filled with the mean of their "
+                f"channel over the first {len(rows):,} training samples",
+                UserWarning,
+                stacklevel=2,
+            )
+        return self._mean
+
+
 class Decoded(FileColumn):
     """Cells that are decoded on the fly, whenever a batch asks for them.
 
@@ -103,11 +148,18 @@ class Decoded(FileColumn):
         reader: of the cells.
         spec: of each sample.
         names: [N], what errors call the rows.
+        mean: fills values that were not measured.
     """
 
     def __init__(
-        self, cells: Sequence[Any], reader: Reader, spec: Spec, names: Sequence[str]
+        self,
+        cells: Sequence[Any],
+        reader: Reader,
+        spec: Spec,
+        names: Sequence[str],
+        mean: TrainingMean | None = None,
     ) -> None:
+        self.mean = mean
         self.cells, self.reader, self.spec, self.names = list(cells), reader, spec, list(names)
         text = json.dumps([reader.settings(), [repr(cell) for cell in self.cells]])
         self.digest = hashlib.sha256(text.encode()).hexdigest()
@@ -129,9 +181,11 @@ class Decoded(FileColumn):
                 ) from None
             for key, array in sample.items():
                 found[key][place] = array
+        if self.mean is not None:
+            self.mean.fill(found[""])
         return join_tensors(found)
 
     def part(self, index: Tensor) -> Decoded:
         rows = index.tolist()
         cells, names = [self.cells[r] for r in rows], [self.names[r] for r in rows]
-        return Decoded(cells, self.reader, self.spec, names)
+        return Decoded(cells, self.reader, self.spec, names, self.mean)

@@ -9,6 +9,7 @@ numbers (an empty cell, NaN, "NA") is a row without a target.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -165,6 +166,17 @@ def are_filled(values: Array, rows: int) -> bool:
     return bool(filled) and rows >= EACH * len(values)
 
 
+def warn_of_amounts(classes: Array, rows: int) -> None:
+    """Warn the caller of an estimator's ``fit`` of classes, sorted, that hardly are any."""
+    if classes.dtype.kind in "iuf" and len(classes) > FEW and not are_filled(classes, rows):
+        warnings.warn(
+            f"y holds {len(classes)} different whole numbers in {rows} rows, which are learnt as "
+            "classes; if they are amounts, use MultimodalRegressor",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
 def _classes(found: Values, where: str, forced: bool) -> Targets:
     if found.wide or (found.sets is not None and found.words.any()):
         raise InputError(
@@ -206,12 +218,16 @@ def _name_values(found: Values, values: Array, codes: Array) -> tuple[str, ...]:
 def _regression(found: Values, where: str, forced: bool) -> Targets:
     if not found.given.any():
         raise InputError(f"{where} must hold numbers, found {_count(found)}")
-    target = _to_float32(found.known, where)
+    target = to_float32(found.known, where)
     return _make(Regression(target.shape[1] if target.ndim == 2 else 1), target, found.given)
 
 
-def _to_float32(numbers: Array, where: str) -> Array:
-    """Numbers in single precision, if that keeps them apart."""
+def to_float32(numbers: Array, where: str) -> Array:
+    """Finite numbers [N, ...] in single precision, if that keeps them apart.
+
+    Raises:
+        InputError: their spread is lost beside their offset, or they are too large or too small.
+    """
     values = numbers.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         target = values.astype(np.float32)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from counterpoise.core.batch import Input
-from counterpoise.errors import InputError, unknown
+from counterpoise.core.presence import check_trained
+from counterpoise.core.tasks import Task
+from counterpoise.errors import InputError, check_number, unknown
 
 from .columns import Column
 from .dataset import Split, check_name
@@ -44,10 +46,13 @@ def to_labels(y: Any) -> Array:
         raise InputError(f"y must hold one label per sample ([N]), found {list(labels.shape)}")
     # A list as it came: NumPy makes the word "nan" of a NaN among words.
     for row, label in enumerate(y if isinstance(y, list | tuple) else labels.tolist()):
-        if label is None or label != label:
+        if label is None or type(label).__name__ in ("NAType", "NaTType") or label != label:
             raise InputError(f"y must hold a label in every row, found {label} in row {row}")
         if isinstance(label, float) and not label.is_integer():
-            raise InputError(f"y must hold labels, found {label} in row {row}; is it regression?")
+            raise InputError(
+                f"y must hold labels, found {label} in row {row} (Unknown label type: continuous); "
+                "is it regression?"
+            )
     return labels
 
 
@@ -75,7 +80,11 @@ def settle_splits(
         axes: modality -> axis of time, where lengths differ.
         kinds: modality -> kind of a sample, where its encoder knows.
         indicators: add channels that say what was measured.
+
+    Raises:
+        InputError: a modality that no training sample has.
     """
+    check_trained(splits["train"])
     forms: Forms = {}
     inputs: dict[str, dict[str, Input | Column]] = {part: {} for part in splits}
     for name, axis in axes.items():
@@ -155,6 +164,24 @@ def _check_rows(present: Tensors) -> None:
         raise InputError(f"X must give every row a modality, found none in row {int(bare[0])}")
 
 
+def to_split(inputs: Tensors, present: Tensors, target: Tensor, task: Task) -> Split:
+    """Samples with their targets, which the task has checked."""
+    rows = len(next(iter(present.values())))
+    if target.shape[:1] != (rows,):
+        raise InputError(
+            f"y must hold one value per row of X ({rows}), found shape {list(target.shape)}"
+        )
+    task.check(target, "y")
+    return Split({**inputs}, present, target)
+
+
+def to_pair(validation: Any) -> tuple[Any, Any]:
+    """``(X, y)`` to validate on."""
+    if isinstance(validation, tuple | list) and len(validation) == 2:
+        return validation[0], validation[1]
+    raise InputError(f"validation must be a pair (X, y), found {type(validation).__name__}")
+
+
 def hold_out(
     whole: Split, classes: Array | None, groups: Any, share: float, seed: int
 ) -> dict[str, Split]:
@@ -167,6 +194,7 @@ def hold_out(
         share: of the samples, for validation.
         seed: of the draw.
     """
+    share = check_number("validation_fraction", share)
     if not 0 < share < 1:
         raise InputError(f"validation_fraction must lie between 0 and 1, found {share}")
     shares, generator = np.array([1 - share, share]), np.random.default_rng(seed)
@@ -181,5 +209,5 @@ def hold_out(
             "of them; give more, or pass validation=(X, y) to fit"
         )
     taken = [whole[torch.from_numpy(np.flatnonzero(part == k))] for k in (0, 1)]
-    parts = (Split(batch.inputs, batch.present, batch.target) for batch in taken)
+    parts = (Split(b.inputs, b.present, b.target, weight=b.weight) for b in taken)
     return dict(zip(("train", "validation"), parts, strict=True))

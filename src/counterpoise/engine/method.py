@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from counterpoise.core.batch import Batch, Output
 from counterpoise.core.registry import keyword_options
 from counterpoise.core.tasks import Classification, MultiLabel, Regression, Task
-from counterpoise.errors import InputError
+from counterpoise.errors import InputError, plain
 from counterpoise.fusion import FUSIONS, UNIMODAL, Fusion
 from counterpoise.models.multimodal import MultimodalModel
 
@@ -92,7 +92,7 @@ class Method(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """Option -> value."""
-        return {name: getattr(self, name) for name in self.options()}
+        return {name: plain(getattr(self, name)) for name in self.options()}
 
     def check(self, model: MultimodalModel, task: Task) -> None:
         """Raise :class:`InputError` before training if model or task does not fit."""

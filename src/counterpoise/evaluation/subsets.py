@@ -9,6 +9,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from counterpoise.core.device import float32
 from counterpoise.core.loader import Loader
 from counterpoise.core.task import Task, Which
 from counterpoise.data.dataset import Dataset
@@ -109,6 +110,7 @@ def column_title(metric: str) -> str:
     return f"{start}-\n{end}" if dash and len(metric) > 10 else metric
 
 
+@float32()
 def evaluate(
     model: MultimodalModel,
     data: Dataset,

@@ -42,8 +42,8 @@ class CGGM(Method):
         improvement: ``"absolute"`` changes of the metric, or ``"signed"`` as the paper writes it:
             their sum can be close to 0 or negative; ``B_m`` then explodes or reverses the gradient,
             and the run needs ``max_norm``.
-        floor: smallest absolute change that counts, in units of the metric, so that noise does not
-            pass for improvement.
+        floor: smallest absolute change that counts, in units of the metric (of a regression: in
+            standard deviations), so that noise does not pass for improvement.
         classifier_lr: factor on the learning rate of the classifiers.
         mode: ``"paper"``, or ``"released"``: as in the published code, changes are signed, the
             first one starts from a metric of 0, and the cosine is taken of the weights, not of

@@ -63,8 +63,8 @@ class InfoReg(MultiLoss):
     window of every modality by the trace of audio. Here scores are means, traces leave the term
     out, and each modality has its own window. Its strengths for CREMA-D are 0.95 for audio and 0.1
     for vision; the default holds any modality that is ahead with the first of these. The mean over
-    more than two modalities is ours, and so is the gap for regression, which is in units of the
-    target.
+    more than two modalities is ours, and so is the gap for regression, which is in standard
+    deviations of the target.
     """
 
     name = "inforeg"

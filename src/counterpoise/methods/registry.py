@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from counterpoise.errors import unknown
+from counterpoise.errors import check_mapping, unknown
 
 from . import METHODS
 
@@ -44,7 +44,7 @@ def build_method(method: str | Method | type[Method], **options: Any) -> Method:
             raise unknown("method in the options of a chain", name, names)
     return Chain(
         *(
-            METHODS.build(part, **options.get(name, {}))
+            METHODS.build(part, **check_mapping(f"options of {name}", options.get(name), "values"))
             for name, part in zip(names, parts, strict=True)
         )
     )

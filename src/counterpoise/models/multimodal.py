@@ -51,6 +51,12 @@ class MultimodalModel(nn.Module):
                 "encoders and fusion must name the same modalities in the same order, found "
                 f"{list(encoders)} and {list(fusion.widths)}"
             )
+        for name, part in {**encoders, "the fusion": fusion}.items():
+            if torch.float64 in {p.dtype for p in part.parameters()}:
+                raise InputError(
+                    f"models are float32, and {name!r} has float64 weights; call .float() on it, "
+                    "and leave torch.set_default_dtype as it is where it is made"
+                )
         self.encoders = nn.ModuleDict(dict(encoders))
         self.fusion = fusion
         self.precision = precision

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from counterpoise.core.device import float32
 from counterpoise.errors import InputError, check_choice, unknown
 from counterpoise.fusion import Fusion
 
@@ -28,6 +29,7 @@ from .replay import Call, Replay
 from .replayed import Replayed, WrappedConcat
 
 
+@float32()
 def wrap(
     model: nn.Module,
     encoders: Mapping[str, str | nn.Module],

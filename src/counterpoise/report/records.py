@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from counterpoise.core.strict_json import to_json
 from counterpoise.errors import InputError
 
 if sys.platform != "win32":
@@ -43,7 +43,7 @@ def append(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
     A last line that an earlier write left torn is cut off first. Two processes may append to one
     file. After an ``OSError`` (a full disk), the next call repairs the file.
     """
-    lines = [json.dumps(strict(dict(o)), separators=(",", ":"), allow_nan=False) for o in objects]
+    lines = [to_json(dict(o), separators=(",", ":")) for o in objects]
     if not lines:
         return
     content = "".join(f"{line}\n" for line in lines).encode()
@@ -104,14 +104,3 @@ def done(records: Iterable[Mapping[str, Any]]) -> set[tuple[str, str, int]]:
     return {
         run_of(r) for r in records if r["select"] == "run" and r["metric"] == "done" and r["value"]
     }
-
-
-def strict(value: Any) -> Any:
-    """The same value for strict JSON, which has no NaN and no infinity: ``None`` stands there."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(item) for item in value]
-    return value

@@ -8,14 +8,17 @@ from contextlib import suppress
 import torch
 from torch import nn
 
+from counterpoise.core.device import float32
 from counterpoise.core.presence import check_trained
 from counterpoise.core.registry import make
 from counterpoise.data.dataset import Dataset
 from counterpoise.data.kinds import KINDS
+from counterpoise.data.readers.measured import Measured
+from counterpoise.data.settle import Form
 from counterpoise.encoders import ENCODERS, Encoder, Standardize, usual_encoder
 from counterpoise.encoders.base import Shapes
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, check_mapping, check_number, unknown
 from counterpoise.fusion import FUSIONS, Fusion
 from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
@@ -23,6 +26,7 @@ from counterpoise.models.multimodal import MultimodalModel
 FEW = 2048  # samples outside of memory from which statistics are taken
 
 
+@float32()
 def build_model(
     data: Dataset,
     method: str | Method | type[Method] = "joint",
@@ -52,13 +56,14 @@ def build_model(
         seed: of the initial weights. The global random state is left as it was.
 
     Raises:
-        InputError: an unknown modality, encoder or fusion, a modality that no training sample
-            has, a class whose ``__init__`` takes other
-            arguments, a built fusion of other widths, or a shape that has no usual encoder.
+        InputError: an unknown modality, encoder or fusion, a modality that no training sample has,
+            other arguments of an ``__init__`` or widths of a fusion, a shape of no usual encoder.
     """
     method = build_method(method)
+    width = check_number("width", width, 1, whole=True)
+    seed = check_number("seed", seed, whole=True)
+    given = check_mapping("encoders", encoders, "encoders")
     check_trained(data.train)
-    given = dict(encoders or {})
     for name in given:
         if name not in data.modalities:
             raise unknown("modality in encoders", name, data.modalities)
@@ -183,7 +188,7 @@ def _warn_of_channels(data: Dataset, name: str, first: Standardize) -> None:
     """Warn where channels do not vary in training, or by less than float32 resolves."""
     form, reader = data.forms.get(name), data.readers.get(name)
     still, coarse = first.still.flatten(), first.coarse.flatten()
-    if getattr(form, "indicators", False) or getattr(reader, "indicators", False):
+    if any(isinstance(x, Form | Measured) and x.indicators for x in (form, reader)):
         still = still[: len(still) // 2]  # that everything was measured is no fault
     count, total = int(still.sum()), len(still)
     if count and total > 1:
@@ -198,10 +203,12 @@ def _warn_of_channels(data: Dataset, name: str, first: Standardize) -> None:
         )
 
 
-def known_kinds(encoders: Mapping[str, nn.Module | str | type[Encoder]]) -> dict[str, str]:
+def known_kinds(
+    encoders: Mapping[str, nn.Module | str | type[Encoder]] | None,
+) -> dict[str, str]:
     """Modality -> the kind of samples that its encoder takes, where an encoder says so."""
     kinds = {}
-    for name, chosen in encoders.items():
+    for name, chosen in (encoders or {}).items():
         kind = getattr(chosen, "kind", None)
         if isinstance(chosen, str):
             with suppress(InputError):  # reported by build_model

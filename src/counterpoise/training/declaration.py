@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from functools import cache
+from functools import cache, partial
 from math import inf
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from counterpoise.errors import InputError, check_choice, check_number
+from counterpoise.errors import InputError, check_choice, check_number, plain, show
 
 NEEDED: Any = object()  # for ``off``: every record must hold the setting
 
@@ -65,26 +65,16 @@ class Declaration:
         return read_word(name, value)
 
     def _number(self, name: str, value: Any) -> Any:
-        check_number(name, value, self.least, self.most, self.kind is int, self.below)
-        check_finite(name, value)
-        return self.kind(value)
+        number = check_number(name, value, self.least, self.most, self.kind is int, self.below)
+        return self.kind(number)
 
     def _entries(self, name: str, value: Any) -> dict[str, float]:
         if value is None:
             return {}
         if not isinstance(value, Mapping):
             raise InputError(f"{name} must map names to numbers, found {show(value)}")
-        numbers = {str(key): plain(number) for key, number in value.items()}
-        for key, number in numbers.items():
-            check_number(f"{name}[{key!r}]", number, self.least, self.most, below=self.below)
-            check_finite(f"{name}[{key!r}]", number)
-        return {key: float(number) for key, number in numbers.items()}
-
-
-def check_finite(name: str, value: float) -> None:
-    """Raise :class:`InputError` if a number is infinite: the weights would be, too."""
-    if abs(value) == inf:
-        raise InputError(f"{name} must be a finite number, found {value}")
+        check = partial(check_number, least=self.least, most=self.most, below=self.below)
+        return {str(key): float(check(f"{name}[{key!r}]", n)) for key, n in value.items()}
 
 
 def setting(default: Any, help: str, **others: Any) -> Any:
@@ -144,21 +134,11 @@ def describe(settings: type, without: Sequence[str] = ()) -> Iterator[str]:
         yield from wrap(text, 100, initial_indent=" " * 8, subsequent_indent=" " * 12)
 
 
-def plain(value: Any) -> Any:
-    """The scalars of NumPy and torch as Python's own; everything else as it is."""
-    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
-
-
 def read_word(name: str, value: Any) -> str:
     """A word that is not empty."""
     if isinstance(value, str) and value:
         return value
     raise InputError(f"{name} must be a word, found {show(value)}")
-
-
-def show(value: object) -> str:
-    """A value in one line."""
-    return " ".join(repr(value).split())
 
 
 def _kinds(hint: Any) -> tuple[list[Any], bool]:

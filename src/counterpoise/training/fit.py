@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from counterpoise.core import ranks, storage
+from counterpoise.core.device import check_device, float32
 from counterpoise.core.loader import mix
 from counterpoise.core.presence import check_trained
 from counterpoise.core.task import Task
@@ -32,6 +33,7 @@ from .setup import make_context
 from .task import prepare_task
 
 
+@float32()
 def fit(
     model: MultimodalModel,
     data: Dataset,
@@ -76,12 +78,12 @@ def fit(
     listeners = Callbacks(callbacks)
     folder = None if out is None else Path(out)
     task = prepare_task(data, settings, read_known(folder) if folder and resume else None)
+    device = model.device if device is None else check_device(device)
     _check(model, data, method, settings, task)
     record = RunRecord.of(model, data, method, settings, task, notes)
     saved = None if folder is None else open_folder(folder, record, resume)
     with torch.random.fork_rng(devices=[]):
-        if device is not None:
-            model.to(device)
+        model.to(device)
         run = Run(model, method, settings, task)
         ctx = _start(run, data, saved, listeners)
         if folder is not None and saved is not None:

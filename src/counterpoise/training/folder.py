@@ -36,7 +36,7 @@ READ_TOTAL: dict[str, tuple[str, ...]] = {
 
 def read_known(folder: Path) -> Mapping[str, Any] | None:
     """What the run of a folder knows of its data, the state of its task in it; None: no run."""
-    return RunRecord.read(folder).data if run_folder(folder).file.exists() else None
+    return RunRecord.read(folder).data if run_folder(folder).is_claimed() else None
 
 
 def open_folder(folder: Path, record: RunRecord, resume: bool) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from counterpoise.core import ranks, storage
+from counterpoise.core.device import float32
 from counterpoise.core.task import Task
 from counterpoise.data.dataset import Dataset
 from counterpoise.engine.context import Context
@@ -126,6 +127,7 @@ def _epochs(run: Run) -> dict[str, int]:
     return {"last": len(run.history) - 1, "best": run.best_epoch}
 
 
+@float32()
 def load_run(folder: Path | str, model: MultimodalModel, data: Dataset, method: Method) -> Run:
     """A finished or unfinished run from its folder, with its model's weights loaded.
 

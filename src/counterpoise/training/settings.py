@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counterpoise.errors import InputError, check_number, unknown
+from counterpoise.errors import InputError, check_number, show, unknown
 
-from .declaration import NEEDED, declarations, describe, plain, read_word, setting, show
+from .declaration import NEEDED, declarations, describe, read_word, setting
 from .optimizers import OPTIMIZERS, build_optimizer
 from .schedules import SCHEDULES
 
@@ -43,9 +43,7 @@ def read_weights(name: str, value: Any) -> str | dict[str, float] | list[float]:
     if not isinstance(found, Mapping | list | tuple):
         raise InputError(f"{name} must map classes to weights, found {show(found)}")
     pairs = found.items() if isinstance(found, Mapping) else enumerate(found)
-    weights = {key: plain(weight) for key, weight in pairs}
-    for key, weight in weights.items():
-        check_number(f"{name}[{key!r}]", weight, 0)
+    weights = {key: check_number(f"{name}[{key!r}]", weight, 0) for key, weight in pairs}
     if isinstance(found, Mapping):
         return {str(key): float(weight) for key, weight in weights.items()}
     return [float(weight) for weight in weights.values()]

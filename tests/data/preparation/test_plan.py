@@ -116,6 +116,52 @@ class TestTargets:
         assert found["16"] == "target must be 1 finite number(s), found 'x'"
         assert set(found) == {"16", "17", "18"}
 
+    def test_the_way_a_whole_number_is_written_makes_no_class(self) -> None:
+        """Also what is no number among numbers is a bad row, and no class called "nan"."""
+        holes = [" ", "nan", "NA", "inf", float("nan"), "oops"]
+        plan = make_plan(table_of(["1", "1.0", "2", 2] * 20 + holes))
+        assert isinstance(plan.task, Classification) and plan.task.names == ("1", "2")
+        assert plan.note == "target: 2 classes (1, 2), smallest 40 rows"
+        assert plan.live().notes == (plan.note,)
+        assert {b.id: b.reason for b in plan.bad} == {
+            "80": "has no target",
+            "81": "has no target, found 'nan'",
+            "82": "has no target, found 'NA'",
+            "83": "has no target, found 'inf'",
+            "84": "has no target",
+            "85": "has no target, found 'oops'",
+        }
+
+    def test_classes_are_called_as_they_are_written(self) -> None:
+        plan = make_plan(table_of(["01", "02"] * 9))
+        assert isinstance(plan.task, Classification) and plan.task.names == ("01", "02")
+        plan = make_plan(table_of(["1.0", "2.0"] * 9))
+        assert isinstance(plan.task, Classification) and plan.task.names == ("1.0", "2.0")
+
+    def test_amounts_are_refused_until_a_task_is_given(self) -> None:
+        amounts = [str(n) for n in range(25, 347, 3)]
+        with pytest.raises(
+            InputError, match=r"108 whole numbers from 25 to 346.*--task regression"
+        ):
+            make_plan(table_of(amounts))
+        plan = make_plan(table_of([*amounts, "x"], task="regression"))
+        assert isinstance(plan.task, Regression) and plan.target.dtype == np.float32
+        assert plan.note == "target: regression, from 25 to 346, mean 185.5"
+        assert [b.reason for b in plan.bad] == ["has no target, found 'x'"]
+
+    def test_lists_in_the_target(self) -> None:
+        """They were classes, by their first entry."""
+        with pytest.raises(InputError, match=r"lists of words, such as \['x', 'y'\].*multilabel"):
+            make_plan(table_of([["x", "y"], ["y"]] * 9))
+        plan = make_plan(table_of([["x", "y"], ["y"]] * 9, task="multilabel"))
+        assert isinstance(plan.task, MultiLabel) and plan.task.names == ("x", "y")
+        assert plan.target[:2].tolist() == [[1, 1], [0, 1]]
+        plan = make_plan(table_of([[0, 1, 1], [1, 0, 0]] * 9))
+        assert isinstance(plan.task, MultiLabel) and plan.task.names is None
+        assert plan.target[:2].tolist() == [[0, 1, 1], [1, 0, 0]]
+        plan = make_plan(table_of([["0.5", "1"], ["2", "3"], ["4"]] * 9, task="regression"))
+        assert plan.target[:2].tolist() == [[0.5, 1], [2, 3]] and len(plan.bad) == 9
+
     def test_several_numbers(self) -> None:
         plan = make_plan(table_of([[0.5, 1], ["2", "3"]] * 8, task=Regression(2)))
         assert plan.target.shape == (16, 2)

@@ -177,7 +177,9 @@ def test_nothing_pickled_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_values_that_cannot_be_learnt_from(tmp_path: Path) -> None:
     for array, message in (
-        (np.array([1, np.nan]), "must hold finite numbers, found NaN"),
+        (np.array([np.nan]), "holds no value that was measured"),
+        (np.array([2**64 - 1], dtype=np.uint64), "must fit int64, found 18446744073709551615"),
+        (np.full((1, 1, 1, 2), [1, np.nan]), "must hold finite numbers in arrays of four axes"),
         (np.array([1, np.inf]), "must hold finite numbers"),
         (np.array([1e300]), "must hold finite numbers"),
         (np.array([1j]), "must hold numbers, found complex128"),
@@ -218,11 +220,11 @@ def test_how_many_numbers() -> None:
     assert Numbers(count=3).fit(["1"]).count == 3
     for cell, message in (
         ("one", "is no number: 'one'"),
-        ("", "is no number: ''"),
+        ("", "holds no value that was measured"),
         ("[1, ", "is no list of numbers"),
         ("[]", "must be numbers side by side"),
         ([[1, 2]], "must be numbers side by side"),
-        ("nan", "must be finite numbers, found 'nan'"),
+        ("nan", "holds no value that was measured"),
         (float("inf"), "must be finite numbers"),
     ):
         with pytest.raises(InputError, match=message):

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -88,13 +89,16 @@ def prepare(
     _warn_of_copies(plan, shards)
     data = open_cache(out)
     check_trained(data.train)  # all rows that have a modality may be bad
+    for line in data.notes:
+        if "were not measured" in line:
+            warnings.warn(line, UserWarning, stacklevel=2)
     return data
 
 
 def _warn_of_copies(plan: Plan, shards: Sequence[Mapping[str, Any]]) -> None:
     """Warn if rows, or the files of a modality, are in two splits; older shards do not tell."""
     named = {m: m for m, reader in plan.readers.items() if is_file(reader)}
-    for key in ["", *named]:
+    for key in ["", *named] if len(plan.readers) > 1 else [""]:
         found: dict[str, list[Key]] = {part: [] for part in plan.splits}
         for entry in shards:
             found[entry["file"].rsplit("-", 1)[0]] += entry.get("keys", {}).get(key, [])
@@ -173,17 +177,15 @@ def _find_finished(path: Path) -> dict[str, Any] | None:
 def _is_mended(job: Job, entry: Mapping[str, Any], plan: Plan) -> bool:
     """Whether a cell that could not be read can be by now, so that its shard is made again."""
     rows = {row.id: row for row in job.rows}
-    return any(
-        not isinstance(
-            try_cell(
-                plan.readers[b["modality"]],
-                rows[b["id"]].cells[b["modality"]],
-                plan.specs[b["modality"]],
-            ),
-            str,
-        )
-        for b in entry["bad"]
-    )
+    for b in entry["bad"]:
+        tried = [
+            try_cell(plan.readers[m], cell, plan.specs[m])
+            for m in ([b["modality"]] if b["modality"] else plan.readers)
+            if (cell := rows[b["id"]].cells.get(m)) is not None
+        ]
+        if any(not isinstance(found, str) and (b["modality"] or found) for found in tried):
+            return True
+    return False
 
 
 def _write_all(todo: list[Job], plan: Plan, jobs: int) -> Iterator[tuple[Job, dict[str, Any]]]:

@@ -132,7 +132,7 @@ class Draft:
             self.group = dict(zip(self.rows, groups.tolist(), strict=True))
         classes = np.zeros(len(rows), dtype=np.int64)
         if not isinstance(self.task, (Regression, MultiLabel)):
-            labels = [str(self._labels[row.id][:1]) for row in rows]
+            labels = [self._labels[row.id][0] for row in rows]
             classes = np.unique(labels, return_inverse=True)[1]
         if any(row.split for row in rows):
             splits = self._find_splits(rows, classes, groups, fractions, seed)
@@ -265,6 +265,6 @@ def _read(value: Any) -> int | float | str | None:
 
 def _as_written(target: Any) -> Any:
     """A target as text, as the names of classes are; numbers in a list stay numbers."""
-    if isinstance(target, (list, tuple)):
+    if isinstance(target, (list, tuple, np.ndarray)):
         return list(target)
-    return None if target is None or target != target else str(target)
+    return None if target is None or target != target else str(target).strip()

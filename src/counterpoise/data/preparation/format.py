@@ -30,7 +30,7 @@ from counterpoise.data.targets import describe_target
 from counterpoise.data.weights import Weights, normalise_splits
 from counterpoise.errors import InputError
 
-from .moments import pool_moments, to_scale
+from .moments import describe_gaps, pool_gaps, pool_moments, to_fill, to_scale
 from .plan import Plan
 
 FORMAT, WEIGHTED = 1, 2  # an older version must not read what has weights, and leave them out
@@ -154,6 +154,8 @@ class Stored(FileColumn):
         present: bool [N] of the split: rows without the modality are not read.
         digest: of the files.
         index: int64 [n], which rows of the files these are; all by default.
+        fill: what stands for NaN in the files, a value that was not measured; None where there is
+            none.
     """
 
     def __init__(
@@ -164,9 +166,10 @@ class Stored(FileColumn):
         present: Array,
         digest: str,
         index: Array | None = None,
+        fill: Array | None = None,
     ) -> None:
         self.shards, self.tensors, self.spec = shards, dict(tensors), spec
-        self.present, self.index, self._files = present, index, digest
+        self.present, self.index, self._files, self.fill = present, index, digest, fill
         chosen = b"" if index is None else index.tobytes()
         self.digest = hashlib.sha256(digest.encode() + chosen).hexdigest()
         self._views: dict[tuple[int, str], Array] = {}
@@ -190,6 +193,8 @@ class Stored(FileColumn):
                 local = rows[group] - self.shards.starts[number]
                 for key, array in found.items():
                     array[places[group]] = self._view(number, key)[local]
+        if self.fill is not None:
+            np.copyto(found[""], self.fill, where=np.isnan(found[""]))
         return join_tensors(found)
 
     def _view(self, number: int, key: str) -> Array:
@@ -206,7 +211,8 @@ class Stored(FileColumn):
     def part(self, index: Tensor) -> Stored:
         chosen: Array = index.numpy()
         rows = chosen if self.index is None else self.index[chosen]
-        return Stored(self.shards, self.tensors, self.spec, self.present[chosen], self._files, rows)
+        present, files = self.present[chosen], self._files
+        return Stored(self.shards, self.tensors, self.spec, present, files, rows, self.fill)
 
 
 def write_index(plan: Plan, out: Path, entries: Sequence[Mapping[str, Any]], bad: int) -> None:
@@ -228,6 +234,7 @@ def write_index(plan: Plan, out: Path, entries: Sequence[Mapping[str, Any]], bad
             raise InputError(f"no row of the split {part!r} could be read; see {out / 'bad.csv'}")
     identity = plan.identity()
     scales = pool_moments([entry["moments"] for entry in entries], plan.units)
+    gaps = pool_gaps([entry.get("gaps", {}) for entry in entries])
     storage.write_json(
         out / INDEX,
         {
@@ -241,6 +248,7 @@ def write_index(plan: Plan, out: Path, entries: Sequence[Mapping[str, Any]], bad
                     "tensors": identity["tensors"][m],
                     "scale": scales.get(m),
                 }
+                | ({"gaps": gaps[m]} if m in gaps else {})
                 for m, reader in plan.readers.items()
             },
             "grouped": plan.groups is not None,
@@ -275,11 +283,12 @@ def _build(folder: Path, index: dict[str, Any]) -> Dataset:
         m: {key: (str(d), tuple(int(n) for n in shape)) for key, (d, shape) in e["tensors"].items()}
         for m, e in about.items()
     }
+    fills = {m: to_fill(e["scale"], specs[m], e["kind"]) for m, e in about.items() if e.get("gaps")}
     task = build_task(index["task"])
     splits = {}
     for part, entries in index["splits"].items():
         weighted = index["format"] == WEIGHTED
-        splits[part] = _build_split(folder, entries, specs, index["grouped"], weighted)
+        splits[part] = _build_split(folder, entries, specs, index["grouped"], weighted, fills)
         task.check(splits[part].target, f"the target in {folder}")
     normalise_splits(splits, f"the weights in {folder}")
     note = describe_target(task, torch.cat([split.target for split in splits.values()]).numpy())
@@ -294,7 +303,10 @@ def _build(folder: Path, index: dict[str, Any]) -> Dataset:
         readers={
             m: build_reader(e["reader"]) for m, e in about.items() if e["reader"]["type"] in READERS
         },
-        notes=[note] if note else (),
+        notes=[
+            *([note] if note else ()),
+            *(describe_gaps(m, e) for m, e in about.items() if e.get("gaps")),
+        ],
     )
 
 
@@ -304,12 +316,20 @@ def _build_split(
     specs: Mapping[str, Spec],
     grouped: bool,
     weighted: bool,
+    fills: Mapping[str, Array],
 ) -> Split:
     shards = Shards([_find(folder, e) for e in entries], [int(e["rows"]) for e in entries])
     present = {m: shards.whole(mask_name(m)).astype(bool) for m in specs}
     digest = hashlib.sha256("".join(e["sha256"] for e in entries).encode()).hexdigest()
     inputs = {
-        m: Stored(shards, {k: column_name(m, k) for k in spec}, spec, present[m], f"{m}{digest}")
+        m: Stored(
+            shards,
+            {k: column_name(m, k) for k in spec},
+            spec,
+            present[m],
+            f"{m}{digest}",
+            fill=fills.get(m),
+        )
         for m, spec in specs.items()
     }
     masks = {m: torch.from_numpy(mask) for m, mask in present.items()}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 from counterpoise.core.presence import check_trained
 from counterpoise.core.tasks import Task
 from counterpoise.data.cells import Spec, find_spec, sample_bytes
-from counterpoise.data.columns import Decoded
+from counterpoise.data.columns import Decoded, TrainingMean
 from counterpoise.data.dataset import Dataset, Split, check_name
 from counterpoise.data.kinds import KINDS
 from counterpoise.data.readers.base import Reader
+from counterpoise.data.readers.measured import Measured
 from counterpoise.data.targets import describe_target
 from counterpoise.data.weights import Weights, normalise_splits
 from counterpoise.errors import unknown
@@ -103,11 +105,19 @@ class Plan:
         A cell that cannot be read raises :class:`InputError` when its row is asked for.
         """
         splits = {}
+        training = [self.rows[k] for k in self.splits["train"]]
+        means = {
+            m: TrainingMean(m, [row.cells.get(m) for row in training], reader, self.specs[m])
+            for m, reader in self.readers.items()
+            if self.specs[m].get("", ("",))[0] == "float32"
+        }
         for part, places in self.splits.items():
             rows = [self.rows[k] for k in places]
             names = [row.id for row in rows]
             inputs = {
-                m: Decoded([row.cells.get(m) for row in rows], reader, self.specs[m], names)
+                m: Decoded(
+                    [row.cells.get(m) for row in rows], reader, self.specs[m], names, means.get(m)
+                )
                 for m, reader in self.readers.items()
             }
             present = {
@@ -152,6 +162,7 @@ def make_plan(
             without a cell that can be read.
     """
     readers = _choose_readers(table, modalities, options or {})
+    table = replace(table, rows=[_without_blanks(row, readers) for row in table.rows])
     draft = Draft(table, list(readers))
     draft.find_task()
     draft.assign_splits(fractions or table.fractions or FRACTIONS, seed)
@@ -166,7 +177,7 @@ def make_plan(
     specs: dict[str, Spec] = {}
     for modality, reader in readers.items():
         cells = [c for row in training if (c := row.cells.get(modality)) is not None]
-        readers[modality] = reader = reader.fit(cells)
+        readers[modality] = reader = _fit(modality, reader, cells)
         specs[modality] = find_spec(modality, reader, cells)
     return Plan(
         table.name,
@@ -183,6 +194,25 @@ def make_plan(
         describe_target(draft.task, target),
         draft.weights(),
     )
+
+
+def _fit(modality: str, reader: Reader, cells: Sequence[Any]) -> Reader:
+    """A reader fitted on training cells; says so where it takes an offset off."""
+    reader = reader.fit(cells)
+    if isinstance(reader, Measured) and reader.center:
+        warnings.warn(
+            f"{modality}: float32 cannot hold how its values vary; standardised in float64 by "
+            "the mean and deviation of training cells",
+            UserWarning,
+            stacklevel=3,
+        )
+    return reader
+
+
+def _without_blanks(row: Row, readers: Mapping[str, Reader]) -> Row:
+    """A row that lacks the modalities of which nothing was measured."""
+    blank = [m for m, r in readers.items() if (c := row.cells.get(m)) is not None and r.lacks(c)]
+    return replace(row, cells={**row.cells, **dict.fromkeys(blank)}) if blank else row
 
 
 def _choose_readers(

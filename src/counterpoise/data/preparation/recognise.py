@@ -21,6 +21,7 @@ from counterpoise.errors import InputError
 ORDER = ("image", "video", "array", "audio")
 MOST = 0.9  # of the cells decide; the others are reported as bad rows later
 UNSURE = "a name of no file"
+BLANK = "nothing measured"
 # What FFmpeg takes any text or picture for.
 NO_FILM = ("tty", "image2", "txt", "srt", "webvtt", "ass")
 
@@ -42,6 +43,9 @@ def recognise(cells: Sequence[Any]) -> Reader:
     found: dict[str, list[Any]] = {}
     for cell in cells:
         found.setdefault(_find_kind(cell), []).append(cell)
+    blank = found.pop(BLANK, [])
+    if blank and not set(found) - {"text"}:  # a word like others
+        found.setdefault("text", []).extend(blank)
     unsure = found.pop(UNSURE, [])
     if unsure and not set(found) - {"text", "numbers"}:
         found.setdefault("text", []).extend(unsure)
@@ -58,18 +62,10 @@ def recognise(cells: Sequence[Any]) -> Reader:
     return Numbers() if first == "numbers" else READERS[first]()
 
 
-def _is_number(cell: Any) -> bool:
-    try:
-        to_numbers(cell)
-    except InputError:
-        return False
-    return True
-
-
 def _find_kind(cell: Any) -> str:
     """The type of the file that a cell names, or ``"numbers"`` or ``"text"``."""
-    if _is_number(cell):
-        return "numbers"
+    with suppress(InputError):
+        return BLANK if np.isnan(to_numbers(cell)).all() else "numbers"
     if not isinstance(cell, str) or not 0 < len(cell) <= 1000 or "\n" in cell or "\0" in cell:
         return "text"
     path = Path(cell)

@@ -18,8 +18,10 @@ from counterpoise.data.readers.base import Reader
 from counterpoise.data.weights import Weights
 
 from .format import encode_shard
-from .moments import sum_moments
+from .moments import count_gaps, sum_moments
 from .table import Bad, Row
+
+NOTHING = "has none of the modalities"
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,10 @@ def write_shard(
     job: Job, readers: Mapping[str, Reader], specs: Mapping[str, Spec]
 ) -> dict[str, Any]:
     """Decode the rows of one shard and write it; returns what ``dataset.json`` says of it."""
-    values, good, bad = _decode(job, readers, specs)
-    present = {
-        m: np.array([row.cells.get(m) is not None for row in job.rows])[good] for m in readers
-    }
+    values, there, bad = _decode(job, readers, specs)
+    spoilt = {b.id for b in bad}
+    good = np.array([row.id not in spoilt for row in job.rows], dtype=bool)
+    present = {m: mask[good] for m, mask in there.items()}
     kept = {m: {k: array[good] for k, array in parts.items()} for m, parts in values.items()}
     entry: dict[str, Any] = {
         "file": job.path.name,
@@ -50,6 +52,8 @@ def write_shard(
         "moments": sum_moments(kept, present, specs, readers) if job.training else {},
         "keys": _find_keys(job, kept, present) if good.any() else {},
     }
+    if gaps := count_gaps(kept, present):
+        entry["gaps"] = gaps
     if entry["rows"]:
         names = [row.id for row, whole in zip(job.rows, good, strict=True) if whole]
         groups = None if job.groups is None else job.groups[good]
@@ -81,22 +85,26 @@ def _find_keys(
 
 def _decode(
     job: Job, readers: Mapping[str, Reader], specs: Mapping[str, Spec]
-) -> tuple[dict[str, dict[str, NDArray[Any]]], NDArray[np.bool_], list[Bad]]:
-    """The samples by modality and tensor, which rows are whole, and what is wrong with the others.
+) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, NDArray[np.bool_]], list[Bad]]:
+    """The samples by modality and tensor, which rows have which, and what is wrong with some.
 
     Missing modalities are zeros, and so is what cannot be read.
     """
     values = {m: blank(spec, len(job.rows)) for m, spec in specs.items()}
+    there = {m: np.zeros(len(job.rows), dtype=bool) for m in readers}
     bad: list[Bad] = []
-    good = np.ones(len(job.rows), dtype=bool)
     for place, row in enumerate(job.rows):
+        found: list[Bad] = []
         for modality, reader in readers.items():
             cell = row.cells.get(modality)
             sample = None if cell is None else try_cell(reader, cell, specs[modality])
             if isinstance(sample, str):
-                bad.append(Bad(row.id, modality, sample))
-                good[place] = False
+                found.append(Bad(row.id, modality, sample))
             elif sample is not None:
+                there[modality][place] = True
                 for key, array in sample.items():
                     values[modality][key][place] = array
-    return values, good, bad
+        if not found and not any(mask[place] for mask in there.values()):
+            found.append(Bad(row.id, "", NOTHING))
+        bad += found
+    return values, there, bad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,24 +14,27 @@ import numpy as np
 
 from counterpoise.errors import InputError, check_number
 
-from .base import Array, Reader, existing, fit_length, need, some
+from .base import Array, Unmeasured, existing, fit_length, need, some
+from .measured import Measured, is_blank
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 LONGEST = 4096  # time steps, unless a length is given
+FEW, MOST = 200, 1 << 23  # samples, and values, that tell whether float32 holds the others
 HDF5 = b"\x89HDF\r\n\x1a\n"
 TABLES = (".csv", ".tsv", ".txt")
 
 
 @dataclass(frozen=True)
-class ArrayFile(Reader):
+class ArrayFile(Measured):
     """The array of a file, or an array that is the cell itself.
 
     float32, uint8 (pixels; also booleans) or int64 (tokens). Vectors [F] stay as they are, and a
     table of one line or one column is a vector. A time series of any length [T, ...] is cropped or
     filled up with zeros to ``length``; [T, C] becomes [C, T], which encoders of sequences take, and
-    [T] becomes [1, T].
+    [T] becomes [1, T]. NaN is a value that was not measured, and the training mean where batches
+    are read; an array of nothing else is a sample that lacks the modality.
 
     Args:
         key: the name of the array, in files of several; None where there is only one.
@@ -39,6 +43,10 @@ class ArrayFile(Reader):
             one length they are no time series, and the others cannot be read.
         axis: the axis of time in the file.
         channels_first: put time last, in arrays of one or two axes.
+        indicators: beside each channel stands another, 1 where a value was measured and 0 where
+            not: [2F], [2C, T], [2C, H, W], of pictures [H, W] a second one.
+        center: of each channel, taken off in float64; empty where float32 holds how values vary.
+        spread: of each channel, by which it is divided then.
     """
 
     name = "array"
@@ -54,8 +62,10 @@ class ArrayFile(Reader):
             check_number("length", self.length, 1, whole=True)
 
     def fit(self, cells: Sequence[Any]) -> Self:
-        if self.length is not None:
-            return self
+        reader = self if self.length is not None else self._fit_length(cells)
+        return reader.find_center(reader._wide(cells), reader.length is not None)
+
+    def _fit_length(self, cells: Sequence[Any]) -> Self:
         shapes = [shape for cell in some(cells) if (shape := self._shape(cell)) is not None]
         lengths = {shape[self.axis] for shape in shapes if self._timed(len(shape))}
         if len(lengths) < 2:
@@ -65,24 +75,51 @@ class ArrayFile(Reader):
             return self
         return self.changed(self.name, length=min(max(lengths), LONGEST))
 
+    def _wide(self, cells: Sequence[Any]) -> list[Array]:
+        """Some of the samples that are float64 in their files, filled up."""
+        found: list[Array] = []
+        for cell in some(cells, FEW):
+            with contextlib.suppress(Exception):  # reported when it is read
+                array = self._turn(*self._load(cell, peek=True))
+                if array.dtype == np.float64 and (self.length is None or self._is_series(array)):
+                    found.append(fit_length(array, self.length) if self.length else array)
+            if sum(array.size for array in found) > MOST:
+                break
+        return found
+
+    def lacks(self, cell: Any) -> bool:
+        is_real = isinstance(cell, np.ndarray) and cell.dtype.kind == "f" and cell.size > 0
+        return is_real and bool(np.isnan(cell).all())
+
     def read(self, cell: Any) -> Array:
-        array, is_table = self._load(cell)
+        array = self._turn(*self._load(cell))
+        if self.length is None:
+            return self.finish(array)
+        if self._is_series(array):  # what fills it up stays 0
+            return fit_length(self.finish(array), self.length)
+        return self.finish(fit_length(array, self.length, self.axis))
+
+    def _turn(self, array: Array, is_table: bool) -> Array:
+        """The numbers of an array: [T, C] as [C, T], waves [T] as [1, T], tables as vectors."""
         array = _numbers(array)
         if self.length is not None:
             if not self._timed(array.ndim):
                 raise InputError(f"has no axis {self.axis}: its shape is {list(array.shape)}")
             if array.shape[self.axis] == 0:
                 raise InputError("holds no time step")
-            array = fit_length(array, self.length, self.axis)
         elif is_table and 1 in array.shape:
             array = array.ravel()
         if array.size == 0:
             raise InputError(f"is empty: its shape is {list(array.shape)}")
         if self.channels_first and array.ndim == 2 and self.axis in (0, -2):
-            array = np.ascontiguousarray(array.T)
-        elif self.channels_first and array.ndim == 1 and self.length is not None:
-            array = array[None]
+            return np.ascontiguousarray(array.T)
+        if self.channels_first and array.ndim == 1 and self.length is not None:
+            return array[None]
         return array
+
+    def _is_series(self, array: Array) -> bool:
+        """Whether a sample is [C, T]."""
+        return self.channels_first and array.ndim == 2
 
     def _timed(self, axes: int) -> bool:
         return -axes <= self.axis < axes
@@ -192,24 +229,31 @@ def refuse_file(error: Exception, path: Path) -> InputError:
 
 
 def read_table(path: Path) -> Array:
-    """float32 [lines, columns] of a text; a line of headings is left out.
+    """float64 [lines, columns] of a text; a line of headings is left out.
 
-    Columns are parted by commas, semicolons, tabs or blanks.
+    Columns are parted by commas, semicolons, tabs or blanks. Nothing between commas, and words such
+    as ``NA``, are NaN.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise InputError(f"{path.name} is no table of numbers") from None
     rows = [re.split(r"\s*[,;\t]\s*|\s+", line.strip()) for line in lines if line.strip()]
-    if len(rows) > 1 and not any(_is_number(field) for field in rows[0]):
+    if len(rows) > 1 and not any(is_blank(field) or _is_number(field) for field in rows[0]):
         rows = rows[1:]
     try:
-        table = np.array([[float(field) for field in row] for row in rows], dtype=np.float64)
+        table = np.array([[_to_float(field) for field in row] for row in rows], dtype=np.float64)
     except ValueError:
         raise InputError(f"{path.name} is no table of numbers") from None
     if table.size == 0:
         raise InputError(f"{path.name} holds no numbers")
+    if np.isnan(table).all():
+        raise Unmeasured(f"{path.name} holds no value that was measured")
     return table
+
+
+def _to_float(field: str) -> float:
+    return float("nan") if is_blank(field) else float(field)
 
 
 def _is_number(word: str) -> bool:
@@ -221,16 +265,15 @@ def _is_number(word: str) -> bool:
 
 
 def _numbers(array: Array) -> Array:
-    """float32, uint8 or int64; every number finite."""
+    """float32, float64, uint8 or int64."""
     kind = array.dtype.kind
     if kind == "b":
         return array.astype(np.uint8)
+    if kind == "u" and array.size and int(array.max()) >= 2**63:
+        raise InputError(f"must fit int64, found {int(array.max())}")
     if kind in "iu":
         return array if array.dtype == np.uint8 else array.astype(np.int64)
     if kind != "f":
         raise InputError(f"must hold numbers, found {array.dtype}")
     with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, dtype=np.float32)
-    if not np.isfinite(array).all():
-        raise InputError("must hold finite numbers, found NaN or infinity")
-    return array
+        return np.ascontiguousarray(array, np.float32 if array.dtype.itemsize <= 4 else np.float64)

@@ -23,6 +23,10 @@ Array = NDArray[Any]
 Value = Array | dict[str, Array]
 
 
+class Unmeasured(InputError):
+    """Nothing in a cell was measured."""
+
+
 @dataclass(frozen=True)
 class Reader(ABC):
     """Turns one cell into one sample of a modality, always of one shape and type.
@@ -39,6 +43,7 @@ class Reader(ABC):
     name: ClassVar[str] = ""
     kind: ClassVar[str] = ""
     suffixes: ClassVar[tuple[str, ...]] = ()
+    young: ClassVar[tuple[str, ...]] = ()  # fields that older settings lack, left out at defaults
 
     def fit(self, cells: Sequence[Any]) -> Self:
         """A reader whose open settings (a length, a vocabulary) are taken from the training cells.
@@ -48,13 +53,19 @@ class Reader(ABC):
         """
         return self
 
+    def lacks(self, cell: Any) -> bool:
+        """Whether a cell, without opening a file, holds nothing but what was not measured."""
+        return False
+
     @abstractmethod
     def read(self, cell: Any) -> Value:
         """The sample of a cell, which is never None.
 
-        Arrays of uint8 (pixels), int64 (tokens) or float32; a dict for several (text).
+        Arrays of uint8 (pixels), int64 (tokens) or float32, in which NaN stands for a value that
+        was not measured; a dict for several (text).
 
         Raises:
+            Unmeasured: nothing of it was measured, so that the sample lacks the modality.
             InputError: what is wrong with the cell, in a few words. Whatever else is raised
                 counts as unreadable too.
         """
@@ -66,7 +77,9 @@ class Reader(ABC):
 
     def settings(self) -> dict[str, Any]:
         """Type and options, fit for JSON."""
-        return {"type": self.name, **asdict(self)}
+        default = self.options()
+        kept = {k: v for k, v in asdict(self).items() if k not in self.young or v != default[k]}
+        return {"type": self.name, **kept}
 
     def changed(self, where: str, **options: Any) -> Self:
         """The same reader with other options; ``where`` names it in errors."""

@@ -1,0 +1,35 @@
+"""Where tensors lie, and what floats are by default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from counterpoise.errors import InputError, show
+
+
+def check_device(name: torch.device | str) -> torch.device:
+    """The device of this name; :class:`InputError` if this machine has none such."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {show(name)} cannot be used here ({reason}); try cpu") from None
+    return device
+
+
+@contextmanager
+def float32() -> Iterator[None]:
+    """New tensors are float32, whatever ``torch.set_default_dtype`` says outside.
+
+    Models and data are float32; buffers and weights of another type would not fit them.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
