@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from counterpoise.core import ranks
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.device import check_float32
 from counterpoise.core.loader import Loader, mix, uniform
 from counterpoise.core.tasks import Task
 from counterpoise.errors import InputError, check_number
@@ -70,7 +71,8 @@ class Context:
         encoder_lr: Mapping[str, float] | None = None,
         accumulate: int = 1,
     ) -> None:
-        check_number("accumulate", accumulate, 1, whole=True)
+        check_float32()
+        accumulate = check_number("accumulate", accumulate, 1, whole=True)
         self.model, self.optimizer, self.loaders = model, optimizer, Loaders(loaders)
         self.task = model.task = fit_task(task, loaders)  # evaluation reads it
         model.split_into(accumulate)

@@ -87,7 +87,6 @@ class Multimodal(_Arguments, BaseEstimator):
     def _target(self, y: Any) -> Tensor:
         """A target as the task takes it."""
 
-    @float32()
     def fit(
         self,
         X: Inputs,

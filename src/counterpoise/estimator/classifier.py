@@ -88,15 +88,17 @@ class MultimodalClassifier(ClassifierMixin, Multimodal):
             self.classes_ = np.arange(to_array(y).shape[1])
             return MultiLabel(len(self.classes_))
         try:
-            self.classes_ = np.unique(to_labels(y))
+            labels = to_labels(y)
+            self.classes_ = np.unique(labels)
         except TypeError:
             raise InputError("y must hold labels of one type, found several") from None
         if len(self.classes_) < 2:
             found = f"{len(self.classes_)} class: {self.classes_.tolist()}"
             raise InputError(f"y must hold at least 2 classes, found {found}")
-        if may_be_amounts(self.classes_, len(y)):
+        rows = len(labels)
+        if may_be_amounts(self.classes_, rows):
             warnings.warn(
-                f"y holds {len(self.classes_)} different whole numbers in {len(y)} rows, which "
+                f"y holds {len(self.classes_)} different whole numbers in {rows} rows, which "
                 "are learnt as classes; if they are amounts, use MultimodalRegressor",
                 UserWarning,
                 stacklevel=3,
