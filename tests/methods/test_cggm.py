@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 from toy import gradients, same, toy_batch, toy_context, toy_data, toy_model, weights
 
-from counterpoise import InputError, build_method, fit
+from counterpoise import InputError, Regression, build_method, fit
 from counterpoise.methods.cggm import balance
 
 NAN = float("nan")
@@ -26,7 +26,10 @@ def metrics_by_hand(ctx, method, out, batch):
     found = []
     for classifier, (name, mask) in zip(method.classifiers, batch.present.items(), strict=True):
         logits = classifier(out.features[name])[mask].detach()
-        found.append(ctx.task.metrics(logits, batch.target[mask])[ctx.task.primary])
+        target = batch.target[mask]
+        if isinstance(ctx.task, Regression):  # in standard deviations
+            target = (target - ctx.task.mean[0]) / ctx.task.scale[0]
+        found.append(ctx.task.metrics(logits, target)[ctx.task.primary])
     return torch.tensor(found)  # NaN where no sample has it
 
 

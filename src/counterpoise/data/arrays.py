@@ -229,8 +229,6 @@ def _settle(
     form = None
     for key, values in given.items():
         where = f"inputs[{modality!r}][{key!r}]" if key else f"inputs[{modality!r}]"
-        if values.axis is not None and not key and values.rows.dtype.kind == "f":
-            kinds.setdefault(modality, "sequence")
         found, form = settle(
             {part: (values.rows[chosen], mask[chosen]) for part, chosen in rows.items()},
             where,

@@ -9,6 +9,7 @@ numbers (an empty cell, NaN, "NA") is a row without a target.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -165,9 +166,15 @@ def are_filled(values: Array, rows: int) -> bool:
     return bool(filled) and rows >= EACH * len(values)
 
 
-def may_be_amounts(values: Array, rows: int) -> bool:
-    """Whether different values, sorted, are whole numbers that classes would hardly be."""
-    return values.dtype.kind in "iuf" and len(values) > FEW and not are_filled(values, rows)
+def warn_of_amounts(classes: Array, rows: int) -> None:
+    """Warn the caller of an estimator's ``fit`` of classes, sorted, that hardly are any."""
+    if classes.dtype.kind in "iuf" and len(classes) > FEW and not are_filled(classes, rows):
+        warnings.warn(
+            f"y holds {len(classes)} different whole numbers in {rows} rows, which are learnt as "
+            "classes; if they are amounts, use MultimodalRegressor",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _classes(found: Values, where: str, forced: bool) -> Targets:

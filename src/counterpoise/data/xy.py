@@ -79,11 +79,16 @@ def settle_splits(
         axes: modality -> axis of time, where lengths differ.
         kinds: modality -> kind of a sample, where its encoder knows.
         indicators: add channels that say what was measured.
+
+    Raises:
+        InputError: a modality that no training sample has.
     """
     forms: Forms = {}
     inputs: dict[str, dict[str, Input | Column]] = {part: {} for part in splits}
     for name, axis in axes.items():
         rows = {p: (_rows(s, name), s.present[name].numpy()) for p, s in splits.items()}
+        if not rows["train"][1].any():
+            raise InputError(f"X[{name!r}] is missing in every sample that is trained on")
         found, forms[name] = settle(
             rows,
             f"X[{name!r}]",

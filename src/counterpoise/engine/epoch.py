@@ -12,6 +12,7 @@ from torch import Tensor
 
 from counterpoise.core.batch import Batch
 from counterpoise.core.loader import mix
+from counterpoise.core.presence import check_trained
 from counterpoise.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ def guard_setup(setup: Hook) -> Hook:
             setup(self, ctx)
             return
         self.check(ctx.model, ctx.task)
+        if "train" in ctx.loaders:
+            check_trained(ctx.loaders["train"].samples)
         device, own = ctx.model.device, list(self.parameters())
         groups = len(ctx.optimizer.param_groups)
         progress.preparing = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from counterpoise.core.tasks import Classification, MultiLabel, Task
 from counterpoise.data.tables import check_scored
-from counterpoise.data.targets import may_be_amounts
+from counterpoise.data.targets import warn_of_amounts
 from counterpoise.data.xy import Array, are_indicators, to_array, to_labels
 from counterpoise.errors import InputError
 from counterpoise.training.declaration import describe
@@ -95,14 +94,7 @@ class MultimodalClassifier(ClassifierMixin, Multimodal):
         if len(self.classes_) < 2:
             found = f"{len(self.classes_)} class: {self.classes_.tolist()}"
             raise InputError(f"y must hold at least 2 classes, found {found}")
-        rows = len(labels)
-        if may_be_amounts(self.classes_, rows):
-            warnings.warn(
-                f"y holds {len(self.classes_)} different whole numbers in {rows} rows, which "
-                "are learnt as classes; if they are amounts, use MultimodalRegressor",
-                UserWarning,
-                stacklevel=3,
-            )
+        warn_of_amounts(self.classes_, len(labels))
         return Classification(len(self.classes_), tuple(map(str, self.classes_)))
 
     def _target(self, y: Any) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from counterpoise.core.device import check_weights, float32
+from counterpoise.core.device import float32
 from counterpoise.errors import InputError, check_choice, unknown
 from counterpoise.fusion import Fusion
 
@@ -72,7 +72,6 @@ def wrap(
     """
     check_choice("precision", precision, ("fp32", "bf16"))
     _check_model(model)
-    check_weights("the model", model)
     modules = _find_encoders(model, encoders, call)
     by_name = call is None and _takes_names(model, tuple(modules))
     replay = Replay(model, modules, _find_head(model, head, modules), call, by_name)

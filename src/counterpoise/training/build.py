@@ -13,6 +13,8 @@ from counterpoise.core.presence import check_trained
 from counterpoise.core.registry import make
 from counterpoise.data.dataset import Dataset
 from counterpoise.data.kinds import KINDS
+from counterpoise.data.readers.measured import Measured
+from counterpoise.data.settle import Form
 from counterpoise.encoders import ENCODERS, Encoder, Standardize, usual_encoder
 from counterpoise.encoders.base import Shapes
 from counterpoise.engine.method import Method
@@ -185,7 +187,7 @@ def _warn_of_channels(data: Dataset, name: str, first: Standardize) -> None:
     """Warn where channels do not vary in training, or by less than float32 resolves."""
     form, reader = data.forms.get(name), data.readers.get(name)
     still, coarse = first.still.flatten(), first.coarse.flatten()
-    if getattr(form, "indicators", False) or getattr(reader, "indicators", False):
+    if any(isinstance(x, Form | Measured) and x.indicators for x in (form, reader)):
         still = still[: len(still) // 2]  # that everything was measured is no fault
     count, total = int(still.sum()), len(still)
     if count and total > 1:
@@ -200,10 +202,12 @@ def _warn_of_channels(data: Dataset, name: str, first: Standardize) -> None:
         )
 
 
-def known_kinds(encoders: Mapping[str, nn.Module | str | type[Encoder]]) -> dict[str, str]:
+def known_kinds(
+    encoders: Mapping[str, nn.Module | str | type[Encoder]] | None,
+) -> dict[str, str]:
     """Modality -> the kind of samples that its encoder takes, where an encoder says so."""
     kinds = {}
-    for name, chosen in encoders.items():
+    for name, chosen in (encoders or {}).items():
         kind = getattr(chosen, "kind", None)
         if isinstance(chosen, str):
             with suppress(InputError):  # reported by build_model

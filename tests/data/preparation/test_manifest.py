@@ -275,3 +275,22 @@ def test_a_long_text_changes_nothing_for_other_readers_of_csv(tmp_path: Path) ->
     rows = read_manifest(tmp_path / "t.csv", types={"text": "text"}).rows
     assert rows[3].cells["text"] == long
     assert csv.field_size_limit() == usual
+
+
+def test_prepare_says_what_the_target_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def prepare(task: str = "") -> tuple[int, str]:
+        words = ["prepare", str(path), str(tmp_path / "out"), "--jobs", "1"]
+        status = main([*words, "--task", task] if task else words)
+        return status, capsys.readouterr().err
+
+    ages = [{"id": k, "target": k + 18, "x": f"{k / 9:.3f} 1.5"} for k in range(40)]
+    path = table(tmp_path, [*ages, {"id": "none", "target": "NA", "x": "1 2"}])
+    status, said = prepare()
+    assert status == 2 and "40 whole numbers from 18 to 57" in said and "--task regr" in said
+    assert len(said.splitlines()) == 2, said  # the line of the table, and the refusal
+    status, said = prepare("regression")
+    assert status == 0 and "target: regression, from 18 to 57, mean 37.5" in said.splitlines()
+    assert "none,,\"has no target, found 'NA'\"" in (tmp_path / "out" / "bad.csv").read_text()
+    assert load(tmp_path / "out").task.state()["task"] == "regression"

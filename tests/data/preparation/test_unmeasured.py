@@ -14,6 +14,7 @@ import torch
 
 from counterpoise import InputError, build_model, evaluate, fit
 from counterpoise.data import Dataset, make_plan, open_cache, prepare, read_manifest
+from counterpoise.data.preparation.moments import to_scale
 from counterpoise.data.readers import ArrayFile, Numbers, build_reader
 
 ROWS = 60
@@ -205,3 +206,15 @@ def test_words_of_nothing_do_not_make_numbers_of_a_text(tmp_path: Path) -> None:
     assert words.readers["x"].name == "text"
     numbers = read_manifest(table(tmp_path / "b", lambda k: "NA" if k % 3 else "1.5"))
     assert numbers.readers["x"].name == "numbers"
+
+
+def test_a_constant_is_not_divided_by_a_rounding_error(tmp_path: Path) -> None:
+    plan = make_plan(read_manifest(table(tmp_path / "raw", lambda k: f"0.1,{k}")))
+    data = prepare(plan, tmp_path / "out")
+    assert data.scales["x"][1][0] == 0
+    # What sums of squares leave of a million equal values.
+    scale = {"mean": [0.1, 0.1], "std": [1e-9, 1e-7]}
+    found = to_scale(scale, {"": ("float32", (2,))}, None)[1]
+    assert found[0] == 0 and found[1] > 0
+    with pytest.warns(UserWarning, match="^x: 1 of 2 channels does not vary in the training rows$"):
+        build_model(data, width=8)

@@ -20,6 +20,7 @@ from counterpoise.data.columns import Decoded, TrainingMean
 from counterpoise.data.dataset import Dataset, Split, check_name
 from counterpoise.data.kinds import KINDS
 from counterpoise.data.readers.base import Reader
+from counterpoise.data.readers.measured import Measured
 from counterpoise.data.targets import describe_target
 from counterpoise.data.weights import Weights, normalise_splits
 from counterpoise.errors import unknown
@@ -176,14 +177,7 @@ def make_plan(
     specs: dict[str, Spec] = {}
     for modality, reader in readers.items():
         cells = [c for row in training if (c := row.cells.get(modality)) is not None]
-        readers[modality] = reader = reader.fit(cells)
-        if getattr(reader, "center", ()):
-            warnings.warn(
-                f"{modality}: float32 cannot hold how its values vary; standardised in float64 by "
-                "the mean and deviation of training cells",
-                UserWarning,
-                stacklevel=2,
-            )
+        readers[modality] = reader = _fit(modality, reader, cells)
         specs[modality] = find_spec(modality, reader, cells)
     return Plan(
         table.name,
@@ -200,6 +194,19 @@ def make_plan(
         describe_target(draft.task, target),
         draft.weights(),
     )
+
+
+def _fit(modality: str, reader: Reader, cells: Sequence[Any]) -> Reader:
+    """A reader fitted on training cells; says so where it takes an offset off."""
+    reader = reader.fit(cells)
+    if isinstance(reader, Measured) and reader.center:
+        warnings.warn(
+            f"{modality}: float32 cannot hold how its values vary; standardised in float64 by "
+            "the mean and deviation of training cells",
+            UserWarning,
+            stacklevel=3,
+        )
+    return reader
 
 
 def _without_blanks(row: Row, readers: Mapping[str, Reader]) -> Row:
