@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     seeds = range(options.seed, options.seed + options.seeds)
     data = recipe.load()
     if not options.quiet:
-        print_notes(data)
+        print_notes(data, options.data)
     with show_progress(options.quiet) as progress:
         bar = progress.add_task("starting", total=len(labels) * len(seeds) * options.epochs)
 

@@ -22,8 +22,15 @@ def print_warning(message: Warning | str, *_: object) -> None:
     print(f"counterpoise: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-def print_notes(data: Dataset) -> None:
-    """Print what was guessed about a data set, a line each, where errors go."""
+def print_notes(data: Dataset, source: str) -> None:
+    """Print what was guessed about a user's data, a line each, where errors go.
+
+    About a data set that ``source`` names nothing was.
+    """
+    from counterpoise.data.loading import is_name
+
+    if is_name(source):
+        return
     for note in data.notes:
         print(" ".join(note.split()), file=sys.stderr)
 

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     method = _method(options)
     data = recipe.load()
     if not options.quiet:
-        print_notes(data)
+        print_notes(data, options.data)
     out = options.out or Path("runs") / f"{data.name}-{method.name}-seed{options.seed}"
     epochs, batches = options.epochs, -(-len(data.train) // options.batch_size)
     whole = "+".join(sorted(data.modalities))

@@ -55,9 +55,8 @@ def build_model(
         seed: of the initial weights. The global random state is left as it was.
 
     Raises:
-        InputError: an unknown modality, encoder or fusion, a modality that no training sample
-            has, a class whose ``__init__`` takes other
-            arguments, a built fusion of other widths, or a shape that has no usual encoder.
+        InputError: an unknown modality, encoder or fusion, a modality that no training sample has,
+            other arguments of an ``__init__`` or widths of a fusion, a shape of no usual encoder.
     """
     method = build_method(method)
     seed = check_number("seed", seed, whole=True)

@@ -76,13 +76,12 @@ def fit(
     settings, listeners = merge_settings(settings, changes), Callbacks(callbacks)
     folder = None if out is None else Path(out)
     task = prepare_task(data, settings, read_known(folder) if folder and resume else None)
-    device = None if device is None else check_device(device)
     _check(model, data, method, settings, task)
+    device = model.device if device is None else check_device(device)
     record = RunRecord.of(model, data, method, settings, task, notes)
     saved = None if folder is None else open_folder(folder, record, resume)
     with float32(), torch.random.fork_rng(devices=[]):
-        if device is not None:
-            model.to(device)
+        model.to(device)
         run = Run(model, method, settings, task)
         ctx = _start(run, data, saved, listeners)
         if folder is not None and saved is not None:

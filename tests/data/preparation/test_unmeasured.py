@@ -72,7 +72,7 @@ def test_numbers_not_measured_become_the_training_mean(tmp_path, jobs, monkeypat
     with pytest.warns(UserWarning, match="over the first 40 training samples"):
         assert (samples(live) == samples(data)).all()
     again = open_cache(tmp_path / "out")
-    assert again.notes == (line,) and again.fingerprint() == data.fingerprint()
+    assert line in again.notes and again.fingerprint() == data.fingerprint()
     about = json.loads((tmp_path / "out" / "dataset.json").read_text())["modalities"]
     assert "gaps" not in about["y"] and again.train.inputs["y"].fill is None
     part = data.train.inputs["x"].part(torch.tensor([3, 5])).rows(torch.tensor([1, 0]))
