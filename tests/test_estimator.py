@@ -466,6 +466,7 @@ def test_an_explicit_validation_part_is_used_and_not_trained_on(
     assert found == pytest.approx(model.score(held, shuffled))
 
 
+@pytest.mark.filterwarnings("ignore:the same samples are in two splits")
 def test_select_says_which_epoch_predicts(toy: tuple[X, NDArray[Any]]) -> None:
     arrays, y = toy
     validation = (arrays, np.roll(y, 1))  # labels are wrong, so the longer, the worse
@@ -505,6 +506,7 @@ def test_all_settings_are_arguments_and_no_others_are_left_out() -> None:
     assert repr(clone(changed)) == "MultimodalClassifier(encoder_lr={'a': 0.1}, patience=3)"
 
 
+@pytest.mark.filterwarnings("ignore:the same samples are in two splits")
 def test_every_setting_reaches_the_run(toy: tuple[X, NDArray[Any]]) -> None:
     wanted = {"epochs": 2, "batch_size": 16, "optimizer": "adam", "lr": 1e-9}
     wanted |= {"momentum": 0.5, "weight_decay": 0.1, "max_norm": 1.0, "best_with": "vector"}

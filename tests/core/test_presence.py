@@ -80,8 +80,10 @@ def test_a_table(tmp_path: Path) -> None:
     table = Table("t", rows, {"a": Numbers(), "b": Numbers()})
     with refused():
         make_plan(table)
-    plan = make_plan(replace(table, rows=[replace(r, cells={"a": 1, "b": 2}) for r in rows]))
-    broken = [replace(r, cells={"a": 1, "b": "?" if r.split == "train" else 2}) for r in plan.rows]
+    plan = make_plan(replace(table, rows=[replace(r, cells={"a": r.id, "b": 2}) for r in rows]))
+    broken = [
+        replace(r, cells={"a": r.id, "b": "?" if r.split == "train" else 2}) for r in plan.rows
+    ]
     broken[0] = replace(plan.rows[0], cells={"a": 1})  # the only training row that is not bad
     with refused():
         prepare(replace(plan, rows=broken), tmp_path / "out", max_bad=1)

@@ -150,7 +150,7 @@ def test_a_modality_of_several_tensors():
     weights = np.ones((N, 4))
     weights[0] = np.nan
     data = ArrayData(
-        {"text": {"ids": ids, "weights": weights}, "a": np.ones((N, 1))},
+        {"text": {"ids": ids, "weights": weights}, "a": np.arange(N) / N},
         np.arange(N) % 2,
         split=["train"] * 40 + ["validation"] * 10 + ["test"] * 10,
     )
@@ -327,7 +327,7 @@ def test_fingerprint_tells_which_rows_are_missing_and_what_is_learnt():
 
     def mark(**changes):
         arguments = {
-            "inputs": {"a": np.zeros((N, 2)), "b": np.ones((N, 1))},
+            "inputs": {"a": np.zeros((N, 2)), "b": np.arange(N) / N},
             "target": np.arange(N) % 2,
             "split": ["train"] * 40 + ["validation"] * 10 + ["test"] * 10,
             "present": {"a": np.arange(N) != 3},

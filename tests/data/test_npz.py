@@ -275,3 +275,13 @@ def test_a_prepared_model_predicts_as_one_of_the_file(tmp_path: Path) -> None:
         found.append(cp.evaluate(model, data.select("pose", "pixels", "one")).logits)
     for subset, logits in found[0].items():
         torch.testing.assert_close(logits, found[1][subset], rtol=1e-4, atol=1e-5)
+
+
+def test_other_values_are_another_preparation(tmp_path: Path) -> None:
+    prepare(make_plan(npz_table(write(tmp_path))), tmp_path / "out")
+    prepare(make_plan(npz_table(write(tmp_path))), tmp_path / "out")
+    changed = arrays()["pose"]
+    changed[7, 3, 3] += 1e-3
+    plan = make_plan(npz_table(write(tmp_path, pose=changed)))
+    with pytest.raises(InputError, match="holds a prepared data set with other settings"):
+        prepare(plan, tmp_path / "out")

@@ -16,6 +16,7 @@ from counterpoise.errors import InputError, check_choice, unknown
 
 from .convert import Mask, allowed_rows, to_target
 from .dataset import Dataset, Split, check_name
+from .duplicates import warn_of_copies
 from .kinds import KINDS
 from .modalities import Modalities, to_mapping
 from .settle import Form, settle
@@ -117,6 +118,7 @@ class ArrayData(Dataset):
                 parts[part].inputs[modality] = samples
             if form is not None:
                 forms[modality] = form
+        warn_of_copies(parts)
         notes = [note] if note else []
         self.rows = rows
         super().__init__(learnt, parts, name, kinds=kinds, scaled=scaled, notes=notes, forms=forms)

@@ -210,7 +210,9 @@ def npz_table(
     gone = [k for k in range(len(arrays.target)) if k not in rows]
     bad = [Bad(str(ids[k]), "", "has no target") for k in gone]
     readers = {m: ArrayFile(channels_first=False) for m in data.modalities}
-    return Table(data.name, [rows[k] for k in sorted(rows)], readers, learnt, bad)
+    return Table(
+        data.name, [rows[k] for k in sorted(rows)], readers, learnt, bad, digest=data.fingerprint()
+    )
 
 
 def _to_array(value: Any) -> Array:

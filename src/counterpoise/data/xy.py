@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from counterpoise.core.batch import Input
+from counterpoise.core.presence import check_trained
 from counterpoise.core.tasks import Task
 from counterpoise.errors import InputError, check_number, unknown
 
@@ -83,12 +84,11 @@ def settle_splits(
     Raises:
         InputError: a modality that no training sample has.
     """
+    check_trained(splits["train"])
     forms: Forms = {}
     inputs: dict[str, dict[str, Input | Column]] = {part: {} for part in splits}
     for name, axis in axes.items():
         rows = {p: (_rows(s, name), s.present[name].numpy()) for p, s in splits.items()}
-        if not rows["train"][1].any():
-            raise InputError(f"X[{name!r}] is missing in every sample that is trained on")
         found, forms[name] = settle(
             rows,
             f"X[{name!r}]",

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from counterpoise.core.device import float32
 from counterpoise.core.loader import Loader
-from counterpoise.core.presence import check_trained
 from counterpoise.core.tasks import Classification, Task
 from counterpoise.data.dataset import Dataset, Split
+from counterpoise.data.duplicates import warn_of_copies
 from counterpoise.data.modalities import Modalities
 from counterpoise.data.tables import read_seed, to_column, to_modalities
 from counterpoise.data.weights import normalise_splits, to_weights
@@ -160,12 +160,12 @@ class Multimodal(_Arguments, BaseEstimator):
         elif groups is not None:
             raise InputError("groups say what to hold out; leave them out beside validation")
         normalise_splits(splits, "sample_weight")
-        check_trained(splits["train"])
         kinds = known_kinds(self._encoders())
         splits, like = settle_splits(splits, axes, kinds, self.indicators)
         if validation is not None:
             held, goal = to_pair(validation)
             splits["validation"] = self._split(held, goal, task, like)
+            warn_of_copies(splits)
         kinds = {m: "sequence" for m, form in like.items() if form.padded and form.kind}
         return Dataset(task, splits, kinds=kinds, forms=like), like
 

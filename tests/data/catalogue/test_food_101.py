@@ -15,6 +15,9 @@ from counterpoise.data import DATASETS
 from counterpoise.data.catalogue.food_101 import food_101
 from counterpoise.data.readers import Text
 
+# Small copies of a data set have few different files.
+pytestmark = pytest.mark.filterwarnings("ignore:the same")
+
 CLASSES = ("apple_pie", "baklava", "pho")
 TITLES = (
     'Grandma\'s "best" {}, ever | food blog',

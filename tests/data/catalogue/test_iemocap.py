@@ -13,6 +13,9 @@ from counterpoise import InputError, load
 from counterpoise.core.tasks import Classification, MultiLabel
 from counterpoise.data.catalogue.iemocap import NINE, iemocap, iemocap_features
 
+# Small copies of a data set have few different files.
+pytestmark = pytest.mark.filterwarnings("ignore:the same")
+
 CODES = ("neu", "ang", "sad", "hap", "exc", "fru", "xxx", "oth")
 SMALL = ("--set", "audio.seconds=0.4", "--set", "audio.mels=16", "--set", "visual.size=24")
 OTHER = "[0.1000 - 0.9000]\tSes05F_impro01_{}\t{}\t[2.5000, 2.5000, 2.5000]\n"

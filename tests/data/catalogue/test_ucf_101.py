@@ -14,6 +14,9 @@ from counterpoise.cli.main import main
 from counterpoise.data import DATASETS
 from counterpoise.data.catalogue.ucf_101 import ucf_101
 
+# Small copies of a data set have few different files.
+pytestmark = pytest.mark.filterwarnings("ignore:the same")
+
 CLASSES = ("ApplyEyeMakeup", "HandstandPushups", "YoYo")
 GROUPS = {"test": (1, 2), "train": (8, 9, 10, 11, 12, 13)}
 TINY = ("--set", "rgb.size=24", "--set", "flow.size=24", "--set", "flow.stack=2", "--quiet")

@@ -20,10 +20,12 @@ from counterpoise.core.provenance import made_with
 from counterpoise.core.workers import run_jobs
 from counterpoise.data.cells import Spec, sample_bytes, try_cell
 from counterpoise.data.dataset import Dataset
+from counterpoise.data.duplicates import Key, warn_of_same
 from counterpoise.data.readers.base import Reader, need
 from counterpoise.errors import InputError, check_number
 
 from .format import INDEX, read_index, write_index
+from .manifest import is_file
 from .plan import Plan
 from .shards import Job, write_shard
 from .table import Bad
@@ -84,12 +86,23 @@ def prepare(
     _check_bad(bad, plan.total, max_bad, out)
     shards = [entries[job.path] for job in _jobs(plan, out)]
     write_index(plan, out, shards, len({b.id for b in bad}))
+    _warn_of_copies(plan, shards)
     data = open_cache(out)
     check_trained(data.train)  # all rows that have a modality may be bad
     for line in data.notes:
         if "were not measured" in line:
             warnings.warn(line, UserWarning, stacklevel=2)
     return data
+
+
+def _warn_of_copies(plan: Plan, shards: Sequence[Mapping[str, Any]]) -> None:
+    """Warn if rows, or the files of a modality, are in two splits; older shards do not tell."""
+    named = {m: m for m, reader in plan.readers.items() if is_file(reader)}
+    for key in ["", *named] if len(plan.readers) > 1 else [""]:
+        found: dict[str, list[Key]] = {part: [] for part in plan.splits}
+        for entry in shards:
+            found[entry["file"].rsplit("-", 1)[0]] += entry.get("keys", {}).get(key, [])
+        warn_of_same(found, named.get(key))
 
 
 def _jobs(plan: Plan, out: Path) -> Iterator[Job]:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterpoise.core import storage
-from counterpoise.data.cells import Spec, blank, try_cell
+from counterpoise.data.cells import Array, Spec, blank, try_cell
+from counterpoise.data.duplicates import Key, find_keys, find_varied
 from counterpoise.data.readers.base import Reader
 from counterpoise.data.weights import Weights
 
@@ -49,6 +50,7 @@ def write_shard(
         "rows": int(good.sum()),
         "bad": [asdict(b) for b in bad],
         "moments": sum_moments(kept, present, specs, readers) if job.training else {},
+        "keys": _find_keys(job, kept, present) if good.any() else {},
     }
     if gaps := count_gaps(kept, present):
         entry["gaps"] = gaps
@@ -61,6 +63,24 @@ def write_shard(
         entry |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     storage.write_json(job.path.with_suffix(".json"), entry)
     return entry
+
+
+def _find_keys(
+    job: Job, kept: Mapping[str, Mapping[str, Array]], present: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, list[Key]]:
+    """What tells equal rows: of the whole (``""``), and of each modality that lies in files."""
+    keys = {"": find_keys(kept, present)}
+    for modality, tensors in kept.items():
+        cells = [row.cells.get(modality) for row in job.rows]
+        if not any(isinstance(cell, str | list) for cell in cells):
+            continue
+        varied = np.logical_or.reduce([find_varied(array) for array in tensors.values()])
+        found = find_keys({modality: tensors}, present)
+        keys[modality] = [
+            key if said else None
+            for key, said in zip(found, varied & present[modality], strict=True)
+        ]
+    return keys
 
 
 def _decode(

@@ -57,6 +57,7 @@ class Table:
             deviation. Without units every channel has its own.
         fractions: shares of train, validation and test where they are drawn and nobody asks for
             others.
+        digest: changes with the cells, where looking at each of them would take long.
     """
 
     name: str
@@ -66,3 +67,4 @@ class Table:
     bad: list[Bad] = field(default_factory=list)
     units: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fractions: tuple[float, float, float] | None = None
+    digest: str = ""
