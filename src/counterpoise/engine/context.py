@@ -42,7 +42,8 @@ class Context:
         loaders: ``"train"`` and ``"validation"``.
         epochs: number of epochs of the run.
         seed: seed of every draw that a method makes.
-        max_norm: if given, the global gradient norm is clipped to it before each update.
+        max_norm: to which the global gradient norm is clipped before each update; by default that
+            of the task, 1 for a regression whose target is standardised, none for others.
         note: called with a status line between steps, for a progress bar.
         rates: the schedule of the learning rate; without one, the rate stays as it is.
         encoder_lr: modality -> factor on the learning rate of its encoder.
@@ -77,6 +78,8 @@ class Context:
         self.task = model.task = fit_task(task, loaders)  # evaluation reads it
         model.split_into(accumulate)
         self._total, self.seed, self.max_norm = Total(epochs), seed, max_norm
+        if max_norm is None:
+            self.max_norm = self.task.max_norm
         self.note: Callable[[str], None] = note or (lambda _: None)
         self.epoch, self.batch, self.progress = 0, 0, Progress()
         self.rates, self.encoder_lr = rates, dict(encoder_lr or {})
