@@ -63,6 +63,8 @@ def test_settings_and_options_take_them() -> None:
     )
     dropout = cp.build_method("modality-dropout", rates={"audio": np.float32(0.5)})
     assert json.dumps(dropout.settings())
+    started = cp.build_method("aug", zero_init=np.bool_(True)).settings()
+    assert started == cp.build_method("aug", zero_init=True).settings()
     built = cp.METHODS["g-blending"](super_epoch=torch.tensor(2))  # by its class: records, too
     assert json.dumps(built.settings())
     assert cp.Classification(np.int64(3)).state() == cp.Classification(3).state()
