@@ -570,7 +570,7 @@ HALF = np.where(np.arange(6)[:, None] < 2, np.nan, A)
         (
             GOOD,
             [0.5, 1.5] * 3,
-            "y must hold labels, found 0.5 in row 0 (Unknown label type: continuous)",
+            "y must hold labels, found 0.5 in row 0 (Unknown label type",
         ),
         (GOOD, ["a"] * 6, "y must hold at least 2 classes, found 1 class: ['a']"),
         (GOOD, 2 * np.eye(6), "y must hold one label per sample ([N]), found [6, 6]"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -110,7 +111,8 @@ def _with_config(arguments: list[str], parser: argparse.ArgumentParser) -> list[
         if name not in actions:
             raise unknown(f"key in {found.config}", key, [d.replace("_", "-") for d in actions])
         if actions[name].option_strings:
-            words += _flags(actions[name], value)
+            said = _flags(actions[name], value)
+            words += _without(said, arguments) if isinstance(value, dict) else said
         else:
             parser.set_defaults(**{name: str(value)})
     place = next(k for k, word in enumerate(arguments) if not word.startswith("-")) + 1
@@ -143,6 +145,18 @@ def _flags(action: argparse.Action, value: Any) -> list[str]:
     return [f"{flag}={','.join(map(str, value)) if isinstance(value, list) else value}"]
 
 
+def _without(said: list[str], arguments: list[str]) -> list[str]:
+    """The pairs of ``--flag KEY=VALUE`` without those whose key the command line gives, too."""
+    flag = said[0] if said else ""
+    after = [b for a, b in pairwise(arguments) if a == flag]
+    after += [word.removeprefix(f"{flag}=") for word in arguments if word.startswith(f"{flag}=")]
+    given = {word.partition("=")[0] for word in after}
+    pairs = zip(said[::2], said[1::2], strict=True)
+    keys = [(pair, pair[1].partition("=")[0]) for pair in pairs]
+    kept = [p for p, key in keys if not any(f"{key}.".startswith(f"{g}.") for g in given)]
+    return [word for pair in kept for word in pair]
+
+
 def ready_configs() -> list[Path]:
     """The configurations of papers, which come with the package."""
     return sorted((Path(__file__).parent / "configs").glob("*.yaml"))
@@ -168,6 +182,27 @@ def _flat(value: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
 def names(text: str) -> tuple[str, ...]:
     """The names in ``A,B``."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def optional(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """What reads the words of a flag that may be None."""
+
+    def read(text: str) -> Any:
+        return None if text.lower() in ("none", "null") else kind(text)
+
+    read.__name__ = getattr(kind, "__name__", "value")  # argparse says "invalid int value"
+    return read
+
+
+def to_dict(name: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Pairs of a flag as a dict; :class:`InputError` where two say different things of one key."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag} must name {key!r} once, found {found[key]} and {value}")
+        found[key] = value
+    return found
 
 
 def pair(form: str, kind: Callable[[str], Any] = str) -> Callable[[str], tuple[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -12,7 +13,7 @@ from counterpoise.errors import InputError, unknown
 from counterpoise.training.declaration import declarations, default_of
 from counterpoise.training.settings import Settings
 
-from .arguments import add_config, names, pair
+from .arguments import add_config, names, optional, pair, to_dict
 
 if TYPE_CHECKING:
     from counterpoise.compare.recipe import Recipe
@@ -72,14 +73,21 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
             form = pair(declared.metavar or "NAME=NUMBER", float)
             group.add_argument(flag, action="append", default=[], type=form, **about)
         else:
-            group.add_argument(flag, default=default, type=declared.kind, **about)
+            kind = optional(declared.kind) if declared.optional else declared.kind
+            group.add_argument(flag, default=default, type=kind, **about)
 
 
 def read_settings(options: argparse.Namespace) -> Settings:
     """The settings that the command line asks for."""
     values = {item.name: getattr(options, item.name) for item in fields(Settings)}
-    pairs = {name: dict(value) for name, value in values.items() if isinstance(value, list)}
-    return Settings(**{**values, **pairs})
+    pairs = {n: to_dict(n, value) for n, value in values.items() if isinstance(value, list)}
+    settings = Settings(**{**values, **pairs})
+    for item in fields(Settings):
+        unused = getattr(settings, item.name) != default_of(item)
+        if unused and not settings.uses(item.name):
+            flag, optimizer = f"--{item.name.replace('_', '-')}", settings.optimizer.split(":")[0]
+            warnings.warn(f"{flag} does nothing: {optimizer} has none", UserWarning, stacklevel=2)
+    return settings
 
 
 def make_recipe(options: argparse.Namespace) -> Recipe:
@@ -100,7 +108,7 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
         options.width,
         options.precision,
         options.device,
-        dict(options.encoder),
+        to_dict("encoder", options.encoder),
         options.task,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from counterpoise.errors import InputError, show
 
@@ -19,6 +20,24 @@ def check_device(name: torch.device | str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise InputError(f"device {show(name)} cannot be used here ({reason}); try cpu") from None
     return device
+
+
+def check_float32() -> None:
+    """Raise :class:`InputError` where new tensors are not float32, as models and data are."""
+    if torch.get_default_dtype() != torch.float32:
+        raise InputError(
+            f"the default type of tensors is {torch.get_default_dtype()}, and models, data and "
+            "methods are float32; call torch.set_default_dtype(torch.float32) before a loop of "
+            "your own (fit and evaluate do it themselves)"
+        )
+
+
+def check_weights(what: str, module: nn.Module) -> None:
+    """Raise :class:`InputError` if a module has float64 weights, as data are float32."""
+    if any(weight.dtype == torch.float64 for weight in module.parameters()):
+        raise InputError(
+            f"{what} has float64 weights, and models and data are float32; call .float() on it"
+        )
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from counterpoise.errors import InputError
+from counterpoise.errors import InputError, show
 
 
 def parse_label(label: str) -> tuple[str, dict[str, Any]]:
@@ -42,7 +42,16 @@ def parse_options(parts: Iterable[str]) -> dict[str, Any]:
                 raise InputError(
                     f"option {option!r} is {values!r}, and {key}={text} sets a part of it"
                 )
-            values[entry] = value
+            _add(values, entry, value, key)
         else:
-            options[option] = value
+            _add(options, option, value, key)
     return options
+
+
+def _add(options: dict[str, Any], option: str, value: Any, key: str) -> None:
+    """Keep a value; :class:`InputError` where there is one already."""
+    if option in options:
+        raise InputError(
+            f"option {key!r} must be given once, found {show(options[option])} and {show(value)}"
+        )
+    options[option] = value

@@ -25,11 +25,13 @@ class Task(ABC):
 
     Attributes:
         outputs: ``K``, the width of the logits.
+        max_norm: to which the norm of the whole gradient is clipped unless a run says otherwise.
         listed: the names of its metrics; the first is the primary one, unless
             :meth:`with_metric` chooses another.
     """
 
     outputs: int
+    max_norm: float | None = None
     listed: ClassVar[tuple[str, ...]]
     _metric: Metric | None = None
 

@@ -126,7 +126,7 @@ class TrainingMean:
         if self._mean is None:
             tried = (try_cell(self.reader, cell, self.spec) for cell in self.cells)
             rows = np.stack([found[""] for found in tried if isinstance(found, dict)])
-            kind = self.reader.kind or None
+            kind = self.reader.sample_kind or None
             found = find_moments(
                 rows, kind, channel_axis(rows.shape[1:], kind) == 0 and rows.ndim == 3
             )

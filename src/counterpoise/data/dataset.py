@@ -141,8 +141,8 @@ class Dataset:
         forms: Mapping[str, Form] | None = None,
     ) -> None:
         self.name, self.task, self.splits, self.notes = name, task, splits, tuple(notes)
-        padded = {m: "sequence" for m, form in (forms or {}).items() if form.padded and form.kind}
-        self.kinds, self.scaled = padded | dict(kinds or {}), scaled
+        series = {m: "sequence" for m, form in (forms or {}).items() if form.series}
+        self.kinds, self.scaled = series | dict(kinds or {}), scaled
         self.scales, self.readers = dict(scales or {}), dict(readers or {})
         self.forms = dict(forms or {})
         self._digest: str | None = None

@@ -123,7 +123,7 @@ def _length(value: Any, name: str) -> int | None:
 
 
 def _read_rows(key: Any, total: int) -> Rows:
-    """A slice as it is; all else as row numbers from 0 up."""
+    """A slice as it is; all else as row numbers."""
     if isinstance(key, slice):
         return key
     rows = key.detach().cpu().numpy() if isinstance(key, Tensor) else np.asarray(key)
@@ -140,7 +140,7 @@ def _read_rows(key: Any, total: int) -> Rows:
     outside = rows[(rows < -total) | (rows >= total)]
     if len(outside):
         raise InputError(f"row numbers must lie in 0..{total - 1}, found {outside[0]}")
-    return np.where(rows < 0, rows + total, rows)
+    return rows
 
 
 def _take(value: Any, rows: Rows) -> Any:

@@ -37,7 +37,6 @@ class Form:
         indicators: a channel beside each says what was measured: 1, or 0.
         unknown: channels without any value to take the mean from.
         gaps: whether the training rows had values that were not measured.
-        guessed: whether the kind is known from the shape only.
     """
 
     shape: tuple[int, ...]
@@ -49,7 +48,6 @@ class Form:
     indicators: bool = False
     unknown: tuple[int, ...] = ()
     gaps: bool = False
-    guessed: bool = False
 
     @classmethod
     def fit(
@@ -78,9 +76,10 @@ class Form:
             rows = rows[..., : shape[-1]]
         if rows.dtype.kind != "f":
             return cls(shape, whole=True, axis=axis)
-        guessed = kind is None
-        kind = kind or (kind_of(shape) if len(shape) in (1, 2, 3) else None)
         gaps = bool(np.isnan(rows).any())
+        if kind is None and len(shape) in (1, 2, 3):
+            # Pictures have all of their pixels.
+            kind = "sequence" if len(shape) == 2 and gaps else kind_of(shape)
         if not (later or gaps or rows.dtype == np.float64):
             return cls(shape, kind=kind, axis=axis, mean=np.zeros(()), indicators=indicators)
         found = find_moments(rows, kind, padded=axis is not None)
@@ -97,7 +96,6 @@ class Form:
             indicators=indicators,
             unknown=tuple(int(k) for k in unknown),
             gaps=gaps,
-            guessed=guessed,
         )
 
     @property
@@ -109,6 +107,11 @@ class Form:
     def padded(self) -> bool:
         """Whether steps of zeros are padding."""
         return self.axis is not None
+
+    @property
+    def series(self) -> bool:
+        """Whether it is a sequence, though its shape need not tell."""
+        return self.kind == "sequence" and (self.padded or self.gaps)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -258,8 +261,6 @@ def _warn(parts: list[tuple[Array, Mask]], where: str, form: Form) -> None:
         text += (
             f" (0 in channel{'s' * (len(form.unknown) > 1)} {which}: never measured in training)"
         )
-    if len(form.shape) == 2 and form.kind == "image" and form.guessed:
-        text += "; it counts as a picture of one channel, kinds= says otherwise"
     if not form.indicators:
         text += "; indicators=True adds what was measured"
     warnings.warn(text, UserWarning, stacklevel=5)

@@ -71,7 +71,7 @@ def to_column(y: Any, labels: bool) -> Any:
     warnings.warn(
         "A column-vector y was passed when a 1d array was expected; pass y[:, 0] ([N])",
         DataConversionWarning,
-        stacklevel=4,
+        stacklevel=3,
     )
     return y.iloc[:, 0] if hasattr(y, "iloc") else y[:, 0]
 

@@ -173,7 +173,7 @@ def warn_of_amounts(classes: Array, rows: int) -> None:
             f"y holds {len(classes)} different whole numbers in {rows} rows, which are learnt as "
             "classes; if they are amounts, use MultimodalRegressor",
             UserWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from counterpoise.core import ranks
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.device import check_float32
 from counterpoise.core.loader import Loader, mix, uniform
 from counterpoise.core.tasks import Task
 from counterpoise.errors import InputError, check_number
@@ -41,7 +42,8 @@ class Context:
         loaders: ``"train"`` and ``"validation"``.
         epochs: number of epochs of the run.
         seed: seed of every draw that a method makes.
-        max_norm: if given, the global gradient norm is clipped to it before each update.
+        max_norm: to which the global gradient norm is clipped before each update; by default that
+            of the task, 1 for a regression whose target is standardised, none for others.
         note: called with a status line between steps, for a progress bar.
         rates: the schedule of the learning rate; without one, the rate stays as it is.
         encoder_lr: modality -> factor on the learning rate of its encoder.
@@ -70,11 +72,14 @@ class Context:
         encoder_lr: Mapping[str, float] | None = None,
         accumulate: int = 1,
     ) -> None:
-        check_number("accumulate", accumulate, 1, whole=True)
+        check_float32()
+        accumulate = check_number("accumulate", accumulate, 1, whole=True)
         self.model, self.optimizer, self.loaders = model, optimizer, Loaders(loaders)
         self.task = model.task = fit_task(task, loaders)  # evaluation reads it
         model.split_into(accumulate)
         self._total, self.seed, self.max_norm = Total(epochs), seed, max_norm
+        if max_norm is None:
+            self.max_norm = self.task.max_norm
         self.note: Callable[[str], None] = note or (lambda _: None)
         self.epoch, self.batch, self.progress = 0, 0, Progress()
         self.rates, self.encoder_lr = rates, dict(encoder_lr or {})

@@ -87,7 +87,6 @@ class Multimodal(_Arguments, BaseEstimator):
     def _target(self, y: Any) -> Tensor:
         """A target as the task takes it."""
 
-    @float32()
     def fit(
         self,
         X: Inputs,
@@ -167,8 +166,7 @@ class Multimodal(_Arguments, BaseEstimator):
             held, goal = to_pair(validation)
             splits["validation"] = self._split(held, goal, task, like)
             warn_of_copies(splits)
-        kinds = {m: "sequence" for m, form in like.items() if form.padded and form.kind}
-        return Dataset(task, splits, kinds=kinds, forms=like), like
+        return Dataset(task, splits, forms=like), like
 
     @float32()
     def evaluate(self, X: Inputs, y: Any) -> dict[str, dict[str, float]]:

@@ -110,7 +110,6 @@ def column_title(metric: str) -> str:
     return f"{start}-\n{end}" if dash and len(metric) > 10 else metric
 
 
-@float32()
 def evaluate(
     model: MultimodalModel,
     data: Dataset,
@@ -154,7 +153,7 @@ def evaluate(
     training = model.training, method.training
     model.eval()
     method.eval()
-    with torch.no_grad():
+    with float32(), torch.no_grad():
         for batch in Loader(samples, batch_size, device=model.device).whole():
             known = replace(batch.among(model.modalities), features=model.encode(batch))
             for subset in logits:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from counterpoise.core.batch import Batch, Output, map_tensors
+from counterpoise.core.device import check_weights
 from counterpoise.core.task import Task
 from counterpoise.errors import InputError
 from counterpoise.fusion import Fusion
@@ -51,12 +52,9 @@ class MultimodalModel(nn.Module):
                 "encoders and fusion must name the same modalities in the same order, found "
                 f"{list(encoders)} and {list(fusion.widths)}"
             )
-        for name, part in {**encoders, "the fusion": fusion}.items():
-            if torch.float64 in {p.dtype for p in part.parameters()}:
-                raise InputError(
-                    f"models are float32, and {name!r} has float64 weights; call .float() on it, "
-                    "and leave torch.set_default_dtype as it is where it is made"
-                )
+        for name, encoder in encoders.items():
+            check_weights(f"the encoder of {name!r}", encoder)
+        check_weights("the fusion", fusion)
         self.encoders = nn.ModuleDict(dict(encoders))
         self.fusion = fusion
         self.precision = precision

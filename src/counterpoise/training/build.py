@@ -8,7 +8,7 @@ from contextlib import suppress
 import torch
 from torch import nn
 
-from counterpoise.core.device import float32
+from counterpoise.core.device import check_weights, float32
 from counterpoise.core.presence import check_trained
 from counterpoise.core.registry import make
 from counterpoise.data.dataset import Dataset
@@ -18,7 +18,7 @@ from counterpoise.data.settle import Form
 from counterpoise.encoders import ENCODERS, Encoder, Standardize, usual_encoder
 from counterpoise.encoders.base import Shapes
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, check_mapping, check_number, unknown
+from counterpoise.errors import InputError, check_mapping, check_number, plain, unknown
 from counterpoise.fusion import FUSIONS, Fusion
 from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
@@ -26,7 +26,6 @@ from counterpoise.models.multimodal import MultimodalModel
 FEW = 2048  # samples outside of memory from which statistics are taken
 
 
-@float32()
 def build_model(
     data: Dataset,
     method: str | Method | type[Method] = "joint",
@@ -60,7 +59,6 @@ def build_model(
             other arguments of an ``__init__`` or widths of a fusion, a shape of no usual encoder.
     """
     method = build_method(method)
-    width = check_number("width", width, 1, whole=True)
     seed = check_number("seed", seed, whole=True)
     given = check_mapping("encoders", encoders, "encoders")
     check_trained(data.train)
@@ -72,12 +70,12 @@ def build_model(
     if fusion is None:
         fusion = method.fusions[0] if method.fusions[0] is not Fusion else "concat"
     kind, options = (fusion, {}) if isinstance(fusion, Fusion) else FUSIONS.resolve(fusion)
-    with torch.random.fork_rng(devices=[]):
+    with float32(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         modules = {
             m: chosen
             if isinstance(chosen := given.get(m), nn.Module)
-            else _encoder(data, m, chosen, width)
+            else _encoder(data, m, chosen, plain(width))
             for m in data.modalities
         }
         widths = {m: feature_width(module, data, m, kind) for m, module in modules.items()}
@@ -229,6 +227,7 @@ def feature_width(
         name: of the modality.
         fusion: what the features are for.
     """
+    check_weights(f"the encoder of {name!r}", encoder)
     training = encoder.training
     encoder.eval()
     row = data.train.present[name].int().argmax()  # the first that has it

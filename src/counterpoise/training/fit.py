@@ -33,7 +33,6 @@ from .setup import make_context
 from .task import prepare_task
 
 
-@float32()
 def fit(
     model: MultimodalModel,
     data: Dataset,
@@ -74,15 +73,14 @@ def fit(
         NotFiniteError: a loss or a prediction is not finite; the last checkpoint stays.
     """
     method = build_method(method)
-    settings = merge_settings(settings, changes)
-    listeners = Callbacks(callbacks)
+    settings, listeners = merge_settings(settings, changes), Callbacks(callbacks)
     folder = None if out is None else Path(out)
     task = prepare_task(data, settings, read_known(folder) if folder and resume else None)
-    device = model.device if device is None else check_device(device)
     _check(model, data, method, settings, task)
+    device = model.device if device is None else check_device(device)
     record = RunRecord.of(model, data, method, settings, task, notes)
     saved = None if folder is None else open_folder(folder, record, resume)
-    with torch.random.fork_rng(devices=[]):
+    with float32(), torch.random.fork_rng(devices=[]):
         model.to(device)
         run = Run(model, method, settings, task)
         ctx = _start(run, data, saved, listeners)

@@ -91,10 +91,16 @@ class Settings:
         read=read_optimizer,
     )
     lr: float = setting(0.01, "learning rate", least=0)
-    momentum: float = setting(0.9, "share of the last step that is kept", least=0, of=("sgd",))
+    momentum: float = setting(
+        0.9, "share of the last step that is kept", least=0, below=1, of=("sgd",)
+    )
     weight_decay: float = setting(1e-4, "pull of the weights towards 0", least=0)
     max_norm: float | None = setting(
-        None, "clip the norm of the whole gradient to this; None never clips", least=0, off=None
+        None,
+        "clip the norm of the whole gradient to this; None clips that of a regression to 1, and "
+        "no other",
+        least=0,
+        off=None,
     )
     seed: int = setting(
         0, "of the order of samples, of dropout, of every draw a method makes", metavar="N"

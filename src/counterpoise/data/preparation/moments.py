@@ -32,7 +32,7 @@ def sum_moments(
         if set(spec) != {""} or spec[""][0].startswith("int") or len(spec[""][1]) > 3:
             continue
         shape, rows = spec[""][1], values[modality][""][present[modality]]
-        axes = channel_axes(shape, readers[modality].kind or None)
+        axes = channel_axes(shape, readers[modality].sample_kind or None)
         wide = rows.astype(np.float64)
         count: Any = float(np.prod([wide.shape[axis] for axis in axes]))
         if len(shape) == 2 and 1 not in axes:  # steps of zeros are padding and do not count

@@ -70,7 +70,11 @@ class Plan:
     @property
     def kinds(self) -> dict[str, str]:
         """Modality -> which small encoder suits it, where its reader knows."""
-        return {m: reader.kind for m, reader in self.readers.items() if reader.kind in KINDS}
+        return {
+            m: reader.sample_kind
+            for m, reader in self.readers.items()
+            if reader.sample_kind in KINDS
+        }
 
     def bytes(self) -> int:
         """Size of all samples, decoded."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from counterpoise.data.kinds import kind_of
 from counterpoise.errors import InputError, check_number
 
 from .base import Array, Unmeasured, existing, fit_length, need, some
@@ -47,6 +48,8 @@ class ArrayFile(Measured):
             not: [2F], [2C, T], [2C, H, W], of pictures [H, W] a second one.
         center: of each channel, taken off in float64; empty where float32 holds how values vary.
         spread: of each channel, by which it is divided then.
+        series: [A, B] is [C, T], though it has the shape of a picture. So it is where values of
+            training cells were not measured, since pictures have all of their pixels.
     """
 
     name = "array"
@@ -63,6 +66,7 @@ class ArrayFile(Measured):
 
     def fit(self, cells: Sequence[Any]) -> Self:
         reader = self if self.length is not None else self._fit_length(cells)
+        reader = reader._fit_series(cells)
         return reader.find_center(reader._wide(cells), reader.length is not None)
 
     def _fit_length(self, cells: Sequence[Any]) -> Self:
@@ -74,6 +78,14 @@ class ArrayFile(Measured):
         if len(usual) == 1 and 2 * count > len(shapes):
             return self
         return self.changed(self.name, length=min(max(lengths), LONGEST))
+
+    def _fit_series(self, cells: Sequence[Any]) -> Self:
+        for cell in some(cells, FEW):
+            with contextlib.suppress(Exception):  # reported when it is read
+                array = self._turn(*self._load(cell, peek=True))
+                if array.ndim == 2 and kind_of(array.shape) == "image" and np.isnan(array).any():
+                    return self.changed(self.name, series=True)
+        return self
 
     def _wide(self, cells: Sequence[Any]) -> list[Array]:
         """Some of the samples that are float64 in their files, filled up."""

@@ -70,6 +70,11 @@ class Reader(ABC):
                 counts as unreadable too.
         """
 
+    @property
+    def sample_kind(self) -> str:
+        """``kind``, or what the training cells have shown."""
+        return self.kind
+
     @classmethod
     def options(cls) -> dict[str, Any]:
         """Option -> default: the fields."""

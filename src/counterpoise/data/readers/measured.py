@@ -35,12 +35,18 @@ class Measured(Reader):
         indicators: beside each channel stands another, 1 where a value was measured, 0 where not.
         center: of each channel, taken off in float64; empty where float32 holds how values vary.
         spread: of each channel, by which it is divided then.
+        series: an array [A, B] is [C, T], though it has the shape of a picture.
     """
 
-    young: ClassVar[tuple[str, ...]] = ("indicators", "center", "spread")
+    young: ClassVar[tuple[str, ...]] = ("indicators", "center", "spread", "series")
     indicators: bool = False
     center: tuple[float, ...] = ()
     spread: tuple[float, ...] = ()
+    series: bool = False
+
+    @property
+    def sample_kind(self) -> str:
+        return "sequence" if self.series else self.kind
 
     def find_center(self, samples: Sequence[Array], padded: bool = False) -> Self:
         """The same reader, with center and spread where float32 cannot hold these samples.
@@ -97,4 +103,4 @@ class Measured(Reader):
         return np.stack(both) if picture else np.concatenate(both)
 
     def _kind(self, shape: tuple[int, ...]) -> str | None:
-        return self.kind or (kind_of(shape) if len(shape) in (1, 2, 3) else None)
+        return self.sample_kind or (kind_of(shape) if len(shape) in (1, 2, 3) else None)
