@@ -31,6 +31,9 @@ from counterpoise import ArrayData, InputError, Modalities, MultimodalClassifier
 from counterpoise.data.dataset import Dataset
 from counterpoise.estimator import MultimodalRegressor
 
+# Made up: some of their samples are equal.
+pytestmark = pytest.mark.filterwarnings("ignore:the same samples")
+
 MODERN = tuple(map(int, version("scikit-learn").split(".")[:2])) >= (1, 6)
 QUICK = {"epochs": 8, "width": 16, "lr": 0.05, "batch_size": 16}
 

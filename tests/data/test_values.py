@@ -16,6 +16,9 @@ from counterpoise.data import ArrayData
 from counterpoise.data.channels import find_moments
 from counterpoise.errors import InputError
 
+# Made up: some of their samples are equal.
+pytestmark = pytest.mark.filterwarnings("ignore:the same samples")
+
 N = 60
 TARGET = np.arange(N) % 2
 SPLIT = {"train": range(40), "validation": range(40, 50), "test": range(50, 60)}
