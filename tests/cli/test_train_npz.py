@@ -106,6 +106,7 @@ def test_refused_in_a_line(file: Path, tmp_path: Path, capsys: pytest.CaptureFix
         ("train", tmp_path / "gone.npz"): "gone.npz is not there",
         ("train", "gone.npz"): "gone.npz is not there",
         ("prepare", file, tmp_path / "o", "--type", "a=array"): "--type is for manifests",
+        ("prepare", file, tmp_path / "o", "--set", "a.indicators=true"): "is for manifests",
         ("prepare", file, tmp_path / "o", "--target", "goal"): "unknown target array in own.npz",
     }.items():
         assert command(*words) == 2

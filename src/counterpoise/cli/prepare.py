@@ -182,6 +182,11 @@ def _npz_table(path: str, options: argparse.Namespace) -> Table:
 
     if options.type:
         raise InputError(f"--type is for manifests; {path} holds arrays")
+    if any("indicators" in chosen for chosen in _options(options.set).values()):
+        raise InputError(
+            f"--set COLUMN.indicators is for manifests; what was not measured in {path} is filled "
+            "by then; use ArrayData(..., indicators=True) in Python"
+        )
     named = {part: getattr(options, part) for part in ("target", "id", "split", "group", "weight")}
     return npz_table(
         path,
