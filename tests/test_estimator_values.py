@@ -144,6 +144,8 @@ def test_encoders_of_sequences_decide_what_a_channel_is() -> None:
     x[0, 4, 3] = np.nan
     y = normal(N)
     sequence = MultimodalRegressor(epochs=1, width=8, encoders={"x": "lstm"}).fit({"x": x}, y)
-    picture = MultimodalRegressor(epochs=1, width=8).fit({"x": x}, y)
+    holes = MultimodalRegressor(epochs=1, width=8).fit({"x": x}, y)
+    assert holes._like["x"].mean.shape == (9, 1)  # pictures have all of their pixels
+    picture = MultimodalRegressor(epochs=1, width=8, encoders={"x": "cnn2d"}).fit({"x": x}, y)
     assert sequence._like["x"].mean.shape == (9, 1)
     assert picture._like["x"].mean.shape == (1, 1)
