@@ -58,10 +58,11 @@ def test_a_model_is_not_built() -> None:
         cp.build_model(data())
 
 
-def test_fit() -> None:
+def test_fit(tmp_path: Path) -> None:
     whole = cp.ArrayData(inputs(), np.arange(N) % 2, split=SPLIT)
     with refused():
-        cp.fit(cp.build_model(whole), data(), epochs=1)
+        cp.fit(cp.build_model(whole), data(), epochs=1, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()  # nothing was begun
 
 
 def test_an_estimator() -> None:

@@ -556,3 +556,31 @@ def test_select_errors():
     message = r"^no sample in 'validation' has any of the modalities a$"
     with pytest.raises(InputError, match=message):
         empty.select("a")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.where(np.arange(N) < 30, np.arange(N) // 5, np.nan),
+        [f"person {k // 5}" if k < 30 else "" for k in range(N)],
+        [f"person {k // 5}" if k < 30 else None for k in range(N)],
+    ],
+)
+def test_a_sample_without_a_group_is_a_group_of_its_own(labels):
+    """They were one group, which lay in one split."""
+    data = ArrayData(**some(groups=labels))
+    lone = {part: int((rows >= 30).sum()) for part, rows in data.rows.items()}
+    assert min(lone.values()) > 0 and sum(lone.values()) == 30
+    member = np.r_[np.arange(30) // 5, np.arange(30) + 100]
+    seen = [set(member[rows]) for rows in data.rows.values()]
+    assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
+
+
+def test_validation_is_drawn_where_no_row_is_named_for_it():
+    names = ["training"] * 40 + ["test"] * 20
+    data = ArrayData(**some(split=names))
+    assert data.rows["test"].tolist() == list(range(40, 60))
+    assert np.bincount(data.validation.target).tolist() == [2, 3, 2]
+    rows = {"train": np.arange(40), "test": np.arange(40, 60)}
+    assert ArrayData(**some(split=rows)).fingerprint() == data.fingerprint()
+    assert ArrayData(**some(split=names, seed=1)).fingerprint() != data.fingerprint()

@@ -65,6 +65,13 @@ def test_what_a_row_lacks_does_not_count() -> None:
     assert ": 1 of the 10 in validation is in train too; scores" in found
 
 
+def test_a_sample_in_all_splits_counts_once_each() -> None:
+    values = np.random.default_rng(0).normal(size=(N, 3))
+    values[45] = values[55] = values[0]
+    (found,) = said(cp.ArrayData, {"a": values}, Y, split=SPLIT)
+    assert found.count("too;") == 2 and "in test is in train too" in found
+
+
 def test_copies_within_a_split_and_rows_that_never_vary() -> None:
     values = np.random.default_rng(0).normal(size=(N, 3))
     values[3] = values[4]
@@ -116,4 +123,7 @@ def test_digests() -> None:
     a, b = np.array([True, False]), np.array([False, True])
     one, other = find_keys(values, {"a": a, "b": b})
     assert one != other  # the same number in another modality
+    nothing = {"a": {"": np.zeros((2, 1))}, "b": {"": np.array([[5.0], [5.0]])}}
+    one, other = find_keys(nothing, {"a": a, "b": ~b | b})
+    assert one != other  # 0, and no value at all
     assert find_varied(np.array([[0, 0], [0, 1], [3, 3]])).tolist() == [False, True, False]
