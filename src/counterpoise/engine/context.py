@@ -43,7 +43,7 @@ class Context:
         epochs: number of epochs of the run.
         seed: seed of every draw that a method makes.
         max_norm: to which the global gradient norm is clipped before each update; by default that
-            of the task, 1 for a regression whose target is standardised, none for others.
+            of the task, 0.3 for a regression whose target is standardised, none for others.
         note: called with a status line between steps, for a progress bar.
         rates: the schedule of the learning rate; without one, the rate stays as it is.
         encoder_lr: modality -> factor on the learning rate of its encoder.
