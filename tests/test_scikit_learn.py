@@ -35,7 +35,7 @@ from counterpoise.estimator import MultimodalRegressor
 pytestmark = pytest.mark.filterwarnings("ignore:the same samples")
 
 MODERN = tuple(map(int, version("scikit-learn").split(".")[:2])) >= (1, 6)
-QUICK = {"epochs": 8, "width": 16, "lr": 0.05, "batch_size": 16}
+QUICK = {"epochs": 8, "width": 16, "lr": 0.05, "batch_size": 16, "max_norm": 1.0}
 
 
 def data(kind: str) -> tuple[Modalities, NDArray[Any]]:

@@ -75,6 +75,7 @@ def test_the_task_goes_with_the_run(
     assert "holds a run with other settings: data." in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_compare_and_report(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "compared"
     words = ["compare", file, "--methods", "joint,unimodal", "--seeds", "1", "--out", out, *SMALL]

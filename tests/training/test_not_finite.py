@@ -90,7 +90,7 @@ def test_the_command_line_says_it_in_one_line(
     assert "lower lr" in said[0]
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_comparison_goes_on_with_the_other_runs(
     jobs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

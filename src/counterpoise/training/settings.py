@@ -97,7 +97,7 @@ class Settings:
     weight_decay: float = setting(1e-4, "pull of the weights towards 0", least=0)
     max_norm: float | None = setting(
         None,
-        "clip the norm of the whole gradient to this; None clips that of a regression to 1, and "
+        "clip the norm of the whole gradient to this; None clips that of a regression to 0.3, and "
         "no other",
         least=0,
         off=None,
