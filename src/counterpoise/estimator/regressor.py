@@ -38,7 +38,7 @@ class MultimodalRegressor(RegressorMixin, Multimodal):
         >>> rng = np.random.default_rng(0)
         >>> X = {"sound": rng.normal(size=(80, 4)), "pose": rng.normal(size=(80, 6))}
         >>> y = X["sound"][:, 0] + X["pose"][:, 0]
-        >>> model = MultimodalRegressor(epochs=10, width=32).fit(X, y)
+        >>> model = MultimodalRegressor(width=32).fit(X, y)
         >>> model.predict({"pose": X["pose"][:3]}).shape
         (3,)
         >>> model.score(X, y) > 0.5
