@@ -103,7 +103,7 @@ def test_refused_in_a_line(file: Path, tmp_path: Path, capsys: pytest.CaptureFix
     for words, said in {
         ("train", "digits", "--task", "regression"): "task is for files of arrays (.npz); digits",
         ("train", tmp_path / "prepared", "--task", "regression"): "task is for files of arrays",
-        ("train", file, "--task", "regresion"): "invalid choice: 'regresion'",
+        ("train", file, "--task", "regressions"): "invalid choice: 'regressions'",
         ("train", tmp_path / "gone.npz"): "gone.npz is not there",
         ("train", "gone.npz"): "gone.npz is not there",
         ("prepare", file, tmp_path / "o", "--type", "a=array"): "--type is for manifests",

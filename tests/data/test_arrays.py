@@ -469,8 +469,8 @@ THIRDS = {"train": range(20), "validation": range(20, 40), "test": range(40, 60)
             "Classification(10), found int",
         ),
         (
-            some(task="regresion"),
-            "unknown value for task 'regresion'; did you mean 'regression'? known: "
+            some(task="regressions"),
+            "unknown value for task 'regressions'; did you mean 'regression'? known: "
             "classification, regression, multilabel",
         ),
         (

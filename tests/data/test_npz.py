@@ -135,8 +135,8 @@ def test_the_task_in_a_word(tmp_path: Path) -> None:
     assert data.task.names == ("1990", "1991", "1992")
     labels = write(tmp_path, target=np.arange(N)[:, None] // [1, 2] % 2)
     assert isinstance(cp.load(labels, task="multilabel").task, cp.MultiLabel)
-    with pytest.raises(InputError, match="unknown value for task 'regresion'"):
-        cp.load(years, task="regresion")
+    with pytest.raises(InputError, match="unknown value for task 'regressions'"):
+        cp.load(years, task="regressions")
     with pytest.raises(
         InputError, match=r"task is for files of arrays \(.npz\); digits has its own"
     ):
