@@ -18,7 +18,7 @@ from counterpoise.errors import InputError
 N = 60
 SAID = (
     "modality 'b' is missing in every training sample, so nothing can be learnt from it; leave it "
-    "out (choose the others by `modalities`), or train on samples that have it"
+    "out of the data, or train on samples that have it"
 )
 SPLIT = ["train"] * 40 + ["validation"] * 10 + ["test"] * 10
 GONE = np.arange(N) >= 40  # has modality b: all but the training rows

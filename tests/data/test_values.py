@@ -17,7 +17,10 @@ from counterpoise.data.channels import find_moments
 from counterpoise.errors import InputError
 
 # Tables this small repeat themselves.
-pytestmark = pytest.mark.filterwarnings("ignore:the same samples are in two splits")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the same samples are in two splits"),
+    pytest.mark.filterwarnings("ignore:.* are longer than any of training"),
+]
 
 N = 60
 TARGET = np.arange(N) % 2

@@ -5,7 +5,7 @@ import torch
 from folded import check_each
 from toy import Calls, same, toy_data, toy_model, weights
 
-from counterpoise import METHODS, InputError, build_method, evaluate, fit
+from counterpoise import METHODS, InputError, Regression, build_method, evaluate, fit
 from counterpoise.evaluation import present_name, subsets
 
 
@@ -108,7 +108,9 @@ def test_a_modality_that_no_sample_has_gets_no_metrics(name):
 
 def test_regression_is_evaluated_too():
     data = toy_data(regression=True)
-    found = evaluate(toy_model(data), data)
+    with pytest.raises(InputError, match="does not know the scale of its regression; pass task"):
+        evaluate(toy_model(data), data)
+    found = evaluate(toy_model(data), data, task=Regression(mean=0, scale=1))
     error = (found.logits["a", "b"][:, 0] - data.test.target).abs()
     torch.testing.assert_close(found.outcome("a", "b"), error)
     assert found.metrics["a", "b"]["mae"] == pytest.approx(float(error.mean()))
@@ -140,7 +142,8 @@ def test_which_metrics_are_computed():
 def test_columns_are_as_wide_as_their_names():
     for kind in ("multilabel", "regression"):
         data = toy_data(**{kind: True})
-        lines = str(evaluate(toy_model(data), data)).splitlines()
+        task = data.task.fit(data.train.target)
+        lines = str(evaluate(toy_model(data), data, task=task)).splitlines()
         assert len({len(line) for line in lines}) == 1
         assert len(lines[-1].split()) == 1 + len(data.task.listed)
         assert len(lines[0]) < 100

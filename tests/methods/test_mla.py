@@ -362,7 +362,7 @@ def test_released_takes_one_weight_per_batch_from_entropies_over_its_samples():
 
 def test_regression_needs_the_mean():
     data = toy_data(regression=True)
-    with pytest.raises(InputError, match="fusion='entropy' needs classification"):
+    with pytest.raises(InputError, match="entropy, which needs classification"):
         fit(toy_model(data, "mla"), data, "mla")
     run = fit(toy_model(data, "mla"), data, mla(fusion="mean"), epochs=1)
     assert run.history[0]["validation"]["a+b"]["mae"] > 0

@@ -64,7 +64,7 @@ def test_the_best_epoch_is_the_best_on_validation_and_the_last_stays() -> None:
 
 def test_mla_with_entropy_refuses_regression() -> None:
     data = toy_data(regression=True)
-    with pytest.raises(InputError, match="pass fusion='mean'"):
+    with pytest.raises(InputError, match="set its option fusion=mean"):
         fit(toy_model(data, "mla"), data, "mla", **FAST)
 
 

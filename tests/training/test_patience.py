@@ -96,5 +96,6 @@ def test_a_comparison_takes_runs_of_fewer_epochs(tmp_path: Path) -> None:
 def test_a_metric_that_is_not_a_number_never_improves() -> None:
     data = toy_data()
     data.splits["validation"].target[:] = 0  # of one class there is no curve
-    run = fit(toy_model(data), data, **FAST, patience=1, metric="auroc")
+    with pytest.warns(UserWarning, match="'auroc' is not defined on the validation split"):
+        run = fit(toy_model(data), data, **FAST, patience=1, metric="auroc")
     assert len(run.history) == 2 and run.best_epoch == 0

@@ -40,7 +40,7 @@ def print_metrics(result: Evaluation, title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from counterpoise.evaluation.subsets import column_title
+    from counterpoise.evaluation.subsets import column_title, format_value
 
     console = Console()
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
@@ -54,7 +54,7 @@ def print_metrics(result: Evaluation, title: str) -> None:
     for metric in shown:
         table.add_column(column_title(metric), justify="right", no_wrap=True)
     for subset, values in result.metrics.items():
-        table.add_row(" + ".join(subset), *(f"{values[metric]:.4f}" for metric in shown))
+        table.add_row(" + ".join(subset), *(format_value(values[metric]) for metric in shown))
     console.print(table)
     if hidden:
         print(f"also measured: {', '.join(hidden)} (evaluate --json, or a wider terminal)")

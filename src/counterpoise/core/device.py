@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,8 @@ def check_device(name: torch.device | str) -> torch.device:
     """The device of this name; :class:`InputError` if this machine has none such."""
     try:
         device = torch.device(name)
+        if device.type == "meta":
+            raise TypeError("it holds no numbers")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]
@@ -40,15 +43,21 @@ def check_weights(what: str, module: nn.Module) -> None:
         )
 
 
+# The default type and torch's random state belong to the whole process: threads take turns.
+_TURN = threading.RLock()
+
+
 @contextmanager
 def float32() -> Iterator[None]:
     """New tensors are float32, whatever ``torch.set_default_dtype`` says outside.
 
-    Models and data are float32; buffers and weights of another type would not fit them.
+    Models and data are float32; buffers and weights of another type would not fit them. Other
+    threads wait until it ends.
     """
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
+    with _TURN:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)

@@ -26,5 +26,5 @@ def check_trained(samples: object) -> None:
         names = " and ".join(repr(name) for name in gone)
         raise InputError(
             f"modality {names} is missing in every training sample, so nothing can be learnt from "
-            "it; leave it out (choose the others by `modalities`), or train on samples that have it"
+            "it; leave it out of the data, or train on samples that have it"
         )

@@ -70,17 +70,28 @@ class Regression(Task):
             row = int((~target.reshape(len(target), -1).isfinite().all(1)).nonzero()[0])
             raise InputError(f"{where} must be finite, found {target[row].tolist()} in row {row}")
 
-    def fit(self, target: Tensor) -> Task:
+    def fit(self, target: Tensor, weight: Tensor | None = None) -> Task:
         """The same task with mean and standard deviation of ``target``, where none are given.
 
         An output that does not vary gets a scale of 1.
         """
-        own = type(self).loss is not Regression.loss or type(self).score is not Regression.score
-        if own or (self.mean is not None and self.scale is not None) or not len(target):
+        if self.fitted or not len(target):
             return self
         values = target.detach().cpu().reshape(len(target), -1).double().numpy()
-        spread = np.where(np.ptp(values, 0) > 0, values.std(0), 1.0)
-        return self.with_scale(values.mean(0).tolist(), spread.tolist())
+        if weight is None:
+            mean, spread = values.mean(0), values.std(0)
+        else:
+            shares = weight.detach().cpu().double().numpy()
+            values, shares = values[shares > 0], shares[shares > 0]
+            mean = np.average(values, 0, shares)
+            spread = np.sqrt(np.average((values - mean) ** 2, 0, shares))
+        spread = np.where(np.ptp(values, 0) > 0, spread, 1.0)
+        return self.with_scale(mean.tolist(), spread.tolist())
+
+    @property
+    def fitted(self) -> bool:
+        own = type(self).loss is not Regression.loss or type(self).score is not Regression.score
+        return own or (self.mean is not None and self.scale is not None)
 
     def with_scale(
         self, mean: float | Sequence[float], scale: float | Sequence[float]

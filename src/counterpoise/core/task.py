@@ -39,9 +39,19 @@ class Task(ABC):
     def check(self, target: Tensor, where: str = "target") -> None:
         """Raise :class:`InputError` if ``target`` cannot be learnt by this task."""
 
-    def fit(self, target: Tensor) -> Task:
-        """The same task with what it takes from the targets [N, ...] of the training split."""
+    def fit(self, target: Tensor, weight: Tensor | None = None) -> Task:
+        """The same task with what it takes from the training split.
+
+        Args:
+            target: [N, ...].
+            weight: [N], how much each sample counts.
+        """
         return self
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it has what :meth:`fit` takes."""
+        return True
 
     def decode(self, logits: Tensor) -> Tensor:
         """[B, K] -> [B, K]: what the model gives, as metrics and users read it."""

@@ -58,18 +58,21 @@ class Moments:
     peak: Array
 
 
-def find_moments(rows: Array, kind: str | None = None, padded: bool = False) -> Moments:
+def find_moments(
+    rows: Array, kind: str | None = None, padded: bool = False, inner: bool = False
+) -> Moments:
     """The moments of samples [N, ...], block by block; NaN counts as not measured.
 
     Args:
         rows: the samples, finite or NaN.
         kind: of a sample (``KINDS``), where its shape does not tell.
-        padded: steps of zeros of [N, C, T] are padding and do not count.
+        padded: steps of zeros at the end of [N, C, T] are padding and do not count.
+        inner: nor do those inside.
     """
     axes = channel_axes(rows.shape[1:], kind)
     shape = tuple(1 if k + 1 in axes else n for k, n in enumerate(rows.shape[1:]))
     low, high = np.full(shape, np.inf), np.full(shape, -np.inf)
-    for block in _blocks(rows, padded):
+    for block in _blocks(rows, padded, inner):
         low = np.fmin(low, np.fmin.reduce(block, axis=axes, keepdims=True)[0])
         high = np.fmax(high, np.fmax.reduce(block, axis=axes, keepdims=True)[0])
     known = low <= high
@@ -79,35 +82,40 @@ def find_moments(rows: Array, kind: str | None = None, padded: bool = False) -> 
     far = (peak > 1e100) | ((peak < 1e-100) & (peak > 0))
     unit = np.where(far, np.exp2(np.floor(np.log2(np.where(far, peak, 1)))), 1)
     count, total, square = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
-    for block in _blocks(rows, padded):
+    for block in _blocks(rows, padded, inner):
         gap = np.isnan(block)
         count += (~gap).sum(axis=axes, keepdims=True)[0]
         total += np.where(gap, 0.0, block / unit).sum(axis=axes, keepdims=True)[0]
     # The sum of equal values is rounded: their mean is one of them.
     same = low == high
     mean = np.where(same, low / unit, total / np.maximum(count, 1))
-    for block in _blocks(rows, padded):
+    for block in _blocks(rows, padded, inner):
         apart = block / unit - mean
         square += np.where(np.isnan(apart), 0.0, apart**2).sum(axis=axes, keepdims=True)[0]
     std = np.where(same, 0.0, np.sqrt(square / np.maximum(count, 1)))
     return Moments(count, mean * unit, std * unit, peak)
 
 
-def _blocks(rows: Array, padded: bool) -> Iterator[Array]:
+def _blocks(rows: Array, padded: bool, inner: bool = False) -> Iterator[Array]:
     """Some rows at a time, float64, NaN where there is padding."""
     size = max(1, BLOCK // max(int(np.prod(rows.shape[1:])), 1))
     for start in range(0, len(rows), size):
         block = rows[start : start + size]
         wide = block.astype(np.float64)
         if padded:
-            wide[np.broadcast_to(~real_steps(block), wide.shape)] = np.nan
+            wide[np.broadcast_to(~real_steps(block, inner), wide.shape)] = np.nan
         yield wide
 
 
-def real_steps(rows: Array) -> NDArray[np.bool_]:
-    """[N, C, T] -> [N, 1, T]: the steps that are not all zeros."""
+def real_steps(rows: Array, inner: bool = False) -> NDArray[np.bool_]:
+    """[N, C, T] -> [N, 1, T]: the steps before the zeros at the end.
+
+    Args:
+        rows: the samples.
+        inner: steps of zeros inside are padding, too.
+    """
     real: NDArray[np.bool_] = (rows != 0).any(axis=1, keepdims=True)
-    return real
+    return real if inner else np.flip(np.logical_or.accumulate(np.flip(real, 2), axis=2), 2)
 
 
 def float32_fails(found: Moments) -> NDArray[np.bool_]:

@@ -73,6 +73,13 @@ def read_npz(path: Path | str, **named: Unpack[ColumnNames]) -> Arrays:
     classes = arrays.pop(CLASSES, None)
     _check_lengths(path, arrays)
     kept = {part: arrays.pop(name) for part, name in names.items() if name in arrays}
+    for part in ("split", "group", "weight"):
+        if f"{part}s" in arrays and part not in kept:
+            raise InputError(
+                f"{path.name} holds {part}s: call the array {part}, as which it is read, or by "
+                "another name, if it is a modality"
+            )
+    kept = {part: x.astype(str) if x.dtype.kind == "S" else x for part, x in kept.items()}
     if not arrays:
         raise InputError(f"{path.name} must hold an array for each modality, found none")
     for modality in arrays:

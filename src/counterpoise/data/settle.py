@@ -139,7 +139,7 @@ class Form:
     def _beside(self, samples: Array, rows: Array, gap: NDArray[np.bool_]) -> Array:
         """The samples with a channel of 1 and 0 beside each; 0 where there is padding."""
         known = ~gap
-        if self.kind == "sequence":
+        if self.kind == "sequence":  # zeros at the end are padding
             known = known & real_steps(rows)
         channel = channel_axis(self.shape, self.kind)
         both = (samples, known.astype(np.float32))
@@ -179,6 +179,7 @@ def settle(
         InputError: a value that float32 does not hold.
     """
     rows, mask = parts["train"]
+    later = later or any(x.dtype.kind == "f" and np.isnan(x).any() for x, _ in parts.values())
     form = Form.fit(
         rows if mask.all() else rows[mask], kind=kind, axis=axis, indicators=indicators, later=later
     )
@@ -190,6 +191,8 @@ def settle(
             stacklevel=4,
         )
     _warn(list(parts.values()), where, form)
+    for other, _ in parts.values():
+        _warn_of_longer(other, where, form)
     return {
         part: _to_samples(rows, mask, where, form) for part, (rows, mask) in parts.items()
     }, form
@@ -215,15 +218,21 @@ def to_samples(values: Values, where: str, form: Form) -> Tensor:
         rows = rows.astype(np.float64)
     if not form.gaps:  # else it was said at fit
         _warn([(rows, values.present)], where, form)
-    if form.padded and (rows[..., form.shape[-1] :] != 0).any():
-        longer = (rows[..., form.shape[-1] :] != 0).reshape(len(rows), -1).any(1).sum()
-        warnings.warn(
-            f"{where}: {longer:,} of {len(rows):,} rows are longer than any of training "
-            f"({form.shape[-1]} steps); cropped",
-            UserWarning,
-            stacklevel=4,
-        )
+    _warn_of_longer(rows, where, form)
     return _to_samples(rows, values.present, where, form)
+
+
+def _warn_of_longer(rows: Array, where: str, form: Form) -> None:
+    """Warn, with the count, of rows that are longer than any of training."""
+    if not form.padded or not (more := rows[..., form.shape[-1] :] != 0).any():
+        return
+    longer = more.reshape(len(rows), -1).any(1).sum()
+    warnings.warn(
+        f"{where}: {longer:,} of {len(rows):,} rows are longer than any of training "
+        f"({form.shape[-1]} steps); cropped",
+        UserWarning,
+        stacklevel=5,
+    )
 
 
 def to_tensor(rows: Array) -> Tensor:

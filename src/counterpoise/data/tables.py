@@ -35,6 +35,7 @@ def to_modalities(X: Any, estimator: Any, fitting: bool) -> Mapping[str, Any]:
         for name in ("n_features_in_", "feature_names_in_"):
             vars(estimator).pop(name, None)
     if isinstance(X, Modalities) or (isinstance(X, Mapping) and not hasattr(X, "shape")):
+        _check_columns(X, estimator, fitting)
         return dict(X.items())
     # What has a shape and keys is a sparse matrix.
     table = hasattr(X, "__len__") or hasattr(X, "__array__") or hasattr(X, "shape")
@@ -48,6 +49,24 @@ def to_modalities(X: Any, estimator: Any, fitting: bool) -> Mapping[str, Any]:
         raise InputError(
             f"X must be a dict modality -> array, or one table [N, F]: {reason}"
         ) from None
+
+
+def _check_columns(X: Any, estimator: Any, fitting: bool) -> None:
+    """Keep the names of the columns of data frames at fit, and refuse other ones later."""
+    named = {}
+    for modality, value in X.items():
+        columns = list(getattr(value, "columns", ()))
+        if columns and all(isinstance(column, str | int) for column in columns):
+            named[modality] = columns
+    if fitting:
+        estimator._columns = named
+    for modality, columns in named.items():
+        known = estimator._columns.get(modality, columns)
+        if columns != known:
+            raise InputError(
+                f"X[{modality!r}] must have the columns of fit in their order, {known[:6]}, "
+                f"found {columns[:6]}"
+            )
 
 
 def _validate(estimator: Any, X: Any, reset: bool) -> Any:

@@ -87,6 +87,8 @@ def to_values(
     rows = _to_numbers(array, where)
     if rows.ndim == 1:
         rows = rows[:, None]
+    if 0 in rows.shape[1:]:
+        raise InputError(f"{where} must hold numbers in each row, found shape {list(rows.shape)}")
     if axis is not None:
         rows = _time_last(rows, axis)
     mask = given if allowed is None else allowed & given

@@ -26,9 +26,14 @@ def to_weights(value: Any, total: int, where: str) -> Weights:
         total: ``N``, the number of samples.
         where: what errors call it.
     """
+    if np.ma.is_masked(value):
+        raise InputError(f"{where} must hold a number for each sample, found masked ones")
     try:
         given = value.detach().cpu() if isinstance(value, Tensor) else value
-        weights = np.asarray(given, dtype=np.float64)
+        found = np.asarray(given)
+        if found.dtype.kind == "c":
+            raise TypeError
+        weights = np.array(found, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{where} must hold a number for each sample ([{total}])") from None
     if weights.shape != (total,):

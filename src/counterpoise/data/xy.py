@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,9 @@ Forms = dict[str, Form]
 
 
 def to_array(y: Any) -> Array:
+    """Targets as an array; :class:`InputError` if some are masked."""
+    if np.ma.is_masked(y):
+        raise InputError("y must hold a value in every row, found masked ones; leave these out")
     return y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
 
 
@@ -44,6 +48,10 @@ def to_labels(y: Any) -> Array:
     labels = to_array(y)
     if labels.ndim != 1:
         raise InputError(f"y must hold one label per sample ([N]), found {list(labels.shape)}")
+    if labels.dtype.kind == "U" and isinstance(y, list | tuple):
+        strange = next((label for label in y if isinstance(label, int | float)), None)
+        if strange is not None and strange == strange:
+            raise TypeError
     # A list as it came: NumPy makes the word "nan" of a NaN among words.
     for row, label in enumerate(y if isinstance(y, list | tuple) else labels.tolist()):
         if label is None or type(label).__name__ in ("NAType", "NaTType") or label != label:
@@ -203,6 +211,12 @@ def hold_out(
         part = by_class(classes, shares, generator)
     else:
         part = by_group(classes, to_groups(groups, len(whole)), shares, generator)
+        if len(np.unique(classes[part == 0])) < len(np.unique(classes)):
+            warnings.warn(
+                "groups hold out every sample of some class, which is thus never trained on",
+                UserWarning,
+                stacklevel=5,
+            )
     if len(np.unique(part)) < 2:
         raise InputError(
             f"X holds {len(whole)} samples, too few to hold out validation_fraction={share} "

@@ -99,6 +99,7 @@ class Standardize(nn.Module):
         mean: [F] or [C, 1] or [C, 1, 1] or [], to broadcast with a sample.
         std: the same shape; entries that are 0 leave their channel undivided.
         padding: steps of sequences [B, C, T] that are all zeros stay zeros.
+        inner: so do those inside a sequence, not only those at its end.
 
     Attributes:
         still: bool, the channels that do not vary.
@@ -108,9 +109,11 @@ class Standardize(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, mean: Tensor, std: Tensor, padding: bool = False) -> None:
+    def __init__(
+        self, mean: Tensor, std: Tensor, padding: bool = False, inner: bool = True
+    ) -> None:
         super().__init__()
-        self.padding = padding
+        self.padding, self.inner = padding, inner
         std = torch.where(
             std < torch.finfo(torch.float32).tiny, 0, std
         )  # whose inverse is infinite
@@ -119,20 +122,26 @@ class Standardize(nn.Module):
         self.register_buffer("scale", torch.where(std > 0, std, torch.ones_like(std)).reciprocal())
 
     @classmethod
-    def fit(cls, rows: Tensor, kind: str, padding: bool = False) -> Standardize:
+    def fit(cls, rows: Tensor, kind: str, padding: bool = False, inner: bool = True) -> Standardize:
         """From samples [N, ...] of a kind (:data:`~counterpoise.data.kinds.KINDS`), no padding."""
         mean, std = _float32_moments(rows, kind, padding)
-        found = find_moments(rows.cpu().numpy(), kind, padding)
+        found = find_moments(rows.cpu().numpy(), kind, padding, inner)
         exact_mean, exact_std = (
             torch.from_numpy(x.astype(np.float32)).view_as(mean).to(mean.device)
             for x in (found.mean, found.std)
         )
         held = float32_agrees(mean, std, exact_mean, exact_std)
-        return cls(torch.where(held, mean, exact_mean), torch.where(held, std, exact_std), padding)
+        mean, std = torch.where(held, mean, exact_mean), torch.where(held, std, exact_std)
+        return cls(mean, std, padding, inner)
 
     def forward(self, inputs: Tensor) -> Tensor:
         scaled = (inputs - self.mean) * self.scale
-        return scaled * (inputs != 0).any(1, keepdim=True) if self.padding else scaled
+        if not self.padding:
+            return scaled
+        real = (inputs != 0).any(1, keepdim=True)
+        if not self.inner:
+            real = real.int().flip(2).cummax(2).values.flip(2).bool()
+        return scaled * real
 
 
 def float32_agrees(mean: Tensor, std: Tensor, exact_mean: Tensor, exact_std: Tensor) -> Tensor:

@@ -70,6 +70,9 @@ class Chain(Method):
     def __iter__(self) -> Iterator[Method]:
         return (cast(Method, method) for method in self.methods)
 
+    def overrides(self, hook: str) -> bool:
+        return any(method.overrides(hook) for method in self)
+
     def _find_owner(self, hook: str) -> Method | None:
         found = [method for method in self if method.overrides(hook)]
         if len(found) > 1:

@@ -80,6 +80,8 @@ class Context:
         self._total, self.seed, self.max_norm = Total(epochs), seed, max_norm
         if max_norm is None:
             self.max_norm = self.task.max_norm
+        else:
+            check_number("max_norm", max_norm, 0)
         self.note: Callable[[str], None] = note or (lambda _: None)
         self.epoch, self.batch, self.progress = 0, 0, Progress()
         self.rates, self.encoder_lr = rates, dict(encoder_lr or {})

@@ -13,7 +13,9 @@ from torch import Tensor
 from counterpoise.core.batch import Batch
 from counterpoise.core.loader import mix
 from counterpoise.core.presence import check_trained
-from counterpoise.errors import InputError
+from counterpoise.errors import InputError, NotFiniteError, plain
+
+from .given import check_batch
 
 if TYPE_CHECKING:
     from .context import Context
@@ -60,6 +62,10 @@ def iterate_own(ctx: Context, epoch: int, batches: Iterable[Batch] | None) -> It
     # Whatever encoders draw depends on seed and epoch only, as in fit.
     torch.manual_seed(mix(ctx.seed, epoch))
     yield from iterate(method, ctx, epoch, batches)
+    if not all(bool(p.isfinite().all()) for p in ctx.model.parameters()):
+        raise NotFiniteError(
+            f"weights became infinite or no numbers in epoch {epoch}; try a lower lr or max_norm=1"
+        )
 
 
 def _check_start(ctx: Context, epoch: int) -> Method:
@@ -67,6 +73,7 @@ def _check_start(ctx: Context, epoch: int) -> Method:
     progress, total = ctx.progress, ctx.planned
     if progress.method is None:
         raise InputError("epoch_batches needs a method that is set up; call method.setup(ctx) once")
+    epoch = plain(epoch)
     if not isinstance(epoch, int) or isinstance(epoch, bool) or not 0 <= epoch < total:
         raise InputError(
             f"epoch must be a whole number from 0 to {total - 1}, found {epoch!r}; say how many "
@@ -76,6 +83,16 @@ def _check_start(ctx: Context, epoch: int) -> Method:
         raise InputError(
             f"epoch {ctx.epoch} was left before its last batch, so its epoch_end never ran; to "
             "train on fewer batches, pass them to epoch_batches instead of leaving the loop"
+        )
+    if not ctx.task.fitted:
+        raise InputError(
+            "a regression takes its scale from the training targets; give the Context the loader "
+            'of the training split, {"train": Loader(...)}, or task=Regression().fit(targets)'
+        )
+    if ctx.rates is not None and ctx.rates.schedule.watches and len(ctx.rates.values) < epoch:
+        raise InputError(
+            f"the schedule waits for a metric on validation, and knows {len(ctx.rates.values)} "
+            f"values before epoch {epoch}; after each epoch, call ctx.rates.values.append(value)"
         )
     return progress.method
 
@@ -89,7 +106,8 @@ def _renumber(batches: Iterable[Batch], ctx: Context) -> Iterator[Batch]:
                 f"batches must hold counterpoise.Batch objects, found {type(batch).__name__}; "
                 "make them by Batch(inputs, target=target)"
             )
-        moved = batch.to(ctx.model.device)
+        check_batch(batch, ctx)
+        moved = batch.to(ctx.model.device).among(ctx.model.modalities)
         yield moved if batch.numbered else replace(moved, index=batch.index + seen)
         seen += len(batch)
 
@@ -111,7 +129,12 @@ def guard_setup(setup: Hook) -> Hook:
         if "train" in ctx.loaders:
             check_trained(ctx.loaders["train"].samples)
         device, own = ctx.model.device, list(self.parameters())
-        groups = len(ctx.optimizer.param_groups)
+        groups, held = len(ctx.optimizer.param_groups), {id(p) for p in ctx.parameters()}
+        if not any(id(p) in held for p in ctx.model.parameters()):
+            raise InputError(
+                "optimizer must hold parameters of the model, found none of them; make it from "
+                "model.parameters(), after the model is where it stays"
+            )
         progress.preparing = True
         try:
             with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -45,8 +45,9 @@ def check_finite(value: float, what: str, epoch: int, ctx: Context) -> None:
     wrong = torch.tensor([not abs(value) < float("inf")])
     if ctx.any(wrong):
         raise NotFiniteError(
-            f"{what} became {value} in epoch {epoch}; what was trained before is kept; try a lower "
-            "lr, a warmup, max_norm=1, or look for extreme values in inputs and target"
+            f"{what} became {value} in epoch {epoch}; checkpoints of epochs before are kept; try a "
+            "lower lr (in another folder), a warmup, max_norm=1, or look for extreme values in "
+            "inputs and target"
         )
 
 

@@ -49,5 +49,6 @@ class Progress:
 
 def fit_task(task: Task, loaders: Mapping[str, Loader]) -> Task:
     """The task with what it takes from the targets that are trained on, where these are known."""
-    target = getattr(getattr(loaders.get("train"), "samples", None), "target", None)
-    return task if target is None else task.fit(target)
+    samples = getattr(loaders.get("train"), "samples", None)
+    target = getattr(samples, "target", None)
+    return task if target is None else task.fit(target, getattr(samples, "weight", None))

@@ -32,7 +32,7 @@ from counterpoise.data.xy import (
     to_split,
 )
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, check_choice, check_mapping
+from counterpoise.errors import InputError, check_choice, check_mapping, show
 from counterpoise.evaluation import evaluate, present_name
 from counterpoise.fusion import Fusion
 from counterpoise.methods.registry import build_method
@@ -148,6 +148,8 @@ class Multimodal(_Arguments, BaseEstimator):
         self, X: Any, y: Any, task: Task, groups: Any, validation: Any, weight: Any, seed: int
     ) -> tuple[Dataset, Forms]:
         """What :meth:`fit` trains and validates on; and modality -> how rows become samples."""
+        if not isinstance(self.indicators, bool | np.bool_):
+            raise InputError(f"indicators must be True or False, found {show(self.indicators)}")
         inputs, present, axes = read_rows(to_modalities(X, self, fitting=True))
         whole = to_split(inputs, present, self._target(y), task)
         if weight is not None:
@@ -201,4 +203,8 @@ class Multimodal(_Arguments, BaseEstimator):
         with torch.no_grad():
             batches = Loader(samples, 256, device=self.model_.device).whole()
             parts = [self.method_.predict(self.model_, batch).cpu() for batch in batches]
-        return self.model_.decode(torch.cat(parts).double())
+        logits = torch.cat(parts)
+        if not bool(logits.isfinite().all()):
+            row = int((~logits.isfinite().all(1)).nonzero()[0])
+            raise InputError(f"X gives no finite prediction in row {row}; its values are extreme")
+        return self.model_.decode(logits.double())

@@ -60,11 +60,17 @@ class MultimodalRegressor(RegressorMixin, Multimodal):
         return Regression(self._shape[0] if self._shape else 1, loss=self.loss)
 
     def _target(self, y: Any) -> Tensor:
+        array = to_array(y)
         try:
+            if array.dtype.kind not in "biufO" or 0 in array.shape:
+                raise TypeError
             with np.errstate(over="ignore"):  # the task refuses infinities
-                return torch.from_numpy(np.array(to_array(y), dtype=np.float32))
-        except (TypeError, ValueError):
-            raise InputError("y must hold numbers, [N] or [N, K]") from None
+                return torch.from_numpy(np.array(array, dtype=np.float32))
+        except (TypeError, ValueError, OverflowError):
+            why = " (Complex data not supported)" if array.dtype.kind == "c" else ""
+            raise InputError(
+                f"y must hold numbers, [N] or [N, K], found {array.dtype} {list(array.shape)}{why}"
+            ) from None
 
     def predict(self, X: Inputs) -> Array:
         """The numbers [N] or [N, K] of each sample, in the shape of ``y`` at fit.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .subsets import Evaluation
+from .subsets import Evaluation, format_value
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,11 @@ class Verdict:
         return self.together - self.alone
 
     def __str__(self) -> str:
+        signed = partial(format_value, sign="+", like=self.alone)
         return (
-            f"{self.modality}: {self.together:.4f} together, {self.alone:.4f} alone, "
-            f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]: {self.verdict}"
+            f"{self.modality}: {format_value(self.together)} together, "
+            f"{format_value(self.alone)} alone, {signed(self.difference)} "
+            f"[{signed(self.low)}, {signed(self.high)}]: {self.verdict}"
         )
 
 

@@ -96,12 +96,35 @@ class Evaluation:
         titles = [[""] * (depth - len(title)) + title for title in titles]
         table = [["", *line] for line in zip(*titles, strict=True)]
         for subset, values in self.metrics.items():
-            table.append([present_name(subset), *(f"{values[name]:.4f}" for name in names)])
+            table.append([present_name(subset), *(format_value(values[name]) for name in names)])
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         return "\n".join(
             "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])])
             for first, *rest in table
         )
+
+
+def _find_scale(task: Task) -> Task:
+    """The task, if it knows what predictions mean."""
+    if not task.fitted:
+        raise InputError(
+            "the model does not know the scale of its regression; pass task=run.task, or "
+            "task=Regression(mean=0, scale=1) where it learnt the target as it is"
+        )
+    return task
+
+
+def format_value(value: float, sign: str = "", like: float | None = None) -> str:
+    """A metric with four decimals, or four digits where these would be too few or too many.
+
+    Args:
+        value: the metric.
+        sign: ``"+"`` shows it of positive ones, too.
+        like: by whose size it is decided; by default the value's.
+    """
+    size = abs(value if like is None else like)
+    form = ".3e" if 0 < size < 1e-3 or 1e7 <= size < float("inf") else ".4f"
+    return format(value, sign + form)
 
 
 def column_title(metric: str) -> str:
@@ -147,7 +170,7 @@ def evaluate(
         if name not in model.modalities:
             raise unknown("modality of the model", name, model.modalities)
     samples = data.splits[split]
-    decode = task.decode if model.task is None else model.decode
+    decode = _find_scale(model.task or task).decode
     logits: dict[Subset, list[Tensor]] = {s: [] for s in subsets(data.modalities)}
     rows: dict[Subset, list[Tensor]] = {s: [] for s in logits}
     training = model.training, method.training

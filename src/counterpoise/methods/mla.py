@@ -108,7 +108,10 @@ class MLA(Method):
     def check(self, model: MultimodalModel, task: Task) -> None:
         super().check(model, task)
         if self.fusion == "entropy" and not isinstance(task, Classification):
-            raise InputError("fusion='entropy' needs classification; pass fusion='mean'")
+            raise InputError(
+                "mla weighs modalities by entropy, which needs classification; set its option "
+                "fusion=mean (--set fusion=mean, build_method('mla', fusion='mean'))"
+            )
 
     def setup(self, ctx: Context) -> None:
         width = cast(Shared, ctx.model.fusion).width

@@ -155,7 +155,7 @@ class MultimodalModel(nn.Module):
             features = encode_in_parts(encoder, encode, inputs, count, self._parts)
         width, dims = self.fusion.widths[name], 3 if self.fusion.steps else 2
         shape = list(features.shape) if isinstance(features, Tensor) else []
-        if len(shape) != dims or shape[-1] != width:
+        if len(shape) != dims or shape[-1] != width or shape[0] != count:
             wanted = f"[B, T, {width}]" if self.fusion.steps else f"[B, {width}]"
             raise InputError(
                 f"encoder {name!r} must give features {wanted}, found "

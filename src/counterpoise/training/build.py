@@ -166,9 +166,10 @@ def standardize(data: Dataset, name: str, kind: str, padding: bool = False) -> S
         padding: steps of zeros are padding: they do not count, and stay zeros.
     """
     form = data.forms.get(name)
-    padding = padding or (form is not None and form.padded)
+    inner = form is None or not form.padded  # filled up here: zeros inside are values
+    padding = padding or not inner
     if name in data.scales:
-        first = Standardize(*data.scales[name], padding)
+        first = Standardize(*data.scales[name], padding, inner)
         _warn_of_channels(data, name, first)
         return first
     present = data.train.present[name].nonzero().squeeze(1)
@@ -177,7 +178,8 @@ def standardize(data: Dataset, name: str, kind: str, padding: bool = False) -> S
     column = data.train.column(name)
     rows = column.rows(present[:FEW] if column.stored else present)
     assert isinstance(rows, torch.Tensor)  # as _real found
-    first = Standardize.fit(rows if rows.is_floating_point() else rows.float(), kind, padding)
+    rows = rows if rows.is_floating_point() else rows.float()
+    first = Standardize.fit(rows, kind, padding, inner)
     _warn_of_channels(data, name, first)
     return first
 

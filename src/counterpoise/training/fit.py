@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,12 @@ def _check(
         )
     check_trained(data.train)
     method.check(model, task)
-    settings.best_subset(data.modalities)
+    names = settings.best_subset(data.modalities).split("+")
+    if not any(bool(data.validation.present[name].any()) for name in names):
+        raise InputError(
+            f"best_with must name a modality that validation samples have, found none with "
+            f"{' or '.join(names)}"
+        )
     check_encoder_lr(model, settings.encoder_lr)
 
 
@@ -136,6 +142,15 @@ def _train_epochs(
         if folder is not None and ranks.rank() == 0:
             storage.write_state(folder / CHECKPOINT, state_of(run, ctx))
         listeners.on_epoch(entry)
+    whole = run.settings.best_subset(data.modalities)
+    best = run.history[run.best_epoch]["validation"][whole][run.task.primary]
+    if best != best:
+        warnings.warn(
+            f"metric {run.task.primary!r} is not defined on the validation split, so no epoch is "
+            f"the best, and epoch {run.best_epoch} counts as it; choose another metric",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _train_one(

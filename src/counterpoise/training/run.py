@@ -29,7 +29,7 @@ from .task import prepare_task
 History = list[dict[str, Any]]
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """A trained model and how it came about.
 
@@ -57,6 +57,10 @@ class Run:
     best_epoch: int = -1
     best_weights: tuple[dict[str, Tensor], dict[str, Tensor]] = field(default=({}, {}))
     validation: dict[str, Predictions] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        epochs = f"{len(self.history)} epochs, best {self.best_epoch}"
+        return f"Run({self.method.label()!r}, {epochs})"
 
     def evaluate(self, data: Dataset, split: str = "test", which: str = "last") -> Evaluation:
         """All metrics of every subset, with the weights of the ``"last"`` or ``"best"`` epoch."""

@@ -29,7 +29,7 @@ def prepare_task(data: Dataset, settings: Settings, known: Mapping[str, Any] | N
     task, weights, smoothing = data.task, settings.class_weights, settings.label_smoothing
     if isinstance(task, Regression) and known and known.get("outputs") == task.outputs:
         task = task.with_scale(known.get("mean", 0.0), known.get("scale", 1.0))
-    task = task.fit(data.train.target)
+    task = task.fit(data.train.target, data.train.weight)
     if settings.metric is not None:
         task = task.with_metric(settings.metric)
     if weights is None and not smoothing:
