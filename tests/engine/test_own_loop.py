@@ -133,6 +133,23 @@ def test_trains_in_bf16_as_fit_does(case: str) -> None:
     assert_same(own_loop(case, precision="bf16"), by_fit(case, precision="bf16"))
 
 
+@pytest.mark.parametrize("label", ["joint", "umt", "g-blending", "mla:fusion=mean"])
+def test_a_regression_trains_as_fit_does(label: str) -> None:
+    """Its scale and its clipping come from the context."""
+    data = toy_data(2, 0.15, 155, regression=True)
+    method = cp.build_method(label)
+    ctx, _ = start(method, data)
+    for epoch in range(EPOCHS):
+        for batch in ctx.epoch_batches(epoch):
+            method.step(batch, ctx)
+    theirs = cp.build_method(label)
+    model = build_model(data, theirs, width=8)
+    run = fit(model, data, theirs, epochs=EPOCHS, batch_size=BATCH, **SGD)
+    assert_same([weights(ctx.model), weights(method)], [weights(model), weights(theirs)])
+    mine = cp.evaluate(ctx.model, data, method)
+    assert mine.metrics == run.evaluate(data).metrics
+
+
 def test_an_epoch_that_is_not_set_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = by_fit("modality-dropout")
 
