@@ -382,6 +382,22 @@ def test_every_method_weighs_samples(case: str) -> None:
         assert_same(found[1], found[0])
 
 
+@pytest.mark.parametrize(
+    ("label", "ending"), [("pmr", "prototypes"), ("qmf", "alone"), ("multi-loss", "alone")]
+)
+def test_losses_that_a_method_forms_itself_are_weighed(label: str, ending: str) -> None:
+    method = cp.build_method(label)
+    ctx, _ = start(method, samples(0.0))
+    for batch in ctx.epoch_batches(0):
+        batch = method.transform(batch, ctx)
+        for factor in (1.0, 0.0):
+            weighed = replace(batch, weight=torch.full((len(batch),), factor))
+            losses = method.losses(ctx.model(weighed), weighed, ctx)
+            found = sum(float(x.detach()) for n, x in losses.items() if n.endswith(ending))
+            assert (found > 0) == (factor > 0)
+        return
+
+
 def test_the_loss_is_the_mean_of_weight_times_loss() -> None:
     data = samples(0.0)
     ctx, _ = start(Joint(), data)
