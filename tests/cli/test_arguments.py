@@ -13,14 +13,15 @@ import pytest
 from training.test_settings import USED
 
 from counterpoise import InputError, Settings
-from counterpoise.cli import prepare
+from counterpoise.cli import arguments
 from counterpoise.cli.arguments import build_parser, parse, ready_configs
 from counterpoise.cli.experiment import make_recipe, read_settings
 from counterpoise.cli.main import COMMANDS
 from counterpoise.cli.output import print_json
 from counterpoise.core import storage
 from counterpoise.core.labels import parse_options
-from counterpoise.data.preparation import manifest, plan
+from counterpoise.data import targets
+from counterpoise.data.preparation import plan
 from counterpoise.report.records import append
 from counterpoise.training.declaration import declarations
 
@@ -70,7 +71,7 @@ def test_the_configurations_of_papers_are_understood(path: Path) -> None:
 
 
 def test_what_prepare_says_without_importing_it_is_true() -> None:
-    assert prepare.TASKS == manifest.TASKS
+    assert arguments.TASKS == targets.TASKS
     text = build_parser(COMMANDS, "prepare")[1]["prepare"].format_help()
     assert ",".join(map(str, plan.FRACTIONS)) in text
 

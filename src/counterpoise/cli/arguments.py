@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 from counterpoise.core.version import __version__
 from counterpoise.errors import InputError, unknown
 
+TASKS = ("classification", "regression", "multilabel")  # as data.targets.TASKS, which takes longer
+
 
 @dataclass(frozen=True)
 class Command:

@@ -13,12 +13,10 @@ from counterpoise.errors import InputError, unknown
 from counterpoise.training.declaration import declarations, default_of
 from counterpoise.training.settings import Settings
 
-from .arguments import add_config, names, optional, pair, to_dict
+from .arguments import TASKS, add_config, names, optional, pair, to_dict
 
 if TYPE_CHECKING:
     from counterpoise.compare.recipe import Recipe
-
-TASKS = ("classification", "regression", "multilabel")  # as data.targets.TASKS, which takes longer
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:

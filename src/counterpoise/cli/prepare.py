@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoise.errors import InputError
 
-from .arguments import Command, add_config, names
+from .arguments import TASKS, Command, add_config, names
 from .progress import show_progress
 
 if TYPE_CHECKING:
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from rich.table import Table as Sheet
 
     from counterpoise.data import Dataset, Plan, Table
-
-
-TASKS = ("classification", "regression", "multilabel")  # as data.targets.TASKS, which takes longer
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -70,13 +70,29 @@ def hold_out(
         seed: as for :func:`draw`.
     """
     train, validation, _ = _check_fractions(fractions)
-    share = validation / (train + validation)
+    inside = None if groups is None else groups[training]
+    held = part_off(classes[training], inside, validation / (train + validation), seed)
+    return training[~held], training[held]
+
+
+def part_off(
+    classes: NDArray[Any], groups: Indices | None, share: float, seed: int
+) -> NDArray[np.bool_]:
+    """bool [N]: a share of the samples, in proportion of the classes, or of whole groups.
+
+    Args:
+        classes: [N], as for :func:`draw`.
+        groups: [N] or None, which samples must stay together.
+        share: of the samples.
+        seed: as for :func:`draw`.
+    """
     shares, generator = np.array([1 - share, share]), np.random.default_rng(seed)
     if groups is None:
-        part = by_class(classes[training], shares, generator)
+        part = by_class(classes, shares, generator)
     else:
-        part = by_group(classes[training], groups[training], shares, generator)
-    return training[part == 0], training[part == 1]
+        part = by_group(classes, groups, shares, generator)
+    held: NDArray[np.bool_] = part == 1
+    return held
 
 
 def by_class(

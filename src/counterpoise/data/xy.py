@@ -19,7 +19,7 @@ from counterpoise.errors import InputError, check_number, unknown
 from .columns import Column
 from .dataset import Split, check_name
 from .settle import Form, settle, to_samples, to_tensor
-from .splits import by_class, by_group, to_groups
+from .splits import part_off, to_groups
 from .values import count_rows, to_values
 
 Array = NDArray[Any]
@@ -205,23 +205,20 @@ def hold_out(
     share = check_number("validation_fraction", share)
     if not 0 < share < 1:
         raise InputError(f"validation_fraction must lie between 0 and 1, found {share}")
-    shares, generator = np.array([1 - share, share]), np.random.default_rng(seed)
     classes = np.zeros(len(whole)) if classes is None else classes
-    if groups is None:
-        part = by_class(classes, shares, generator)
-    else:
-        part = by_group(classes, to_groups(groups, len(whole)), shares, generator)
-        if len(np.unique(classes[part == 0])) < len(np.unique(classes)):
-            warnings.warn(
-                "groups hold out every sample of some class, which is thus never trained on",
-                UserWarning,
-                stacklevel=5,
-            )
-    if len(np.unique(part)) < 2:
+    codes = None if groups is None else to_groups(groups, len(whole))
+    held = part_off(classes, codes, share, seed)
+    if groups is not None and len(np.unique(classes[~held])) < len(np.unique(classes)):
+        warnings.warn(
+            "groups hold out every sample of some class, which is thus never trained on",
+            UserWarning,
+            stacklevel=5,
+        )
+    if held.all() or not held.any():
         raise InputError(
             f"X holds {len(whole)} samples, too few to hold out validation_fraction={share} "
             "of them; give more, or pass validation=(X, y) to fit"
         )
-    taken = [whole[torch.from_numpy(np.flatnonzero(part == k))] for k in (0, 1)]
+    taken = [whole[torch.from_numpy(np.flatnonzero(rows))] for rows in (~held, held)]
     parts = (Split(b.inputs, b.present, b.target, weight=b.weight) for b in taken)
     return dict(zip(("train", "validation"), parts, strict=True))

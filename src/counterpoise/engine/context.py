@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zlib import crc32
 
 import torch
@@ -24,9 +24,6 @@ from .features import collect_features
 from .groups import check_encoder_lr, scale_groups
 from .schedule import Rates
 from .state import Loaders, Progress, Total, fit_task
-
-if TYPE_CHECKING:
-    pass
 
 
 class Context:
