@@ -24,8 +24,8 @@ from counterpoise.data.duplicates import Key, warn_of_same
 from counterpoise.data.readers.base import Reader, need
 from counterpoise.errors import InputError, check_number
 
+from .choose import is_file
 from .format import INDEX, read_index, write_index
-from .manifest import is_file
 from .plan import Plan
 from .shards import Job, write_shard
 from .table import Bad

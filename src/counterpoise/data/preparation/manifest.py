@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from counterpoise.data.readers import READERS, Frames, Text
-from counterpoise.data.readers.base import Reader, need
+from counterpoise.data.readers.base import Reader
 from counterpoise.data.targets import TASKS
 from counterpoise.errors import InputError, check_choice, unknown
 
-from .recognise import recognise
+from .choose import SEEN, Asked, Column, choose, is_file, resolve
 from .table import Bad, Row, Table
+from .table_file import TableFile, open_table
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-FORMATS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
-SEEN = 200  # cells by which the type of a column is recognised
 
 
 class ColumnNames(TypedDict, total=False):
@@ -81,22 +76,22 @@ def read_manifest(
     path = Path(path)
     if task is not None:
         check_choice("task", task, TASKS)
+    file = open_table(path)
     bad: list[Bad] = []
-    records = list(_read_records(path, bad))
-    if not records:
+    numbers, columns = _read_columns(file, bad)
+    if not len(numbers):
         raise InputError(f"{path} holds no row")
-    columns = list(dict.fromkeys(key for _, record in records for key in record))
     names = column_names(named)
-    for needed in ("target", "weight"):
-        if needed in names and names[needed] not in columns:
-            raise unknown(f"{needed} column of {path.name}", names[needed], columns)
-    others = [c for c in columns if c not in names.values()]
-    chosen = _choose_columns(path, others, modalities, types)
-    readers = {name: _choose_reader(name, path, records, types) for name in chosen}
+    asked = Asked(names, modalities, types)
+    taken = choose(
+        [_look(name, cells, file) for name, cells in columns.items()], asked, path, file.delimiter
+    )
+    readers = {t.name: t.reader for t in taken if t.reader is not None}
     rows = []
-    for number, record in records:
+    for place, number in enumerate(numbers):
+        record = {name: cells[place] for name, cells in columns.items()}
         cells = _find_cells(record, readers, path.parent)
-        about = {part: _clean(record.get(name)) for part, name in names.items()}
+        about = {part: clean(record.get(name)) for part, name in names.items()}
         rows.append(
             Row(
                 str(number if about["id"] is None else about["id"]),
@@ -107,23 +102,23 @@ def read_manifest(
                 about.get("weight"),
             )
         )
-    return Table(path.stem, rows, readers, task, bad)
+    return Table(path.stem, rows, readers, task, bad, columns=taken, notes=file.notes)
 
 
-def _choose_columns(
-    path: Path,
-    columns: Sequence[str],
-    modalities: Sequence[str] | None,
-    types: Mapping[str, str] | None,
-) -> list[str]:
-    """The columns of the modalities, of all that may be one."""
-    chosen = list(columns if modalities is None else modalities)
-    for name in (*chosen, *(types or {})):
-        if name not in columns:
-            raise unknown(f"modality column of {path.name}", name, columns)
-    if not chosen:
-        raise InputError(f"{path} holds no column for a modality")
-    return chosen
+def _read_columns(file: TableFile, bad: list[Bad]) -> tuple[list[int], dict[str, list[Any]]]:
+    """The numbers of the rows, and the cells of each column."""
+    numbers: list[int] = []
+    columns: dict[str, list[Any]] = {name: [] for name in file.columns}
+    for places, batch in file.batches(bad):
+        numbers += places.tolist()
+        for name, cells in columns.items():
+            cells += file.to_python(batch.column(name))
+    return numbers, columns
+
+
+def _look(name: str, cells: Sequence[Any], file: TableFile) -> Column:
+    full = [cell for cell in cells if clean(cell) is not None]
+    return Column(name, full[:SEEN], len(cells) - len(full), file.types.get(name, ""))
 
 
 def _find_cells(
@@ -133,87 +128,11 @@ def _find_cells(
     return {
         m: resolve(folder, cell) if is_file(reader) else cell
         for m, reader in readers.items()
-        if (cell := _clean(record.get(m))) is not None
+        if (cell := clean(record.get(m))) is not None
     }
 
 
-def is_file(reader: Reader) -> bool:
-    """Whether cells of this type name files or folders."""
-    named = bool(reader.suffixes) or isinstance(reader, Frames)
-    return named or (isinstance(reader, Text) and reader.file)
-
-
-def resolve(folder: Path, cell: Any) -> Any:
-    """A path from the table's folder as an absolute one; of (path, start, end) the path."""
-    if isinstance(cell, list):
-        return [resolve(folder, part) for part in cell]
-    return str((folder / Path(cell).expanduser()).resolve()) if isinstance(cell, str) else cell
-
-
-def _read_records(path: Path, bad: list[Bad]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The number of each row, from 1, and its cells by column."""
-    if not path.is_file():
-        raise InputError(f"manifest {path} is not there")
-    check_choice("format of the manifest", path.suffix.lower(), FORMATS)
-    if path.suffix.lower() == ".parquet":
-        arrow = need("pyarrow", "stream")
-        parquet = need("pyarrow.parquet", "stream")
-        try:
-            rows = parquet.read_table(path).to_pylist()
-        except (arrow.ArrowException, OSError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from None
-        yield from enumerate(rows, 1)
-        return
-    try:
-        # The signature that spreadsheets put before UTF-8 is none of the first column's name.
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} must be UTF-8: {error}; save it as such") from None
-    if path.suffix.lower() in (".csv", ".tsv"):
-        yield from _read_csv(text, "\t" if path.suffix.lower() == ".tsv" else ",", path, bad)
-    else:
-        yield from _read_json_lines(text, bad)
-
-
-def _read_csv(
-    text: str, delimiter: str, path: Path, bad: list[Bad]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    usual = csv.field_size_limit(1 << 27)  # texts may be long
-    lines = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
-    try:
-        head = [name.strip() for name in next(lines, [])]
-        if len(set(head)) < len(head) or "" in head:
-            raise InputError(f"{path} must name each column once in its first line, found {head}")
-        for number, fields in enumerate(lines, 1):
-            if len(fields) == len(head):
-                yield number, dict(zip(head, fields, strict=True))
-            elif fields:
-                reason = f"has {len(fields)} fields where the first line has {len(head)}"
-                bad.append(Bad(f"row {number}", "", reason))
-    except csv.Error as error:
-        raise InputError(f"{path}, line {lines.line_num}: {error}") from None
-    finally:
-        csv.field_size_limit(usual)  # of the whole process
-
-
-def _read_json_lines(text: str, bad: list[Bad]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            record = _parse(line)
-            if isinstance(record, dict):
-                yield number, record
-            else:
-                bad.append(Bad(f"row {number}", "", "is no JSON object"))
-
-
-def _parse(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
-
-
-def _clean(value: Any) -> Any:
+def clean(value: Any) -> Any:
     """What a cell holds, None where it is empty."""
     if isinstance(value, str):
         return value if value.strip() else None
@@ -223,12 +142,12 @@ def _clean(value: Any) -> Any:
 
 
 def _to_word(value: Any) -> str | None:
-    value = _clean(value)
+    value = clean(value)
     return None if value is None else str(value).strip()
 
 
 def _to_target(value: Any, task: str | None) -> Any:
-    value = _clean(value)
+    value = clean(value)
     if isinstance(value, str):
         value = value.strip()
         if task == "multilabel":
@@ -238,29 +157,3 @@ def _to_target(value: Any, task: str | None) -> Any:
     elif task == "multilabel" and value is not None and not isinstance(value, list):
         return [value]
     return value
-
-
-def _choose_reader(
-    name: str,
-    path: Path,
-    records: Sequence[tuple[int, dict[str, Any]]],
-    types: Mapping[str, str] | None,
-) -> Reader:
-    if types and name in types:
-        return READERS.build(types[name])
-    cells = []
-    for _, record in records:
-        if (cell := _clean(record.get(name))) is not None:
-            if isinstance(cell, list) and isinstance(cell[0], str):
-                cell = cell[0]  # a part of a recording: (path, start, end)
-            there = resolve(path.parent, cell)
-            exists = isinstance(cell, str) and len(cell) < 1024 and Path(there).exists()
-            cells.append(there if exists else cell)
-        if len(cells) == SEEN:
-            break
-    if not cells:
-        raise InputError(f"column {name!r} of {path} is empty; leave it out with modalities")
-    try:
-        return recognise(cells)
-    except InputError as error:
-        raise InputError(f"column {name!r} of {path}: {error}") from None

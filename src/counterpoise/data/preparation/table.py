@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from counterpoise.core.tasks import Task
 from counterpoise.data.readers.base import Reader
+
+if TYPE_CHECKING:
+    from .choose import Taken
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Table:
         fractions: shares of train, validation and test where they are drawn and nobody asks for
             others.
         digest: changes with the cells, where looking at each of them would take long.
+        columns: what each column of a file was taken as.
+        notes: what was guessed about the file, a line each.
     """
 
     name: str
@@ -68,3 +73,5 @@ class Table:
     units: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fractions: tuple[float, float, float] | None = None
     digest: str = ""
+    columns: Sequence[Taken] = ()
+    notes: Sequence[str] = ()

@@ -43,7 +43,8 @@ READERS: Registry[Reader] = Registry(
 def build_reader(settings: Mapping[str, Any]) -> Reader:
     """A reader from its type and options, as :meth:`Reader.settings` writes them."""
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-    return READERS.build(str(options.pop("type", None)), **options)
+    name = str(options.pop("type", None))
+    return READERS.build(name, **{**READERS.find(name).young, **options})
 
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import ModuleType
@@ -38,12 +38,14 @@ class Reader(ABC):
         name: in ``READERS``.
         kind: which small encoder suits it (``KINDS``); empty where an encoder must be chosen.
         suffixes: of the files that it reads.
+        young: fields that older settings lack -> what their absence means, which need not be the
+            default. Settings leave a field out that means that.
     """
 
     name: ClassVar[str] = ""
     kind: ClassVar[str] = ""
     suffixes: ClassVar[tuple[str, ...]] = ()
-    young: ClassVar[tuple[str, ...]] = ()  # fields that older settings lack, left out at defaults
+    young: ClassVar[Mapping[str, Any]] = {}
 
     def fit(self, cells: Sequence[Any]) -> Self:
         """A reader whose open settings (a length, a vocabulary) are taken from the training cells.
@@ -56,6 +58,10 @@ class Reader(ABC):
     def lacks(self, cell: Any) -> bool:
         """Whether a cell, without opening a file, holds nothing but what was not measured."""
         return False
+
+    def find_lacking(self, cells: Sequence[Any]) -> NDArray[np.bool_]:
+        """bool [N]: :meth:`lacks` of each cell; a reader of short cells overrides it to be fast."""
+        return np.array([self.lacks(cell) for cell in cells], dtype=bool)
 
     @abstractmethod
     def read(self, cell: Any) -> Value:
@@ -70,6 +76,16 @@ class Reader(ABC):
                 counts as unreadable too.
         """
 
+    def read_many(self, cells: Sequence[Any]) -> list[Value | Exception]:
+        """:meth:`read` of each cell, or what it raised; overridden where together is faster."""
+        return [self._attempt(cell) for cell in cells]
+
+    def _attempt(self, cell: Any) -> Value | Exception:
+        try:
+            return self.read(cell)
+        except Exception as error:  # a damaged file can break its library anywhere
+            return error
+
     @property
     def sample_kind(self) -> str:
         """``kind``, or what the training cells have shown."""
@@ -82,8 +98,8 @@ class Reader(ABC):
 
     def settings(self) -> dict[str, Any]:
         """Type and options, fit for JSON."""
-        default = self.options()
-        kept = {k: v for k, v in asdict(self).items() if k not in self.young or v != default[k]}
+        young = self.young
+        kept = {k: v for k, v in asdict(self).items() if k not in young or v != young[k]}
         return {"type": self.name, **kept}
 
     def changed(self, where: str, **options: Any) -> Self:

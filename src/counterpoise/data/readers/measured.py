@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -38,7 +38,12 @@ class Measured(Reader):
         series: an array [A, B] is [C, T], though it has the shape of a picture.
     """
 
-    young: ClassVar[tuple[str, ...]] = ("indicators", "center", "spread", "series")
+    young: ClassVar[Mapping[str, Any]] = {
+        "indicators": False,
+        "center": (),
+        "spread": (),
+        "series": False,
+    }
     indicators: bool = False
     center: tuple[float, ...] = ()
     spread: tuple[float, ...] = ()
