@@ -25,8 +25,8 @@ def test_by_suffix_whether_the_files_are_there_or_not() -> None:
     }.items():
         for suffix in suffixes:
             cells = [f"clips of mine/{k}{suffix}" for k in range(5)]
-            assert recognise(cells).name == name, suffix
-    assert recognise(["a.jpg", "b.png", "c.jpeg"]).name == "image"
+            assert recognise(cells).reader.name == name, suffix
+    assert recognise(["a.jpg", "b.png", "c.jpeg"]).reader.name == "image"
 
 
 def test_by_content(tmp_path: Path) -> None:
@@ -68,22 +68,22 @@ def test_text_files_and_tables(tmp_path: Path) -> None:
 
 def test_films_without_pictures_are_sound(tmp_path: Path) -> None:
     video(tmp_path / "a.m4a").rename(tmp_path / "a.mp4")
-    assert recognise([str(tmp_path / "a.mp4")]).name == "audio"
-    assert recognise([str(video(tmp_path / "b.mp4", 0.3))]).name == "video"
-    assert recognise([str(tmp_path / "none.mp4")]).name == "video"
+    assert recognise([str(tmp_path / "a.mp4")]).reader.name == "audio"
+    assert recognise([str(video(tmp_path / "b.mp4", 0.3))]).reader.name == "video"
+    assert recognise([str(tmp_path / "none.mp4")]).reader.name == "video"
 
 
 def test_numbers_text_arrays_and_folders(tmp_path: Path) -> None:
-    assert recognise([1, 2.5, "3", "4 5", "[6, 7]"]).name == "numbers"
+    assert recognise([1, 2.5, "3", "4 5", "[6, 7]"]).reader.name == "numbers"
     assert recognise(["a fine day", "see my film.mp4 now", "yes/no"]) == Text()
     assert recognise(["good", "bad/awful"]) == Text()
     assert recognise([np.ones(3), np.ones(3)]) == ArrayFile()
     jpeg(tmp_path / "clip" / "1.jpg")
-    assert recognise([str(tmp_path / "clip"), f"{tmp_path}/gone"]).name == "frames"
+    assert recognise([str(tmp_path / "clip"), f"{tmp_path}/gone"]).reader.name == "frames"
     # One odd cell of many is a bad row, not another type.
-    assert recognise([*map(str, range(19)), "n/a"]).name == "numbers"
+    assert recognise([*map(str, range(19)), "n/a"]).reader.name == "numbers"
     assert recognise([*(f"good {k}" for k in range(19)), "10"]) == Text()
-    assert recognise([*(f"{k}.wav" for k in range(19)), "no recording"]).name == "audio"
+    assert recognise([*(f"{k}.wav" for k in range(19)), "no recording"]).reader.name == "audio"
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from counterpoise.data.readers.base import Reader
+from counterpoise.data.readers.measured import is_blank
 from counterpoise.data.targets import TASKS
 from counterpoise.errors import InputError, check_choice, unknown
 
-from .choose import SEEN, Asked, Column, choose, is_file, resolve
+from .choose import SEEN, Asked, Column, choose, to_cell
 from .table import Bad, Row, Table
 from .table_file import TableFile, open_table
 
@@ -54,6 +55,7 @@ def read_manifest(
     *,
     modalities: Sequence[str] | None = None,
     types: Mapping[str, str] | None = None,
+    ignore: Sequence[str] = (),
     task: str | None = None,
     **named: Unpack[ColumnNames],
 ) -> Table:
@@ -64,8 +66,9 @@ def read_manifest(
 
     Args:
         path: the table; its suffix says the format.
-        modalities: columns; by default all others.
+        modalities: columns; by default all others, unless one may be none: then an error asks.
         types: modality -> its reader, a label in ``READERS``, where recognising it is not wanted.
+        ignore: columns that are nothing.
         task: ``"classification"``, ``"regression"`` or ``"multilabel"``; by default told from the
             targets (:mod:`counterpoise.data.targets`).
         named: which columns are no modalities (:class:`ColumnNames`).
@@ -82,7 +85,7 @@ def read_manifest(
     if not len(numbers):
         raise InputError(f"{path} holds no row")
     names = column_names(named)
-    asked = Asked(names, modalities, types)
+    asked = Asked(names, modalities, types, ignore)
     taken = choose(
         [_look(name, cells, file) for name, cells in columns.items()], asked, path, file.delimiter
     )
@@ -118,7 +121,13 @@ def _read_columns(file: TableFile, bad: list[Bad]) -> tuple[list[int], dict[str,
 
 def _look(name: str, cells: Sequence[Any], file: TableFile) -> Column:
     full = [cell for cell in cells if clean(cell) is not None]
-    return Column(name, full[:SEEN], len(cells) - len(full), file.types.get(name, ""))
+    return Column(
+        name,
+        full[:SEEN],
+        len(cells) - len(full),
+        file.types.get(name, ""),
+        sum(map(is_blank, full)),
+    )
 
 
 def _find_cells(
@@ -126,9 +135,10 @@ def _find_cells(
 ) -> dict[str, Any]:
     """Modality -> what its reader reads, without the empty cells."""
     return {
-        m: resolve(folder, cell) if is_file(reader) else cell
+        m: cell
         for m, reader in readers.items()
-        if (cell := clean(record.get(m))) is not None
+        if (value := clean(record.get(m))) is not None
+        and (cell := to_cell(reader, value, folder)) is not None
     }
 
 
