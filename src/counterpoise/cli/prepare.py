@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from counterpoise.errors import InputError
 
 from .arguments import TASKS, Command, add_config, names
+from .columns import MOST, clean, show_columns
 from .progress import show_progress
 
 if TYPE_CHECKING:
@@ -34,8 +36,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--modalities",
         type=names,
         metavar="A,B",
-        help="columns, or arrays; default all but those below",
+        help="columns, or arrays; default all but those below, if none of them is doubtful",
     )
+    add("--ignore", type=names, metavar="A,B", help="columns that are nothing")
     add("--target", default="target", metavar="COLUMN", help="default %(default)s")
     add("--id", default="id", metavar="COLUMN", help="default %(default)s, else the row's number")
     add("--split", default="split", metavar="COLUMN", help="default %(default)s, where it is")
@@ -89,6 +92,7 @@ def run(options: argparse.Namespace) -> None:
 def _prepare(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, list[str]]:
     """Prepare what the command line asks for; a table of what was made, and what to do next."""
     from rich.console import Console
+    from rich.markup import escape
 
     from counterpoise.data import make_plan, prepare
 
@@ -96,11 +100,7 @@ def _prepare(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, li
     console = Console(stderr=True, quiet=options.quiet)
     table = _table(source, out, options, console)
     settings = _options(options.set)
-    types = {m: reader.name for m, reader in table.readers.items()}
-    console.print(
-        f"{table.name}: {len(table.rows)} rows; "
-        + ", ".join(f"{m} ({kind})" for m, kind in types.items())
-    )
+    show_columns(table, console)
     plan = make_plan(
         table,
         fractions=options.fractions,
@@ -109,8 +109,8 @@ def _prepare(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, li
         options=settings,
     )
     if plan.note:
-        console.print(plan.note)
-    console.print(f"{out} takes {_size(plan.bytes())}")
+        console.print(escape(clean(plan.note)))
+    console.print(escape(f"{out} takes {_size(plan.bytes())}"))
     bar = progress.add_task("decoding", total=len(plan.rows))
     data = prepare(
         plan,
@@ -139,7 +139,10 @@ def _paths(paths: list[str]) -> tuple[tuple[str, ...], Path]:
         raise InputError(
             f"prepare needs MANIFEST OUT, or NAME RAW OUT, found {len(paths)} arguments"
         )
-    return tuple(paths[:-1]), Path(paths[-1])
+    *source, out = (Path(os.path.expanduser(path)) for path in paths)
+    if len(paths) == 3:  # a name, which is no path
+        return (paths[0], str(source[1])), out
+    return (str(source[0]),), out
 
 
 def _table(
@@ -156,6 +159,7 @@ def _table(
             source[0],
             modalities=options.modalities,
             types=dict(_pairs("type", options.type)),
+            ignore=options.ignore or (),
             task=options.task,
             target=options.target,
             id=options.id,
@@ -163,9 +167,11 @@ def _table(
             group=options.group,
             weight=options.weight,
         )
-    name, raw = source[0], Path(source[1]).expanduser()
-    if options.type or options.task or options.weight:
-        raise InputError(f"--type, --task and --weight are for manifests; {name} has its own")
+    name, raw = source[0], Path(source[1])
+    if options.type or options.task or options.weight or options.ignore:
+        raise InputError(
+            f"--type, --ignore, --task and --weight are for manifests; {name} has its own"
+        )
     if is_archive(raw) and raw.is_file():
         raw = _unpacked(raw, out.with_name(f"{out.name}-raw"), console)
     if not raw.is_dir():
@@ -177,8 +183,9 @@ def _npz_table(path: str, options: argparse.Namespace) -> Table:
     """The samples of a file of arrays as rows; their splits are drawn as for training from it."""
     from counterpoise.data.npz import npz_table
 
-    if options.type:
-        raise InputError(f"--type is for manifests; {path} holds arrays")
+    if options.type or options.ignore:
+        flag = "--type" if options.type else "--ignore"
+        raise InputError(f"{flag} is for manifests; {path} holds arrays")
     if any("indicators" in chosen for chosen in _options(options.set).values()):
         raise InputError(
             f"--set COLUMN.indicators is for manifests; what was not measured in {path} is filled "
@@ -196,12 +203,14 @@ def _npz_table(path: str, options: argparse.Namespace) -> Table:
 
 def _unpacked(archive: Path, folder: Path, console: Console) -> Path:
     """What is in an archive, as a folder beside OUT; unpacked once."""
+    from rich.markup import escape
+
     from counterpoise.data.preparation.archives import contents, unpack
 
     if not folder.exists():
         files = contents(archive)
         size = sum(count for _, count in files)
-        console.print(f"unpacking {len(files)} files, {_size(size)}, to {folder}")
+        console.print(escape(f"unpacking {len(files)} files, {_size(size)}, to {folder}"))
         unpack(archive, folder)
     inside = list(folder.iterdir())
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
@@ -233,19 +242,25 @@ def _options(words: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def _sheet(data: Dataset, plan: Plan) -> Sheet:
+    from rich.markup import escape
     from rich.table import Table as Sheet
 
-    sheet = Sheet(title=f"{data.name}: {data.task.state()['task']}", title_justify="left", box=None)
+    title = escape(f"{clean(data.name)}: {data.task.state()['task']}")
+    sheet = Sheet(title=title, title_justify="left", box=None)
     sheet.add_column("modality")
     sheet.add_column("type")
     sheet.add_column("sample")
     for part in data.splits:
-        sheet.add_column(part, justify="right")
-    for modality, shape in data.shapes.items():
+        sheet.add_column(escape(part), justify="right")
+    shown = list(data.shapes.items())[:MOST]
+    for modality, shape in shown:
         counts = [str(int(split.present[modality].sum())) for split in data.splits.values()]
         name, spec = plan.readers[modality].name, plan.specs[modality]
         kind = next(iter(spec.values()))[0]
-        sheet.add_row(modality, name, f"{kind} {list(shape)}", *counts)
+        sample = escape(f"{kind} {list(shape)}")
+        sheet.add_row(escape(clean(modality)), name, sample, *counts)
+    if len(data.shapes) > len(shown):
+        sheet.add_row(f"... and {len(data.shapes) - len(shown)} more")
     sheet.add_row("all", "", "", *(str(len(split)) for split in data.splits.values()))
     return sheet
 

@@ -134,7 +134,8 @@ def _take(column: Column, guess: Guess | None, roles: Mapping[str, str], asked: 
         because = "its name" if column.name == role else f"--{role}"
     else:
         because = "--ignore" if column.name in asked.ignore else "not in --modalities"
-    return Taken(column.name, role, because, example, column.missing)
+    missing = column.missing + (column.blanks if role in ("target", "weight") else 0)
+    return Taken(column.name, role, because, example, missing)
 
 
 def is_file(reader: Reader) -> bool:

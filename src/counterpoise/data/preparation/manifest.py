@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ColumnNames(TypedDict, total=False):
-    """Which columns of a table are no modalities.
+    """Which columns of a table are no modalities; None or an empty name: no column is that.
 
     Attributes:
         target: of the class, of a number (or a list of numbers) to be predicted, or of several
@@ -35,9 +35,9 @@ class ColumnNames(TypedDict, total=False):
     """
 
     target: str
-    id: str
-    split: str
-    group: str
+    id: str | None
+    split: str | None
+    group: str | None
     weight: str | None
 
 
@@ -47,7 +47,7 @@ def column_names(named: ColumnNames, **usual: str) -> dict[str, str]:
     for part in named:
         if part not in ColumnNames.__annotations__:
             raise unknown("column", part, ColumnNames.__annotations__)
-    return {part: str(name) for part, name in {**known, **named}.items() if name is not None}
+    return {part: str(name) for part, name in {**known, **named}.items() if name}
 
 
 def read_manifest(
@@ -97,11 +97,11 @@ def read_manifest(
         about = {part: clean(record.get(name)) for part, name in names.items()}
         rows.append(
             Row(
-                str(number if about["id"] is None else about["id"]),
+                str(number if about.get("id") is None else about["id"]),
                 _to_target(about["target"], task),
                 cells,
-                _to_word(about["split"]),
-                _to_word(about["group"]),
+                _to_word(about.get("split")),
+                _to_word(about.get("group")),
                 about.get("weight"),
             )
         )
@@ -121,13 +121,8 @@ def _read_columns(file: TableFile, bad: list[Bad]) -> tuple[list[int], dict[str,
 
 def _look(name: str, cells: Sequence[Any], file: TableFile) -> Column:
     full = [cell for cell in cells if clean(cell) is not None]
-    return Column(
-        name,
-        full[:SEEN],
-        len(cells) - len(full),
-        file.types.get(name, ""),
-        sum(map(is_blank, full)),
-    )
+    missing, words = len(cells) - len(full), sum(map(is_blank, full))
+    return Column(name, full[:SEEN], missing, file.types.get(name, ""), words)
 
 
 def _find_cells(

@@ -48,12 +48,12 @@ def looks_like_path(text: str) -> bool:
     return can_be_path(text) and bool(find_suffix(text) or has_folder(text))
 
 
-def find_there(path: Path | str | None) -> str:
+def find_there(path: Path | None) -> str:
     """``"file"``, ``"folder"``, or empty: nothing is there, or the system cannot look it up."""
     try:
-        if path is None or not (path := Path(path)).exists():
+        if path is None:
             return ""
-        return "folder" if path.is_dir() else "file" if path.is_file() else ""
+        return "folder" if os.path.isdir(path) else "file" if os.path.isfile(path) else ""
     except (OSError, ValueError):
         return ""
 

@@ -100,9 +100,8 @@ def recognise(
         found.kinds.setdefault(_find_kind(cell, folder, found), []).append(cell)
     blank = found.kinds.pop(BLANK, [])
     if not found.kinds:
-        raise InputError(
-            f"holds nothing but {show(blank[0])}; leave it out with --ignore {shlex.quote(name)}"
-        )
+        shown = f"{show(blank[0])}; leave it out with --ignore {shlex.quote(name)}"
+        raise InputError(f"holds nothing but {shown}")
     if blank and set(found.kinds) <= {"text"}:  # a word like others
         found.kinds.setdefault("text", []).extend(blank)
     said = _settle_names(found, folder, name)
@@ -215,7 +214,7 @@ def _settle_names(found: Sorted, folder: Path, name: str) -> str:
                 f"--type {shlex.quote(name)}=TYPE"
             )
         found.merge(UNSURE, max(known, key=lambda kind: len(found.kinds[kind])))
-    elif set(found.kinds) <= {UNSURE, "text", "numbers"}:
+    else:
         found.merge(UNSURE, "text")
     return said
 
