@@ -31,6 +31,8 @@ def find_refused(type: str) -> str:
 def refuse_kind(kind: str, name: str, example: Any = None, type: str = "") -> InputError:
     """The error for a column of what no reader takes."""
     what, advice, quoted = kind, ADVICE[kind], shlex.quote(name)
+    if isinstance(example, list) and isinstance(example[0], dict):
+        example = example[0]
     is_file = "bytes" in example if isinstance(example, dict) else "bytes:" in type
     if kind == OBJECTS and is_file:
         what, advice = "files inside of the table ({bytes, path})", ADVICE[BYTES]
