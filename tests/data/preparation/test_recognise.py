@@ -21,7 +21,7 @@ from scipy.io import savemat
 from counterpoise import InputError
 from counterpoise.data.preparation.choose import to_cell
 from counterpoise.data.preparation.paths import resolve
-from counterpoise.data.preparation.recognise import recognise
+from counterpoise.data.preparation.recognise import Guess, recognise
 from counterpoise.data.readers import (
     READERS,
     ArrayFile,
@@ -175,6 +175,15 @@ def test_ways_to_write_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert ("read as slashes" in guess.because) == ("\\" in cell)
 
 
+def test_decimal_commas() -> None:
+    guess = recognise(["0,1;1,5", "2;3,25", "NA"])
+    assert guess == Guess(Numbers(decimal=","), "2 numbers a row, with a decimal comma")
+    assert recognise(["0,1", "1,5"], delimiter=";").reader == Numbers(decimal=",")
+    assert find(["0.1, 2", "3, 4"]) == Numbers()
+    with pytest.raises(InputError, match=r"as in '5,234'; write --type 'my x'=numbers:decimal=,"):
+        recognise(["5,234", "1,5"], None, "my x")
+
+
 def test_lists_in_cells(tmp_path: Path) -> None:
     nested = [[[1, 2], [3, None], [5, 6]], [[1, 2.5]]]
     assert find(nested) == find([str(nested[1]), "[[1, 2], [3, 4]]"]) == ArrayFile()
@@ -189,7 +198,7 @@ def test_lists_in_cells(tmp_path: Path) -> None:
     assert to_cell(Frames(), pictures[0], tmp_path) == [str(tmp_path / x) for x in pictures[0]]
     assert to_cell(Audio(), "NA", tmp_path) is None and to_cell(Numbers(), "[]", tmp_path) is None
     ragged = to_cell(ArrayFile(), [[1, 2], [3]], tmp_path)
-    with pytest.raises(InputError, match="must hold numbers"):
+    with pytest.raises(InputError, match="its lists differ in length"):
         ArrayFile().read(ragged)
 
 
@@ -223,7 +232,8 @@ def test_what_is_refused(cells: list[object], message: str) -> None:
 
 
 WORD = st.one_of(
-    st.text(max_size=12), st.text("~/\\.[]{}(),:0123456789aeiN \n\0%", max_size=12),
+    st.text(max_size=12), st.text("0123456789,.; -", min_size=1, max_size=6),
+    st.text("~/\\.[]{}(),:0123456789aeiN \n\0%", max_size=12),
     st.sampled_from(["a.wav", "NA", "https://x", "~x/y", "[[1]]", "[1,", "file://", "file:///["]),
     st.integers(), st.floats(), st.booleans(), st.binary(max_size=3), st.dates(),
     st.lists(st.one_of(st.floats(), st.text(max_size=3), st.none()), max_size=3),
@@ -232,12 +242,12 @@ WORD = st.one_of(
 )  # fmt: skip
 
 
-@given(st.lists(WORD, min_size=1, max_size=12))
+@given(st.lists(WORD, min_size=1, max_size=12), st.sampled_from([",", ";", "\t", ""]))
 @settings(max_examples=300, deadline=None)
-def test_any_cells_are_recognised_or_refused_in_a_line(cells: list[Any]) -> None:
+def test_any_cells_are_recognised_or_refused_in_a_line(cells: list[Any], delimiter: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         try:
-            reader = recognise(cells, Path(name)).reader
+            reader = recognise(cells, Path(name), "x", delimiter).reader
         except InputError as error:
             assert len(str(error).splitlines()) == 1
             return

@@ -12,7 +12,8 @@ import numpy as np
 
 from counterpoise.data.readers import READERS, ArrayFile, Flow, Frames, Text
 from counterpoise.data.readers.base import Reader
-from counterpoise.data.readers.measured import Measured, is_blank
+from counterpoise.data.readers.measured import Measured
+from counterpoise.data.readers.number_words import is_blank
 from counterpoise.errors import InputError, unknown
 
 from .doubts import find_doubts, find_role

@@ -7,9 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from counterpoise.data.readers import READERS
-from counterpoise.data.readers.array import TABLES, file_kind, read_table
+from counterpoise.data.readers.array import TABLES
+from counterpoise.data.readers.array_file import file_kind
 from counterpoise.data.readers.base import need
 from counterpoise.data.readers.frames import list_pictures
+from counterpoise.data.readers.number_table import read_table
 from counterpoise.data.readers.video import open_container
 from counterpoise.errors import InputError
 

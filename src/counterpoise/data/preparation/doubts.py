@@ -79,12 +79,14 @@ def find_role(name: str, role: str) -> bool:
 
 def is_single(cells: Sequence[Any], reader: Reader) -> bool:
     """Whether a column holds one number a row."""
-    return isinstance(reader, Numbers) and all(len(array) == 1 for array in map(_try, cells))
+    if not isinstance(reader, Numbers):
+        return False
+    return all(len(_try(cell, reader.decimal)) == 1 for cell in cells)
 
 
-def _try(cell: Any) -> Any:
+def _try(cell: Any, decimal: str) -> Any:
     with suppress(InputError, RecursionError):
-        return to_numbers(cell)
+        return to_numbers(cell, decimal)
     return [float("nan")]
 
 
@@ -133,11 +135,13 @@ def _doubt_cells(cells: Sequence[Any], reader: Reader) -> str:
         shapes = {re.sub(r"\d+", "0", word) for word in words}
         is_id = len(shapes) == 1 and len(different) == len(words) and " " not in words[0]
         return "names that differ by a number in every row" if is_id else ""
-    return _doubt_numbers(cells) if is_single(cells, reader) else ""
+    if not isinstance(reader, Numbers) or not is_single(cells, reader):
+        return ""
+    return _doubt_numbers([float(_try(cell, reader.decimal)[0]) for cell in cells])
 
 
-def _doubt_numbers(cells: Sequence[Any]) -> str:
-    values = [float(array[0]) for array in map(_try, cells) if array[0] == array[0]]
+def _doubt_numbers(values: Sequence[float]) -> str:
+    values = [value for value in values if value == value]
     steps = {after - before for before, after in pairwise(values)}
     if len(values) < FEW:
         return ""

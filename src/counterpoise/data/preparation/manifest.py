@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from counterpoise.data.readers.base import Reader
-from counterpoise.data.readers.measured import is_blank
+from counterpoise.data.readers.number_words import is_blank
 from counterpoise.data.targets import TASKS
 from counterpoise.errors import InputError, check_choice, unknown
 

@@ -1,20 +1,20 @@
-"""Arrays that stand in a cell: lists of lists of numbers."""
+"""Arrays that stand in a cell: lists of lists of numbers, also where they are written as text."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-import numpy as np
-
-from counterpoise.data.readers.measured import is_blank
+from counterpoise.data.readers.array_file import read_lists
+from counterpoise.data.readers.number_words import to_number
+from counterpoise.errors import InputError
 
 
 def to_array(cell: Any) -> Any:
-    """float64 [T, C] (or of other axes) of a list of lists, also where it is written as text.
+    """float64 [T, C] (or of other axes) of a list of lists, NaN for what was not measured.
 
-    Null and words such as ``NA`` are NaN. Rows of different lengths give an array of objects, which
-    the reader refuses; what is no list of numbers comes back as it is.
+    Lists that are no array, since their rows differ in length, come back as lists, so that the
+    reader says so; and what is no list of numbers as it is.
     """
     values = cell
     if isinstance(cell, str):
@@ -24,26 +24,27 @@ def to_array(cell: Any) -> Any:
             values = json.loads(cell)
         except (ValueError, RecursionError):
             return cell
+    if not holds_numbers(values):
+        return cell
+    try:
+        return read_lists(values)
+    except InputError:
+        return values
+
+
+def holds_numbers(values: Any) -> bool:
+    """Whether this is a list of numbers, or of such lists."""
     if not isinstance(values, list | tuple):
-        return cell
+        return False
     try:
-        values = _fill(values)
-    except (TypeError, RecursionError):
-        return cell
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (ValueError, TypeError, OverflowError):
-        ragged = np.empty(len(values), dtype=object)
-        ragged[:] = values
-        return ragged
+        return all(holds_numbers(x) if isinstance(x, list | tuple) else _is_one(x) for x in values)
+    except RecursionError:
+        return False
 
 
-def _fill(values: Any) -> Any:
-    """The list with NaN for what was not measured; a TypeError for what is no number."""
-    if isinstance(values, list | tuple):
-        return [_fill(value) for value in values]
-    if is_blank(values):
-        return float("nan")
-    if isinstance(values, str | bytes | dict):
-        raise TypeError
-    return values
+def _is_one(value: Any) -> bool:
+    try:
+        to_number(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True

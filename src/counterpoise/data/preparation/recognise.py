@@ -18,12 +18,12 @@ from counterpoise.data.readers import READERS
 from counterpoise.data.readers.array import TABLES, ArrayFile
 from counterpoise.data.readers.audio import Audio
 from counterpoise.data.readers.base import Reader
-from counterpoise.data.readers.numbers import Numbers, to_numbers
+from counterpoise.data.readers.numbers import Numbers, find_decimal, to_numbers
 from counterpoise.data.readers.text import Text
 from counterpoise.errors import InputError, show
 
 from .contents import find_content, has_only_sound, has_pictures
-from .nested import to_array
+from .nested import holds_numbers, to_array
 from .paths import ORDER, can_be_path, find_suffix, find_there, has_folder, is_address, locate
 from .refused import ADDRESSES, ADVICE, BYTES, DATES, OBJECTS, WORDS, refuse_kind
 
@@ -115,7 +115,7 @@ def recognise(
     if first in ADVICE:
         raise refuse_kind(first, name, chosen[0])
     if first == "numbers":
-        return _read_numbers(chosen, folder, name)
+        return _read_numbers(chosen, folder, name, delimiter)
     if first == "text":
         return _read_text(chosen, said, name)
     if first == "array" and not found.there:
@@ -150,7 +150,7 @@ def _find_number_kind(cell: Any) -> str:
 def _find_text_kind(text: str, folder: Path, found: Sorted) -> str:
     if kind := _find_number_kind(text):
         return kind
-    if isinstance(to_array(text), np.ndarray):
+    if isinstance(to_array(text), np.ndarray | list):
         return "array"
     if is_address(text):
         return ADDRESSES
@@ -190,7 +190,7 @@ def _find_list_kind(cell: list[Any], folder: Path, found: Sorted) -> str:
     if len(cell) == 3 and isinstance(cell[0], str):
         kind = _find_text_kind(cell[0].strip(), folder, found)
         return kind if kind in (*ORDER, UNSURE) else WORDS
-    return "array" if isinstance(to_array(cell), np.ndarray) else WORDS
+    return "array" if holds_numbers(cell) else WORDS
 
 
 def _settle_names(found: Sorted, folder: Path, name: str) -> str:
@@ -259,7 +259,7 @@ def _refuse_gone(found: Sorted, looks: int, folder: Path, name: str) -> InputErr
     )
 
 
-def _read_numbers(cells: Sequence[Any], folder: Path, name: str) -> Guess:
+def _read_numbers(cells: Sequence[Any], folder: Path, name: str, delimiter: str) -> Guess:
     """The reader of numbers side by side."""
     if all(isinstance(cell, bool | np.bool_) for cell in cells):
         return Guess(Numbers(), "false and true as the numbers 0 and 1")
@@ -269,7 +269,24 @@ def _read_numbers(cells: Sequence[Any], folder: Path, name: str) -> Guess:
     if len(lists) == len(cells) and count < MOST * len(cells):
         return Guess(ArrayFile(), f"time series of {min(counts)} to {max(counts)} numbers")
     _check_folders(cells, folder, name)
-    return Guess(Numbers(), "a number a row" if usual == 1 else f"{usual} numbers a row")
+    decimal = _find_decimal(cells, delimiter, name)
+    if decimal == ",":
+        usual = len(next(array for cell in cells if (array := _try(cell, decimal)) is not None))
+    because = "a number a row" if usual == 1 else f"{usual} numbers a row"
+    return Guess(Numbers(decimal=decimal), because + ", with a decimal comma" * (decimal == ","))
+
+
+def _try(cell: Any, decimal: str) -> Any:
+    with suppress(InputError):
+        return to_numbers(cell, decimal)
+    return None
+
+
+def _find_decimal(cells: Sequence[Any], delimiter: str, name: str) -> str:
+    try:
+        return find_decimal(cells, delimiter)
+    except InputError as error:
+        raise InputError(str(error).replace("COLUMN", shlex.quote(name))) from None
 
 
 def _check_folders(cells: Sequence[Any], folder: Path, name: str) -> None:
@@ -300,8 +317,7 @@ def _read_text(cells: Sequence[Any], said: str, name: str) -> Guess:
 
 
 def _read_arrays(cells: Sequence[Any]) -> Guess:
-    arrays = [to_array(cell) for cell in cells]
-    if all(getattr(array, "dtype", None) == np.dtype(object) for array in arrays):
+    if not any(isinstance(to_array(cell), np.ndarray) for cell in cells):
         raise InputError(
             f"holds lists whose rows are not equally long ({show(cells[0]):.60}); fill them up, "
             "with null for what was not measured"
