@@ -113,6 +113,14 @@ def test_a_number_beside_files_or_texts_is_asked_about(tmp_path: Path) -> None:
     )
 
 
+def test_names_of_columns_may_hold_anything(tmp_path: Path) -> None:
+    name = "likes\nof it [/b], all"
+    said = refuse(table(tmp_path, "t.parquet", note=TEXTS, **{name: NUMBERS}))
+    assert "a number beside files or texts" in said
+    found = read_manifest(tmp_path / "t.parquet", ignore=[name])
+    assert [c.name for c in found.columns if c.role == "ignored"] == [name]
+
+
 def test_several_faults_are_one_line(tmp_path: Path) -> None:
     urls = [f"https://x.y/{k}.jpg" for k in range(ROWS)]
     said = refuse(table(tmp_path, note=TEXTS, likes=NUMBERS, url=urls, none=[""] * ROWS))

@@ -152,6 +152,8 @@ def test_what_no_system_can_probe_is_text(tmp_path: Path) -> None:
 
     def check(text: str) -> None:
         assert find([*texts, text], tmp_path) == Text()
+        if text != "~nobody/x":  # which may be a path
+            assert find([text], tmp_path) == Text()
         assert isinstance(resolve(tmp_path, text), str)
 
     check_each(odd, check)
@@ -215,7 +217,7 @@ def test_lists_in_cells(tmp_path: Path) -> None:
         (["https://x.y/a.jpg"] * 3, r"holds addresses .*download them .*--ignore COLUMN"),
         (["www.x.y/a"], "holds addresses"),
         ([{"bytes": b"x", "path": None}], r"files inside of the table.*write each to a file"),
-        ([{"a": 1, "b": 2}], r"holds objects of a, b, which no reader takes: give each part a col"),
+        ([{"a": 1, "b": 2}], r"holds objects of \['a', 'b'\], which no reader takes: give each part a col"),
         ([b"12"], "holds bytes, which"),
         ([datetime(2024, 1, 2)], "holds dates .*write numbers, such as seconds"),
         ([[["a", "b"]], ["a"]], "holds lists of words"),
@@ -243,7 +245,7 @@ WORD = st.one_of(
 
 
 @given(st.lists(WORD, min_size=1, max_size=12), st.sampled_from([",", ";", "\t", ""]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_cells_are_recognised_or_refused_in_a_line(cells: list[Any], delimiter: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         try:

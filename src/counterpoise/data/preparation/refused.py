@@ -37,7 +37,7 @@ def refuse_kind(kind: str, name: str, example: Any = None, type: str = "") -> In
     if kind == OBJECTS and is_file:
         what, advice = "files inside of the table ({bytes, path})", ADVICE[BYTES]
     elif isinstance(example, dict):
-        what = f"objects of {', '.join(map(str, example))}"
+        what = f"objects of {show(list(example))}"
     seen = type or ("" if isinstance(example, bytes | dict) else show(example))
     shown = f" ({seen:.60})" if seen else ""
     also = f", or take them as they stand with --type {quoted}=text" if kind == ADDRESSES else ""
