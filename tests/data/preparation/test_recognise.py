@@ -217,7 +217,7 @@ def test_lists_in_cells(tmp_path: Path) -> None:
         (["https://x.y/a.jpg"] * 3, r"holds addresses .*download them .*--ignore COLUMN"),
         (["www.x.y/a"], "holds addresses"),
         ([{"bytes": b"x", "path": None}], r"files inside of the table.*write each to a file"),
-        ([{"a": 1, "b": 2}], r"holds objects of \['a', 'b'\], which no reader takes: give each part a col"),
+        ([{"a": 1, "b": 2}], r"holds objects of \['a', 'b'\], which no reader takes: give"),
         ([b"12"], "holds bytes, which"),
         ([datetime(2024, 1, 2)], "holds dates .*write numbers, such as seconds"),
         ([[["a", "b"]], ["a"]], "holds lists of words"),

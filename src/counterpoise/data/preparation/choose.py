@@ -22,6 +22,7 @@ from .paths import resolve
 from .recognise import Guess, recognise
 from .refused import DATES, find_refused, refuse_kind
 
+FOLDERS = (Frames, Flow)
 SEEN = 200  # cells by which the type of a column is recognised
 
 
@@ -142,8 +143,9 @@ def _take(column: Column, guess: Guess | None, roles: Mapping[str, str], asked: 
 
 def is_file(reader: Reader) -> bool:
     """Whether cells of this type name files or folders."""
-    named = bool(reader.suffixes) or isinstance(reader, Frames | Flow)
-    return named or (isinstance(reader, Text) and reader.file)
+    if reader.suffixes or isinstance(reader, FOLDERS):
+        return True
+    return isinstance(reader, Text) and reader.file
 
 
 def to_cell(reader: Reader, value: Any, folder: Path) -> Any:
@@ -155,7 +157,7 @@ def to_cell(reader: Reader, value: Any, folder: Path) -> Any:
     Returns:
         None where the cell says that the modality is missing (``NA`` among names of files, ``[]``).
     """
-    if isinstance(value, str) and isinstance(reader, Measured) and value.strip() == "[]":
+    if isinstance(value, str) and value.strip() == "[]" and isinstance(reader, Measured):
         return None
     if not is_file(reader):
         return value

@@ -65,7 +65,7 @@ def find_doubts(
         why = _doubt_name(column, reader, names, by_name)
         if not why and not (isinstance(reader, Text) and reader.file):
             why = _doubt_cells(column.cells, reader) or _doubt_copy(column, target)
-        if not why and rich and is_single(column.cells, reader):
+        if not why and rich and find_single(column.cells[:FEW], reader):
             why = "a number beside files or texts"
         if why:
             found[name] = why
@@ -77,17 +77,19 @@ def find_role(name: str, role: str) -> bool:
     return re.sub(r"[\s_-]+", "_", name.strip().casefold()) in ROLES[role]
 
 
-def is_single(cells: Sequence[Any], reader: Reader) -> bool:
-    """Whether a column holds one number a row."""
+def find_single(cells: Sequence[Any], reader: Reader) -> list[float]:
+    """The numbers of a column that holds one a row, NaN where there is none; else nothing."""
+    found: list[float] = []
     if not isinstance(reader, Numbers):
-        return False
-    return all(len(_try(cell, reader.decimal)) == 1 for cell in cells)
-
-
-def _try(cell: Any, decimal: str) -> Any:
-    with suppress(InputError, RecursionError):
-        return to_numbers(cell, decimal)
-    return [float("nan")]
+        return found
+    for cell in cells:
+        array: Sequence[float] = [float("nan")]
+        with suppress(InputError, RecursionError):
+            array = to_numbers(cell, reader.decimal)
+        if len(array) > 1:
+            return []
+        found.append(float(array[0]))
+    return found
 
 
 def _doubt_name(
@@ -135,9 +137,7 @@ def _doubt_cells(cells: Sequence[Any], reader: Reader) -> str:
         shapes = {re.sub(r"\d+", "0", word) for word in words}
         is_id = len(shapes) == 1 and len(different) == len(words) and " " not in words[0]
         return "names that differ by a number in every row" if is_id else ""
-    if not isinstance(reader, Numbers) or not is_single(cells, reader):
-        return ""
-    return _doubt_numbers([float(_try(cell, reader.decimal)[0]) for cell in cells])
+    return _doubt_numbers(find_single(cells, reader))
 
 
 def _doubt_numbers(values: Sequence[float]) -> str:
