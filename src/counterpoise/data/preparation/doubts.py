@@ -83,7 +83,7 @@ def find_single(cells: Sequence[Any], reader: Reader) -> list[float]:
     if not isinstance(reader, Numbers):
         return found
     for cell in cells:
-        array: Sequence[float] = [float("nan")]
+        array: Any = [float("nan")]
         with suppress(InputError, RecursionError):
             array = to_numbers(cell, reader.decimal)
         if len(array) > 1:
