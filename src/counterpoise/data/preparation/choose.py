@@ -35,14 +35,12 @@ class Column:
         cells: the first ``SEEN`` that are not empty, as Python's values, as they were written.
         missing: how many cells of the whole column are empty.
         type: in Arrow's words, where the file says it (Parquet); else empty.
-        blanks: how many more are words such as ``NA``, which are missing unless they are text.
     """
 
     name: str
     cells: Sequence[Any]
     missing: int = 0
     type: str = ""
-    blanks: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,17 +126,14 @@ def choose(columns: Sequence[Column], asked: Asked, path: Path, delimiter: str =
 def _take(column: Column, guess: Guess | None, roles: Mapping[str, str], asked: Asked) -> Taken:
     example = next(iter(column.cells), None)
     if guess is not None:
-        is_text = isinstance(guess.reader, Text) and not guess.reader.file
-        missing = column.missing + (0 if is_text else column.blanks)
-        because = guess.because
+        because, missing = guess.because, column.missing
         return Taken(column.name, "modality", because, example, missing, guess.reader)
     role = roles.get(column.name, "ignored")
     if role != "ignored":
         because = "its name" if column.name == role else f"--{role}"
     else:
         because = "--ignore" if column.name in asked.ignore else "not in --modalities"
-    missing = column.missing + (column.blanks if role in ("target", "weight") else 0)
-    return Taken(column.name, role, because, example, missing)
+    return Taken(column.name, role, because, example, column.missing)
 
 
 def is_file(reader: Reader) -> bool:
