@@ -65,8 +65,16 @@ def read_cell(reader: Reader, cell: Any, spec: Spec) -> dict[str, Array]:
         reason = str(error).splitlines()[0] if str(error) else ""
         raise InputError(f"cannot be read ({type(error).__name__}: {reason})") from error
     if (found := spec_of(value)) != spec:
-        raise InputError(f"is {_format(found)}, where the others are {_format(spec)}")
+        advice = _advise(reader, found, spec)
+        raise InputError(f"is {_format(found)}, where the others are {_format(spec)}{advice}")
     return split_tensors(value)
+
+
+def _advise(reader: Reader, found: Spec, spec: Spec) -> str:
+    """What to do where samples differ in their type alone, as fractions and whole numbers do."""
+    shapes = [{key: shape for key, (_, shape) in each.items()} for each in (found, spec)]
+    mixed = shapes[0] == shapes[1] and "real" in reader.options()
+    return "; --set COLUMN.real=true reads both alike" if mixed else ""
 
 
 def try_cell(reader: Reader, cell: Any, spec: Spec) -> dict[str, Array] | str | None:
