@@ -104,6 +104,6 @@ def test_names_that_are_numbers_are_no_step(tmp_path: Path) -> None:
     Path(cells[0]).write_text("0.5,1\n2,3\n")
     with pytest.raises(InputError, match="has no heading of numbers, as others have"):
         reader.read(cells[0])
-    with pytest.raises(InputError, match="COLUMN.header=false"):
+    with pytest.raises(InputError, match=r"COLUMN\.header=false"):
         ArrayFile().fit(cells[1:])
     assert ArrayFile().fit(cells).header is False  # one begins otherwise: all are numbers

@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 
 from counterpoise import InputError
 from counterpoise.data import make_plan, read_manifest
+from counterpoise.data.cells import read_cell, spec_of
 from counterpoise.data.readers import ArrayFile, build_reader
 from counterpoise.data.readers.time_axis import find_time
 
@@ -190,6 +191,9 @@ def test_whole_numbers_beside_fractions(tmp_path: Path) -> None:
     assert reader.read(cells[0]).tolist() == [0, 1, 2, 3]
     assert ArrayFile().fit(cells[:1]).read(cells[0]).dtype == np.int64
     assert build_reader(reader.settings()) == reader
+    whole = ArrayFile().fit(cells[:1])
+    with pytest.raises(InputError, match=r"others are int64 \[4\]; --set COLUMN.real=true reads"):
+        read_cell(whole, cells[1], spec_of(whole.read(cells[0])))
     large = [np.array([2**53 + 1.0, 3]), np.array([2**53 + 3, 4])]
     assert ArrayFile().fit(large).center  # float32 would not tell them apart
 

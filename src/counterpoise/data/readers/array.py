@@ -41,6 +41,15 @@ class Loaded(NamedTuple):
     first: tuple[str, ...] = ()
 
 
+class Seen(NamedTuple):
+    """What was seen of an array: its shape, what NumPy calls its type, and as in Loaded."""
+
+    shape: tuple[int, ...]
+    kind: str
+    form: str
+    first: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class ArrayFile(Measured):
     """The array of a file, or an array (or lists of lists of numbers) that is the cell itself.
@@ -98,21 +107,28 @@ class ArrayFile(Measured):
         Raises:
             InputError: which axis is time, or whether a first line is a heading, cannot be told.
         """
-        reader = self._fit_header([*self._load_some(cells)])
-        seen = [(x.array.shape, x.array.dtype.kind, x.form) for x in reader._load_some(cells)]
+        seen = self._look(cells)
+        reader = self._fit_header({x.first for x in seen if x.form == "table"})
+        if reader.header and not self.header:
+            seen = reader._look(cells)
         if not seen:
             return reader
-        kinds = {kind == "f" for _, kind, _ in seen}
-        if len(kinds) == 2 and not reader.real:
+        if len({x.kind == "f" for x in seen}) == 2 and not reader.real:
             reader = reader.changed(self.name, real=True)
-        reader = reader._fit_axis([s for s, _, _ in seen], all(f == "table" for *_, f in seen))
-        reader = reader._fit_series(Counter(shape for shape, _, _ in seen).most_common(1)[0][0])
+        shapes = [x.shape for x in seen]
+        reader = reader._fit_axis(shapes, all(x.form == "table" for x in seen))
+        reader = reader._fit_series(Counter(shapes).most_common(1)[0][0])
         reader._check_pictures(cells)
         return reader.find_center(reader._wide(cells), reader.length is not None)
 
-    def _fit_header(self, loaded: Sequence[Loaded]) -> Self:
+    def _look(self, cells: Sequence[Any]) -> list[Seen]:
+        """What some of the cells hold."""
+        return [
+            Seen(x.array.shape, x.array.dtype.kind, x.form, x.first) for x in self._load_some(cells)
+        ]
+
+    def _fit_header(self, firsts: set[tuple[str, ...]]) -> Self:
         """Whether the first lines of tables, which are numbers, are names."""
-        firsts = {x.first for x in loaded if x.form == "table"}
         if self.header is not None:
             return self
         if len(firsts) != 1 or not counts_up(first := firsts.pop()):
