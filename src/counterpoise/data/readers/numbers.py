@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 FITTED = 100_000  # cells that tell how many numbers there are, and how they vary
+# A sign between blanks alone: 18 - 25 are no three numbers. Between commas it is one not measured.
+LONE = re.compile(r"[^\s,;][ \t]+[-?](?![^\s,;])|(?<![^\s,;])[-?][ \t]+[^\s,;]")
 DIGIT = re.compile("[0-9]")
 
 __all__ = ["Numbers", "find_decimal", "to_numbers"]
@@ -61,6 +63,8 @@ def to_numbers(cell: Any, decimal: str = ".") -> Array:
             decimal = "."
         else:
             values = split_numbers(text, decimal)
+            if LONE.search(text):
+                raise refuse_word(cell)
     elif hasattr(cell, "__array__") and not isinstance(cell, np.generic):
         values = np.asarray(cell)
         if values.dtype.kind not in "biuf":
