@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 
 from counterpoise import InputError
 from counterpoise.data import make_plan, read_manifest
+from counterpoise.data.catalogue.features import readers
 from counterpoise.data.cells import read_cell, spec_of
 from counterpoise.data.readers import ArrayFile, build_reader
 from counterpoise.data.readers.time_axis import find_time
@@ -222,3 +223,11 @@ def test_lists_of_lists() -> None:
         ],
         check,
     )
+
+
+def test_features_of_the_catalogue_are_what_they_were() -> None:
+    reader = readers()["audio"].fit([values(n, 5) for n in (7, 9)])
+    assert reader.settings() == {
+        "type": "features", "key": None, "length": 9, "axis": 0, "channels_first": True,
+    }  # fmt: skip
+    assert reader.read(values(7, 5)).shape == (5, 9)
