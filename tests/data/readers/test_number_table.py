@@ -107,3 +107,22 @@ def test_names_that_are_numbers_are_no_step(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"COLUMN\.header=false"):
         ArrayFile().fit(cells[1:])
     assert ArrayFile().fit(cells).header is False  # one begins otherwise: all are numbers
+
+
+def test_steps_that_count_from_one_are_steps(tmp_path: Path) -> None:
+    def check(text: str, count: int, header: bool) -> None:
+        cells = [str(tmp_path / f"{k}.csv") for k in range(count)]
+        for cell in cells:
+            Path(cell).write_text(text)
+        assert ArrayFile().fit(cells).header is header
+
+    check_each(
+        [
+            ("1,2\n3,4\n", 4, False),
+            ("1,2,3\n3,4,5\n", 2, False),
+            ("1,2,3\n3,4,5\n", 3, True),
+            ("0,1,2\n3,4,5\n", 1, True),
+            ("0,1,2\n", 4, False),  # nothing would be left
+        ],
+        check,
+    )

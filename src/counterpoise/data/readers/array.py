@@ -108,7 +108,7 @@ class ArrayFile(Measured):
             InputError: which axis is time, or whether a first line is a heading, cannot be told.
         """
         seen = self._look(cells)
-        reader = self._fit_header({x.first for x in seen if x.form == "table"})
+        reader = self._fit_header([x.first for x in seen if x.form == "table"])
         if reader.header and not self.header:
             seen = reader._look(cells)
         if not seen:
@@ -127,11 +127,14 @@ class ArrayFile(Measured):
             Seen(x.array.shape, x.array.dtype.kind, x.form, x.first) for x in self._load_some(cells)
         ]
 
-    def _fit_header(self, firsts: set[tuple[str, ...]]) -> Self:
+    def _fit_header(self, firsts: list[tuple[str, ...]]) -> Self:
         """Whether the first lines of tables, which are numbers, are names."""
         if self.header is not None:
             return self
-        if len(firsts) != 1 or not counts_up(first := firsts.pop()):
+        first = firsts[0] if firsts else ()
+        few = len(firsts) < 3 or len(first) < 3
+        data = len(set(firsts)) != 1 or not counts_up(first) or (few and first[0] != "0")
+        if data:  # that begin with 1, 2 are common
             return self.changed(self.name, header=False)
         if len(first) > 2:
             return self.changed(self.name, header=True)
