@@ -13,9 +13,9 @@ from counterpoise.data.readers import READERS
 from counterpoise.data.readers.array import TABLES, ArrayFile, file_kind, read_table
 from counterpoise.data.readers.audio import Audio
 from counterpoise.data.readers.base import Reader, need
+from counterpoise.data.readers.film import open_container
 from counterpoise.data.readers.numbers import Numbers, to_numbers
 from counterpoise.data.readers.text import Text
-from counterpoise.data.readers.video import open_container
 from counterpoise.errors import InputError
 
 ORDER = ("image", "video", "array", "audio")
