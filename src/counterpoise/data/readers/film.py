@@ -118,7 +118,7 @@ def read_track(
         stream = find_sound(container, path)
         rate: int = stream.rate
         zero, base = find_zero(container), float(stream.time_base)
-        sought = seek and start > BEFORE
+        sought = seek and start > BEFORE and _seeks(container, options)
         if sought:
             container.seek(int((zero + start - BEFORE) / base), stream=stream)
         begin: float | None = None  # seconds, of the first part
@@ -141,7 +141,10 @@ def read_track(
                 break
         if not parts and not sought and films(container):
             raise Unmeasured(f"{path.name} holds no samples")
+        told = _told(container, stream)
     if begin is None:
+        if sought and (options or start < told):  # some containers cannot seek
+            return read_track(path, start, end, options, seek=False)
         return np.zeros(0, np.float32), rate
     wave = np.concatenate(parts)
     last = len(wave) if end is None else round((end - begin) * rate)
@@ -176,7 +179,7 @@ def measure_track(
     with open_container(path, SOUND, options) as container:
         stream = find_sound(container, path)
         zero, base = find_zero(container), float(stream.time_base)
-        if start > BEFORE:
+        if start > BEFORE and _seeks(container, options):
             container.seek(int((zero + start - BEFORE) / base), stream=stream)
         at = 0.0
         for packet in container.demux(stream):
@@ -186,12 +189,21 @@ def measure_track(
             at = (at if seen < at - GAP else seen) + (packet.duration or 0) * base
             if at > most:
                 return at
-        if stream.duration:
-            told = float(stream.duration * stream.time_base)
-            told += 0 if stream.start_time is None else float(stream.start_time * base) - zero
-        else:
-            told = (container.duration or 0) / 1e6
+        told = _told(container, stream)
     return told if abs(told - at) < CLOSE else at  # packets are rounded, headers are exact
+
+
+def _seeks(container: Any, options: Mapping[str, str] | None) -> bool:
+    """Whether a container can be sought in: not where Ogg streams were put behind each other."""
+    return not (options and _formats(container) == ["ogg"])
+
+
+def _told(container: Any, stream: Any) -> float:
+    """At which second the sound ends, by the header; infinite where it does not tell."""
+    if stream.duration:
+        late = float((stream.start_time or 0) * stream.time_base) - find_zero(container)
+        return float(stream.duration * stream.time_base) + max(0.0, late)
+    return container.duration / 1e6 if container.duration else float("inf")
 
 
 def goes_on(path: Path, start: float) -> bool:

@@ -36,6 +36,8 @@ def header_holds(path: Path) -> bool:
 def _check(path: Path, size: int, _: int) -> bool:
     with path.open("rb") as raw:
         start = raw.read(12)
+        if start[0] == 0xFF and start[1] & 0xF6 == 0xF0:
+            return False  # AAC, which soundfile takes for a damaged MP3
         if start[:4] in (b"RIFF", b"RIFX", b"FORM"):
             return start[8:] == b"AVI " or _chunks_hold(path, size, start[:4] == b"RIFF")
         if start[:4] == b"fLaC":
