@@ -182,6 +182,16 @@ def _turn_track(content: bytes, matrix: tuple[int, int, int, int]) -> bytes:
     return head + old + movie + new + old.join([track, *rest])
 
 
+def empty_track(content: bytes, kind: bytes) -> bytes:
+    """An MP4 file of which a track (``soun`` or ``vide``) has no sample in its table."""
+    changed, at = bytearray(content), content.index(b"hdlr\0\0\0\0\0\0\0\0" + kind)
+    for table, places in ((b"stts", (8,)), (b"stsc", (8,)), (b"stsz", (8, 12)), (b"stco", (8,))):
+        place = content.index(table, at)
+        for offset in places:
+            changed[place + offset : place + offset + 4] = bytes(4)
+    return bytes(changed)
+
+
 def tell(riff: int, data: int) -> Edit:
     """Sizes in the header of a WAV file; -1: as they are."""
 
@@ -270,15 +280,17 @@ SOUNDS = (
         Odd(f"{codec}.wav", "WAV", codec, rate=8000)
         for codec in ("GSM610", "IMA_ADPCM", "MS_ADPCM", "ULAW", "ALAW")
     ),
-    *(
-        Odd(f"{codec} in.wav", "wav", codec, rate=16000)
-        for codec in ("flac", "pcm_f64le")
-    ),
+    *(Odd(f"{codec} in.wav", "wav", codec, rate=16000) for codec in ("flac", "pcm_f64le")),
     Odd("libmp3lame in.wav", "wav", "libmp3lame", lasts=3.1),
     # Names that lie.
     *(
         Odd(f"{form} as{suffix}", form, subtype)
-        for form, subtype in (("WAV", "PCM_16"), ("FLAC", "PCM_24"), ("OGG", "VORBIS"), ("AIFF", ""))
+        for form, subtype in (
+            ("WAV", "PCM_16"),
+            ("FLAC", "PCM_24"),
+            ("OGG", "VORBIS"),
+            ("AIFF", ""),
+        )
         for suffix in (".mp3", ".mp4", ".bin")
     ),
     *(Odd(f"{form} as{s}", form) for form in ("mp4", "adts", "matroska") for s in (".wav", ".mp3")),
@@ -288,13 +300,22 @@ SOUNDS = (
 )
 FILMS = (
     *(Odd(f"plain{s}", picture="mpeg4") for s in (".mp4", ".mkv", ".mov", ".ts")),
-    *(Odd(f"late sound{s}", picture="mpeg4", late_sound=2) for s in (".mp4", ".mkv", ".mov", ".ts")),
+    *(
+        Odd(f"late sound{s}", picture="mpeg4", late_sound=2)
+        for s in (".mp4", ".mkv", ".mov", ".ts")
+    ),
     *(
         Odd(f"late picture{s}", picture="mpeg4", late_picture=1.5)
         for s in (".mp4", ".mkv", ".mov", ".ts")
     ),
     *(
-        Odd(f"both late{s}", picture="mpeg4", late_picture=4, late_sound=5, options={"avoid_negative_ts": "disabled"})
+        Odd(
+            f"both late{s}",
+            picture="mpeg4",
+            late_picture=4,
+            late_sound=5,
+            options={"avoid_negative_ts": "disabled"},
+        )
         for s in (".ts", ".mkv")
     ),
     Odd("live.mkv", picture="libx264", options={"live": "1"}),
@@ -304,7 +325,24 @@ FILMS = (
     Odd("film.wav", "mp4", picture="mpeg4"),
     Odd("mute.mp4", sound="", picture="mpeg4", missing="sound"),
     Odd("sound.mp4", missing="picture"),
-    Odd("offset.mkv", command=("-i", "{source}", "-itsoffset", "2", "-i", "{source}", "-map", "0:v", "-map", "1:a", "-c", "copy"), late_sound=2),
+    Odd(
+        "offset.mkv",
+        command=(
+            "-i",
+            "{source}",
+            "-itsoffset",
+            "2",
+            "-i",
+            "{source}",
+            "-map",
+            "0:v",
+            "-map",
+            "1:a",
+            "-c",
+            "copy",
+        ),
+        late_sound=2,
+    ),
 )
 TURNED = tuple(
     Odd(f"turned {k}.mp4", sound="", picture="mpeg4", seconds=0.3, matrix=matrix)
@@ -315,4 +353,130 @@ TURNED = tuple(
         ),
         1,
     )
+)
+
+
+@dataclass(frozen=True)
+class OddPicture:
+    """A picture file.
+
+    Attributes:
+        name: of the file, which may lie.
+        form: what Pillow or FFmpeg writes.
+        mode: of Pillow; or ``rgb48`` and ``rgba64``, 16-bit colours, which FFmpeg writes.
+        most: the highest level; the lowest is 0.
+        least: the lowest.
+        orientation: in its EXIF.
+        options: of Pillow.
+        depth: what the reader finds.
+        refused: what the error says, if it cannot be read.
+    """
+
+    name: str
+    form: str
+    mode: str = "L"
+    most: float = 255
+    least: float = 0
+    orientation: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+    depth: str | None = None
+    refused: str = ""
+
+
+RAMP = (24, 16)  # width, height of pictures
+
+
+def draw(odd: OddPicture) -> np.ndarray:
+    """Levels [height, width], which rise along the rows; no two are the same above 8 bits."""
+    width, height = RAMP
+    levels = np.linspace(odd.least, odd.most, width * height).reshape(height, width)
+    return levels if odd.depth == "float" else np.round(levels)
+
+
+# Orientation -> how upright pixels are stored.
+STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda p: p,
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: np.rot90(p, 1),
+    7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
+    8: lambda p: np.rot90(p, -1),
+}
+
+
+def make_picture(odd: OddPicture, folder: Path) -> Path:
+    """Write a picture."""
+    from PIL import Image
+
+    path, levels = folder / odd.name, STORED[odd.orientation](draw(odd))
+    options = dict(odd.options)
+    if odd.orientation > 1:
+        exif = Image.Exif()
+        exif[0x0112] = odd.orientation
+        options["exif"] = exif
+    types: dict[str, Any] = {"I;16": "<u2", "I;16B": ">u2", "I": "i4", "F": "f4"}
+    if odd.mode in ("rgb48", "rgba64"):
+        _write_colours(path, odd, levels)
+        return path
+    if odd.mode in types:
+        picture = Image.fromarray(np.ascontiguousarray(levels.astype(types[odd.mode])))
+    else:
+        picture = Image.fromarray(np.ascontiguousarray(levels.astype(np.uint8)))
+        picture = picture.convert("RGB").convert(odd.mode) if odd.mode == "CMYK" else picture
+        picture = picture if picture.mode == odd.mode else picture.convert(odd.mode)
+    picture.save(path, format=odd.form, **options)
+    return path
+
+
+def _write_colours(path: Path, odd: OddPicture, levels: np.ndarray) -> None:
+    """Red rises, green is half of it and blue full; what is transparent stays as it is."""
+    import av
+
+    count, end = (3, "rgb48") if odd.mode == "rgb48" else (4, "rgba64")
+    name = end + ("be" if odd.form == "PNG" else "le")
+    pixels = np.stack([levels, levels // 2, np.full_like(levels, odd.most), levels][:count], 2)
+    coder = av.CodecContext.create("png" if odd.form == "PNG" else "tiff", "w")
+    coder.height, coder.width, coder.pix_fmt = *levels.shape, name
+    coder.time_base = Fraction(1, 1)
+    frame = av.VideoFrame(levels.shape[1], levels.shape[0], name)
+    raw = pixels.astype(">u2" if odd.form == "PNG" else "<u2")
+    rows = np.zeros((frame.height, frame.planes[0].line_size), np.uint8)
+    flat = raw.reshape(frame.height, -1).view(np.uint8)
+    rows[:, : flat.shape[1]] = flat
+    frame.planes[0].update(rows.tobytes())
+    frame.pts = 0
+    packets = coder.encode(frame) + coder.encode(None)
+    path.write_bytes(b"".join(bytes(packet) for packet in packets))
+
+
+PICTURES = (
+    *(OddPicture(f"as{k}.jpg", "PNG", orientation=k) for k in range(1, 9)),
+    *(OddPicture(f"as{k}.tif", "TIFF", orientation=k) for k in range(1, 9)),
+    *(
+        OddPicture(f"photo{k}.png", "JPEG", options={"quality": 99}, orientation=k)
+        for k in range(1, 9)
+    ),
+    *(OddPicture(f"{mode}.png", "PNG", mode) for mode in ("RGB", "LA", "RGBA", "P")),
+    OddPicture("fax.tif", "TIFF", "1", options={"compression": "group4"}),
+    OddPicture("cmyk.jpg", "JPEG", "CMYK", options={"quality": 99}),
+    OddPicture("cmyk.tif", "TIFF", "CMYK"),
+    OddPicture("lossless.gif", "WEBP", "RGB", options={"lossless": True}),
+    OddPicture("lab.tif", "TIFF", "LAB"),
+    # Scans and measurements.
+    *(
+        OddPicture(f"{form} of {most}.png", form, "I;16", most=most, depth="integer", orientation=k)
+        for form in ("PNG", "TIFF")
+        for most, k in ((4095, 1), (65535, 1), (65535, 6), (1000, 7))
+    ),
+    OddPicture("tomography.tif", "TIFF", "I", least=-1024, most=3071, depth="integer"),
+    OddPicture("big.tif", "TIFF", "I", most=1 << 24, depth="integer"),
+    OddPicture(
+        "too big.tif", "TIFF", "I", most=1 << 30, depth="integer", refused="float32 cannot hold"
+    ),
+    OddPicture("height.tif", "TIFF", "F", least=-0.5, most=0.5, depth="float", orientation=5),
+    OddPicture("colour.png", "PNG", "rgb48", most=4095, depth="integer"),
+    OddPicture("colour.tif", "TIFF", "rgb48", most=65535, depth="integer"),
+    OddPicture("clear.png", "PNG", "rgba64", most=65535, depth="integer"),
 )

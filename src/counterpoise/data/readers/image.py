@@ -63,7 +63,8 @@ def load_picture(path: Path) -> Loaded:
     image = need("PIL.Image", "media")
     bombs = (image.DecompressionBombError, image.DecompressionBombWarning)
     try:
-        with image.open(path) as picture:
+        # By its path, Pillow maps plain TIFF files into memory, turned ones with the wrong width.
+        with path.open("rb") as raw, image.open(raw) as picture:
             if picture.width * picture.height > (image.MAX_IMAGE_PIXELS or 2**63):
                 raise image.DecompressionBombError
             depth = depth_of(picture)
@@ -84,12 +85,7 @@ def _make_bytes(path: Path, loaded: Loaded, told: bool) -> Any:
         picture = need("PIL.Image", "media").fromarray(grey)
     if picture.mode == "P" and "transparency" in picture.info:
         picture = picture.convert("RGBA")
-    try:
-        picture = picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
-    except ValueError:
-        raise InputError(
-            f"{path.name} has {picture.mode} colours, which cannot be converted; save it in RGB"
-        ) from None
+    picture = picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
     if loaded.depth == "integer" and not told:
         check_dark(path, picture)
     return turn(picture, loaded.left)
