@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from data.odd_files import (
     FILMS,
     FPS,
@@ -26,6 +27,7 @@ from folded import check_each
 from PIL import Image as Pillow
 
 from counterpoise import InputError
+from counterpoise.data import make_plan, prepare, read_manifest
 from counterpoise.data.readers import Audio, Frames, Image, Video, Waveform, build_reader
 from counterpoise.data.readers.audio import decode, seconds_of
 from counterpoise.data.readers.base import Unmeasured
@@ -279,3 +281,26 @@ def test_tracks_that_hold_nothing(tmp_path: Path) -> None:
         with pytest.raises(Unmeasured):
             attempt(path)
     assert Video(size=8).read(deaf).any() and Waveform(seconds=1).read(blind).any()
+
+
+def test_a_prepared_folder_of_scans_and_of_films_some_of_them_mute(tmp_path: Path) -> None:
+    lines = ["id,target,scan,sound"]
+    mute = make(Odd("mute.mp4", sound="", picture="mpeg4", seconds=0.5), tmp_path)
+    loud = make(Odd("loud.mp4", picture="mpeg4", seconds=0.5), tmp_path)
+    for k in range(24):
+        scan = OddPicture(f"{k}.png", "PNG", "I;16", most=2000 + 80 * k, depth="integer")
+        film = mute if k % 4 == 0 else loud
+        lines.append(f"{k},{k % 2},{make_picture(scan, tmp_path).name},{film and film.name}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    table = read_manifest(tmp_path / "table.csv", types={"sound": "audio"})
+    plan = make_plan(table, options={"scan": {"size": (16, 24)}, "sound": {"seconds": 0.4}})
+    data = prepare(plan, tmp_path / "out", max_bad=0)
+    assert data.readers["scan"].settings()["depth"] == "integer"
+    rows = [k for split in data.splits.values() for k in range(len(split))]
+    assert len(rows) == 24
+    heard = [bool(x) for split in data.splits.values() for x in split.present["sound"]]
+    assert sum(heard) == 18
+    batch = data.train[torch.arange(4)]
+    assert batch.inputs["scan"].dtype == torch.float32 and batch.inputs["scan"].max() > 1900
+    mean, std = data.scales["scan"]
+    assert float(mean.mean()) == pytest.approx(1450, abs=150) and float(std.mean()) > 300

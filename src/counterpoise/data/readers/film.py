@@ -155,14 +155,16 @@ def _parts(container: Any, stream: Any) -> Iterator[tuple[Array, int | None]]:
     """Pieces of one channel and their time in units of the stream."""
     from av import AudioResampler
 
-    rate, made, resampler = stream.rate, None, AudioResampler("fltp")
+    rate, to_float = stream.rate, AudioResampler("fltp", rate=stream.rate)
     for frame in container.decode(stream):
-        found = (frame.sample_rate, frame.layout.name, frame.format.name)
-        if found != made:  # streams that were put together may differ
-            same = frame.sample_rate == rate
-            made, resampler = found, AudioResampler("fltp", rate=None if same else rate)
-        for piece in resampler.resample(frame):
-            yield piece.to_ndarray().mean(0, dtype=np.float32), frame.pts
+        try:
+            pieces = to_float.resample(frame)
+        except ValueError:  # streams that were put together may differ
+            to_float = AudioResampler("fltp", rate=rate)
+            pieces = to_float.resample(frame)
+        for piece in pieces:
+            wave = piece.to_ndarray()
+            yield wave[0] if len(wave) == 1 else wave.mean(0, dtype=np.float32), frame.pts
 
 
 def measure_track(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 TAIL = 1 << 17  # bytes at the end in which the last frame or page begins
 SLACK = 5  # MP3 frames that a header leaves out: its own, and what the encoder put around
+FILMS = (b"\x1a\x45\xdf\xa3", b"FLV\x01", b"\x30\x26\xb2\x75")  # Matroska, Flash, Windows
 
 # MPEG audio: kbit/s by layer, of version 1 and of the others; Hz of version 1.
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
@@ -30,6 +31,13 @@ def header_holds(path: Path) -> bool:
     """Whether soundfile, if it opens this file, finds all of its sound."""
     about = path.stat()
     return _check(path, about.st_size, about.st_mtime_ns)
+
+
+def is_film(path: Path) -> bool:
+    """Whether a file begins as those do that soundfile cannot open, and FFmpeg mostly can."""
+    with path.open("rb") as raw:
+        start = raw.read(12)
+    return start[4:8] == b"ftyp" or start[8:] == b"AVI " or start.startswith(FILMS)
 
 
 @lru_cache(maxsize=256)  # many segments of one file

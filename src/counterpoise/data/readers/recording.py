@@ -8,7 +8,7 @@ import numpy as np
 
 from .base import Array, need
 from .film import BEFORE
-from .lengths import header_holds
+from .lengths import header_holds, is_film
 
 
 def read_recording(path: Path, start: float, end: float | None) -> tuple[Array, int] | None:
@@ -22,7 +22,7 @@ def read_recording(path: Path, start: float, end: float | None) -> tuple[Array, 
         end: seconds; None: all.
     """
     soundfile = need("soundfile", "media")
-    if not header_holds(path):
+    if is_film(path) or not header_holds(path):
         return None
     try:
         with soundfile.SoundFile(path) as file:
@@ -36,7 +36,7 @@ def read_recording(path: Path, start: float, end: float | None) -> tuple[Array, 
             file.seek(first - early)
             count = -1 if end is None else round(end * rate) - first + early
             wave = file.read(count, dtype="float32", always_2d=True)
-            return wave[early:].mean(1), rate
+            return wave[early:, 0] if wave.shape[1] == 1 else wave[early:].mean(1), rate
     except soundfile.SoundFileError:
         return None
 
@@ -44,7 +44,7 @@ def read_recording(path: Path, start: float, end: float | None) -> tuple[Array, 
 def measure_recording(path: Path) -> float | None:
     """Seconds of a recording, by its header; None where that is not to be believed."""
     soundfile = need("soundfile", "media")
-    if not header_holds(path):
+    if is_film(path) or not header_holds(path):
         return None
     try:
         with soundfile.SoundFile(path) as file:
