@@ -432,23 +432,39 @@ def make_picture(odd: OddPicture, folder: Path) -> Path:
 
 def _write_colours(path: Path, odd: OddPicture, levels: np.ndarray) -> None:
     """Red rises, green is half of it and blue full; what is transparent stays as it is."""
+    count = 3 if odd.mode == "rgb48" else 4
+    pixels = np.stack([levels, levels // 2, np.full_like(levels, odd.most), levels][:count], 2)
+    if odd.form == "TIFF":
+        path.write_bytes(_to_tiff(pixels, odd.orientation))
+        return
     import av
 
-    count, end = (3, "rgb48") if odd.mode == "rgb48" else (4, "rgba64")
-    name = end + ("be" if odd.form == "PNG" else "le")
-    pixels = np.stack([levels, levels // 2, np.full_like(levels, odd.most), levels][:count], 2)
-    coder = av.CodecContext.create("png" if odd.form == "PNG" else "tiff", "w")
-    coder.height, coder.width, coder.pix_fmt = *levels.shape, name
+    coder = av.CodecContext.create("png", "w")
+    coder.height, coder.width, coder.pix_fmt = *levels.shape, odd.mode + "be"
     coder.time_base = Fraction(1, 1)
-    frame = av.VideoFrame(levels.shape[1], levels.shape[0], name)
-    raw = pixels.astype(">u2" if odd.form == "PNG" else "<u2")
+    frame = av.VideoFrame(levels.shape[1], levels.shape[0], coder.pix_fmt)
     rows = np.zeros((frame.height, frame.planes[0].line_size), np.uint8)
-    flat = raw.reshape(frame.height, -1).view(np.uint8)
+    flat = pixels.astype(">u2").reshape(frame.height, -1).view(np.uint8)
     rows[:, : flat.shape[1]] = flat
     frame.planes[0].update(rows.tobytes())
     frame.pts = 0
-    packets = coder.encode(frame) + coder.encode(None)
-    path.write_bytes(b"".join(bytes(packet) for packet in packets))
+    path.write_bytes(b"".join(bytes(packet) for packet in coder.encode(frame) + coder.encode(None)))
+
+
+def _to_tiff(pixels: np.ndarray, orientation: int) -> bytes:
+    """A plain TIFF file of 16-bit colours; Pillow writes none."""
+    height, width, count = pixels.shape
+    body = pixels.astype("<u2").tobytes()
+    # Width, height, bits, compression, kind of colours, place, turn, channels, rows, bytes.
+    keys = (256, 257, 258, 259, 262, 273, 274, 277, 278, 279)
+    start = 8 + 2 + 12 * len(keys) + 4
+    values = (width, height, start, 1, 2, start + 6, orientation, count, height, len(body))
+    entries = b"".join(
+        struct.pack("<HHII", key, 4 if key in (273, 279) else 3, 3 if key == 258 else 1, value)
+        for key, value in zip(keys, values, strict=True)
+    )
+    head = b"II*\0" + struct.pack("<IH", 8, len(keys)) + entries + bytes(4)
+    return head + struct.pack("<3H", 16, 16, 16) + body
 
 
 PICTURES = (
@@ -478,5 +494,9 @@ PICTURES = (
     OddPicture("height.tif", "TIFF", "F", least=-0.5, most=0.5, depth="float", orientation=5),
     OddPicture("colour.png", "PNG", "rgb48", most=4095, depth="integer"),
     OddPicture("colour.tif", "TIFF", "rgb48", most=65535, depth="integer"),
+    *(
+        OddPicture(f"colour {k}.tif", "TIFF", "rgb48", most=999, depth="integer", orientation=k)
+        for k in (2, 6, 7)
+    ),
     OddPicture("clear.png", "PNG", "rgba64", most=65535, depth="integer"),
 )

@@ -96,7 +96,7 @@ def _flac_holds(path: Path, size: int) -> bool:
     while at >= 0:
         first = _flac_frame(tail[at : at + 16], block)
         if first is not None:
-            return first < total <= first + 65536
+            return first < total <= first + block
         at = tail.rfind(b"\xff", 0, at)
     return total > 0
 

@@ -14,7 +14,7 @@ from .lengths import header_holds, is_film
 def read_recording(path: Path, start: float, end: float | None) -> tuple[Array, int] | None:
     """float32 [samples], the mean of all channels, and samples per second.
 
-    None where soundfile cannot read the file, or would miss some of it.
+    None where soundfile cannot read the file, or not from any place, or would miss some of it.
 
     Args:
         path: of the file, whatever its suffix.
@@ -26,8 +26,6 @@ def read_recording(path: Path, start: float, end: float | None) -> tuple[Array, 
         return None
     try:
         with soundfile.SoundFile(path) as file:
-            if not file.seekable():
-                return None
             rate: int = file.samplerate
             first = round(start * rate)
             if first >= file.frames:
