@@ -203,7 +203,7 @@ class TestCommand:
         assert "uint8 [3, 16, 16]" in shown.out and "3 of 40 rows left out" in shown.out
         assert "sound (audio), face (image), age (numbers), note (text)" in shown.err
         reasons = (out / "bad.csv").read_text()
-        assert "5,sound," in reasons and "corrupt.wav is no WAV file" in reasons
+        assert "5,sound," in reasons and "corrupt.wav is no sound or video file" in reasons
         assert "gone.wav is not there" in reasons
         data = load(out)
         assert data.modalities == ("sound", "face", "age", "note")
