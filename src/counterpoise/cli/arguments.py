@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
+from counterpoise.core.paths import expand
 from counterpoise.core.version import __version__
 from counterpoise.errors import InputError, unknown
 
@@ -90,7 +91,7 @@ def add_config(parser: argparse.ArgumentParser, papers: bool = False) -> None:
     names = ", ".join(path.stem for path in ready_configs())
     parser.add_argument(
         "--config",
-        type=Path,
+        type=read_path,
         metavar="FILE.yaml|PAPER" if papers else "FILE.yaml",
         help="any of these as key: value; flags win" + (f"; or a paper's: {names}" * papers),
     )
@@ -99,7 +100,7 @@ def add_config(parser: argparse.ArgumentParser, papers: bool = False) -> None:
 def _with_config(arguments: list[str], parser: argparse.ArgumentParser) -> list[str]:
     """The arguments with those of ``--config FILE`` put before them, so that flags win."""
     finder = Parser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--config", type=Path)
+    finder.add_argument("--config", type=read_path)
     found, _ = finder.parse_known_args(arguments)
     if found.config is None:
         return arguments
@@ -125,7 +126,7 @@ def _read_config(path: Path) -> dict[Any, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text()) or {}
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise InputError(f"config file {path} is not there") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -179,6 +180,14 @@ def _flat(value: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
         else:
             # YAML reads the bare words on and off as booleans; options use them as words.
             yield f"{prefix}{key}", json.dumps(item) if not isinstance(item, str) else item
+
+
+def read_path(text: str) -> Path:
+    """The path that a word names; ``~`` is the home folder, also where the shell left it."""
+    try:
+        return expand(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def names(text: str) -> tuple[str, ...]:

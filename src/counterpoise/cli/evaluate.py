@@ -8,17 +8,22 @@ from pathlib import Path
 
 from counterpoise.errors import InputError
 
-from .arguments import Command
+from .arguments import Command, read_path
 from .output import print_json, print_metrics
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("folder", type=Path, metavar="RUN", help="the folder of a run")
+    add("folder", type=read_path, metavar="RUN", help="the folder of a run")
     add("--data-dir", metavar="DIR", help="where data sets lie")
     add("--split", choices=("train", "validation", "test"), default="test")
     add("--which", choices=("last", "best"), default="last", help="which epoch")
-    add("--against", type=Path, metavar="RUN", help="a unimodal run, for the co-learning verdict")
+    add(
+        "--against",
+        type=read_path,
+        metavar="RUN",
+        help="a unimodal run, for the co-learning verdict",
+    )
     add("--json", action="store_true", help="print JSON")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from counterpoise.core import storage
 from counterpoise.core.folder import Folder
+from counterpoise.core.paths import expand
 from counterpoise.core.presence import check_trained
 from counterpoise.core.provenance import made_with
 from counterpoise.core.workers import run_jobs
@@ -64,7 +65,7 @@ def prepare(
     check_number("jobs", jobs, 1, whole=True)
     check_number("max_bad", max_bad, 0, 1)
     need("pyarrow", "stream")
-    out = Path(out)
+    out = expand(out)
     _claim(out, plan)
     todo, entries = [], {}
     bad, tick = list(plan.bad), tick or (lambda _: None)
@@ -201,7 +202,7 @@ def _write(readers: dict[str, Reader], specs: dict[str, Spec], job: Job) -> dict
 
 def is_cache(folder: Path | str) -> bool:
     """Whether a folder holds prepared data, complete."""
-    return (Path(folder) / INDEX).is_file()
+    return (expand(folder) / INDEX).is_file()
 
 
 def open_cache(folder: Path | str) -> Dataset:
@@ -213,7 +214,7 @@ def open_cache(folder: Path | str) -> Dataset:
     Raises:
         InputError: no prepared data, an incomplete or damaged folder.
     """
-    folder = Path(folder)
+    folder = expand(folder)
     if not is_cache(folder):
         begun = (folder / "plan.json").exists()
         state = (

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from counterpoise.core.paths import expand
 from counterpoise.data.readers.base import Reader
 from counterpoise.data.targets import TASKS
 from counterpoise.errors import InputError, check_choice, unknown
@@ -73,7 +74,7 @@ def read_manifest(
     Raises:
         InputError: a table that cannot be read, a column that is not there.
     """
-    path = Path(path)
+    path = expand(path)
     if task is not None:
         check_choice("task", task, TASKS)
     file = open_table(path)
