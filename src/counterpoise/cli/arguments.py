@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +14,7 @@ from counterpoise.core.paths import expand
 from counterpoise.core.version import __version__
 from counterpoise.errors import InputError, unknown
 
+_STORE = type(argparse.ArgumentParser().add_argument("--flag"))  # keeps one value
 TASKS = ("classification", "regression", "multilabel")  # as data.targets.TASKS, which takes longer
 
 
@@ -78,12 +79,23 @@ def parse(arguments: list[str], commands: Mapping[str, Command]) -> argparse.Nam
     if word is None and not {"-h", "--help", "--version"} & set(arguments):
         raise InputError(f"a command is needed: {', '.join(commands)} (see counterpoise --help)")
     if word is not None:
+        _check_once(arguments, parsers[word])
         arguments = _with_config(arguments, parsers[word])
     options, rest = parser.parse_known_args(arguments)
     if rest:
         flags = [f for action in parsers[options.command]._actions for f in action.option_strings]
         raise unknown(f"argument of {options.command}", rest[0].split("=")[0], flags)
     return options
+
+
+def _check_once(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Raise :class:`InputError` where a flag that has one value is given twice."""
+    words = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    single = [f for a in parser._actions if type(a) is _STORE for f in a.option_strings]
+    for flag in single:
+        count = sum(word == flag or word.startswith(f"{flag}=") for word in words)
+        if count > 1:
+            raise InputError(f"{flag} must be given once, found it {count} times")
 
 
 def add_config(parser: argparse.ArgumentParser, papers: bool = False) -> None:
@@ -217,10 +229,16 @@ def to_dict(name: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def pair(form: str, kind: Callable[[str], Any] = str) -> Callable[[str], tuple[str, Any]]:
-    """What reads words such as ``MODALITY=NAME``, which ``form`` names in errors."""
+    """What reads words such as ``MODALITY=NAME``, which ``form`` names in errors.
+
+    A modality's name may have equals signs, and no colons: the value begins after the last sign
+    before the first colon.
+    """
 
     def read(text: str) -> tuple[str, Any]:
-        key, _, value = text.partition("=")
+        head, colon, options = text.partition(":")
+        key, _, name = head.rpartition("=")
+        value = f"{name}{colon}{options}"
         try:
             if key and value:
                 return key, kind(value)
