@@ -59,10 +59,9 @@ def run(options: argparse.Namespace) -> None:
 def _check_run(argument: str, folder: Path) -> None:
     """Raise :class:`InputError` unless a folder holds a run."""
     if not (folder / "run.json").is_file():
-        what = "holds no run (run.json)" if folder.is_dir() else "is no folder"
         raise InputError(
             f"{argument} must be a folder that `counterpoise train` wrote (--out), or one below "
-            f"runs/ in what `counterpoise compare` wrote; {folder} {what}"
+            f"runs/ in what `counterpoise compare` wrote; {folder / 'run.json'} is not there"
         )
 
 

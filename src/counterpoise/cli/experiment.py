@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, check_number, unknown
 from counterpoise.training.declaration import declarations, default_of
 from counterpoise.training.settings import Settings
 
@@ -78,6 +78,7 @@ def read_settings(options: argparse.Namespace) -> Settings:
     """The settings that the command line asks for."""
     values = {item.name: getattr(options, item.name) for item in fields(Settings)}
     pairs = {n: to_dict(n, value) for n, value in values.items() if isinstance(value, list)}
+    check_number("--seed", options.seed, 0, whole=True)
     settings = Settings(**{**values, **pairs})
     for item in fields(Settings):
         unused = getattr(settings, item.name) != default_of(item)

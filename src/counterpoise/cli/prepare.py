@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterpoise.core.paths import expand
-from counterpoise.errors import InputError
+from counterpoise.errors import InputError, check_number
 
 from .arguments import TASKS, Command, add_config, names
 from .progress import Meter, show_progress
@@ -91,6 +91,7 @@ def _prepare(options: argparse.Namespace, progress: Meter) -> tuple[Sheet, list[
     from counterpoise.core.console import make_console
     from counterpoise.data import make_plan, prepare
 
+    check_number("--seed", options.seed, 0, whole=True)
     source, out = _paths(options.paths)
     console = make_console(stderr=True, quiet=options.quiet)
     table = _table(source, out, options, console)
