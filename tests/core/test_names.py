@@ -60,7 +60,9 @@ def test_plain_names_keep_the_keys_of_older_runs() -> None:
     assert all(torch.equal(new[n].weight, old[n].weight) for n in PLAIN)
 
 
-@pytest.mark.parametrize("name", ["", " ", "a+b", "a,b", "a:b", "a\nb", "a\0", "\x85", "\ud800", 3])
+@pytest.mark.parametrize(
+    "name", ["", " ", "a+b", "a,b", "a:b", "a\nb", "a\0", "\x85", "\ud800", "\uffff", 3]
+)
 def test_what_cannot_be_a_name_is_refused_in_one_line(name: object) -> None:
     with pytest.raises(InputError, match="must name modalities by a text without any of") as found:
         check_name(name)

@@ -31,19 +31,13 @@ def stop(_: object) -> None:
 def test_all_methods_train_stop_resume_and_evaluate_by_any_name(tmp_path: Path) -> None:
     plain = toy_data(3, 0.2, samples=90, names=ALIKE)
     odd = toy_data(3, 0.2, samples=90, names=NAMES)
+    stopped = callback(on_epoch=stop)
     names = dict(zip(ALIKE, NAMES, strict=True))
 
     def check(label: str) -> None:
         out, method = tmp_path / label, build(label, names)
         with pytest.raises(Stopped):
-            fit(
-                toy_model(odd, method),
-                odd,
-                method,
-                out=out,
-                **FAST,
-                callbacks=[callback(on_epoch=stop)],
-            )
+            fit(toy_model(odd, method), odd, method, out=out, callbacks=[stopped], **FAST)
         method = build(label, names)
         run = fit(toy_model(odd, method), odd, method, out=out, resume=True, **FAST)
         again = load_run(out, toy_model(odd, method := build(label, names)), odd, method)

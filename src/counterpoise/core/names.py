@@ -10,6 +10,7 @@ from torch import nn
 from counterpoise.errors import InputError, show
 
 JOINERS = "+,:"  # names are joined by these in records, options and files
+NO_CHARACTERS = "\ufffe\uffff"  # which XML, and so a figure of the report, cannot hold
 PREFIX = "name:"  # what no modality's name can begin with
 # What a `nn.Module` refuses as the name of a part: its own attributes.
 _TAKEN = nn.ModuleDict()
@@ -18,11 +19,12 @@ _TAKEN = nn.ModuleDict()
 def check_name(name: object, argument: str = "inputs") -> None:
     """Raise :class:`InputError` unless this may name a modality.
 
-    Any text may that is not blank and holds no control character, no half of a pair of UTF-16
-    and none of :data:`JOINERS`.
+    Any text may that is not blank and holds none of :data:`JOINERS`, no control character, no half
+    of a pair of UTF-16, and nothing that Unicode keeps from being a character.
     """
     known = isinstance(name, str) and bool(name.strip())
-    if not known or any(c in JOINERS or unicodedata.category(c) in ("Cc", "Cs") for c in str(name)):
+    bad = JOINERS + NO_CHARACTERS
+    if not known or any(c in bad or unicodedata.category(c) in ("Cc", "Cs") for c in str(name)):
         raise InputError(
             f"{argument} must name modalities by a text without any of {' '.join(JOINERS)} (names "
             f"are joined by these) and without control characters, found {show(name)}; choose "

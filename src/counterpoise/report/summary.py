@@ -176,7 +176,8 @@ def _short(columns: Sequence[str]) -> dict[str, str]:
     names = list(dict.fromkeys(name for column in columns for name in column.split("+")))
     if all(column.count("+") < 2 for column in columns):
         return {}
-    wide = next(n for n in range(1, 99) if len({name[:n] for name in names}) == len(names))
+    longest = max(map(len, names))
+    wide = next(n for n in range(1, longest + 1) if len({name[:n] for name in names}) == len(names))
     return {name: name[:wide] for name in names}
 
 

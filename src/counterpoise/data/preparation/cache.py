@@ -220,7 +220,7 @@ def open_cache(folder: Path | str) -> Dataset:
         state = (
             "is not complete; run counterpoise prepare again to go on"
             if begun
-            else ("holds no prepared data (dataset.json)")
+            else "holds no prepared data (dataset.json); `counterpoise prepare TABLE OUT` makes it"
         )
         raise InputError(f"{folder} {state}")
     return read_index(folder)
