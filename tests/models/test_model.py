@@ -212,6 +212,9 @@ def test_any_other_name_will_do_in_every_fusion():
         assert len(keys) == len(names)
         out = model(toy_batch(data, 6))
         assert out.logits.shape[0] == 6 and tuple(out.unimodal) == names
+        for policy in FUSIONS[label].policies:  # with all that different widths bring
+            fusion = FUSIONS[label]({m: 4 + k for k, m in enumerate(names)}, 3, policy)
+            assert all(fusion.own(m) is None or len(fusion.own(m)) for m in names)
 
     check_each(FUSIONS, check)
 

@@ -31,7 +31,7 @@ def test_nothing_in_a_page_is_taken_for_markup(page: Path) -> None:
 
 
 def test_the_legend_holds_what_begins_with_an_underscore(page: Path) -> None:
-    """Matplotlib leaves such a label out, and only warns."""
+    """Matplotlib before 3.10 leaves such a label out, and only warns."""
     figures = page.read_text(encoding="utf-8").split("<svg")
     assert ">_x $y_1$</text>" in figures[-1]
 

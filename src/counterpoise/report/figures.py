@@ -157,7 +157,7 @@ def _curves(found: Mapping[str, Curves], metric: Shown) -> str:
         known = [s for s in subsets if s in handles]
         legend = figure.legend(
             [handles[s] for s in known],
-            ["x" for _ in known],  # a label that begins with _ would be left out
+            ["x" for _ in known],  # matplotlib before 3.10 leaves out what begins with _
             loc="outside lower center",
             ncols=min(4, len(subsets)),
             frameon=False,
