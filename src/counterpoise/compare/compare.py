@@ -143,7 +143,8 @@ class Comparison:
                     tick(label, seed)
 
         work, threads = partial(_train_there, self, queue), max(1, (os.cpu_count() or 1) // jobs)
-        for _, lines in run_jobs(work, pairs, jobs, threads=threads, poll=report):
+        count = min(jobs, len(pairs))
+        for _, lines in run_jobs(work, pairs, count, threads=threads, poll=report):
             yield lines
 
     def train_one(self, label: str, seed: int, tick: Tick | None) -> Lines | str:

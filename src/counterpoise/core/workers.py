@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -24,7 +24,7 @@ _worker: dict[str, Callable[[Any], Any]] = {}
 
 def run_jobs(
     work: Callable[[Job], Result],
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     count: int,
     *,
     threads: int = 1,
@@ -35,14 +35,13 @@ def run_jobs(
     Args:
         work: what each process does with a job. It is sent once to each, with all that it holds.
         jobs: sent one by one, few ahead of those that are done.
-        count: of processes, at most.
+        count: of processes.
         threads: of torch, in each process.
         poll: called a few times a second while processes work.
 
     Raises:
         InputError: a process died, usually for lack of memory.
     """
-    count = min(count, len(jobs))
     left = iter(jobs)
     waiting: dict[Future[tuple[Result, list[tuple[str, type[Warning]]]]], Job] = {}
     with _open_pool(count, work, threads) as executor:

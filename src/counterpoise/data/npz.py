@@ -20,7 +20,8 @@ from .cells import Array
 from .preparation.manifest import ColumnNames, column_names
 from .preparation.plan import FRACTIONS
 from .preparation.table import Bad, Row, Table
-from .readers.array import ArrayFile, refuse_file
+from .readers.array import ArrayFile
+from .readers.array_file import refuse_file
 from .targets import TASKS
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def npz_table(
             )
     gone = [k for k in range(len(arrays.target)) if k not in rows]
     bad = [Bad(str(ids[k]), "", "has no target") for k in gone]
-    readers = {m: ArrayFile(channels_first=False) for m in data.modalities}
+    readers = {m: ArrayFile(axis=0, channels_first=False) for m in data.modalities}
     return Table(
         data.name, [rows[k] for k in sorted(rows)], readers, learnt, bad, digest=data.fingerprint()
     )
