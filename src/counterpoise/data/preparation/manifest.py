@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from counterpoise.core.paths import expand
 from counterpoise.data.targets import TASKS
 from counterpoise.errors import InputError, check_choice, unknown
 
@@ -75,7 +76,7 @@ def read_manifest(
     Raises:
         InputError: a table that cannot be read, a column that is not there.
     """
-    path = Path(path)
+    path = expand(path)
     if task is not None:
         check_choice("task", task, TASKS)
     file = open_table(path)

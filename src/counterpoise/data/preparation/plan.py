@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from counterpoise.core.names import check_name
 from counterpoise.core.presence import check_trained
 from counterpoise.core.tasks import Task
 from counterpoise.data.cells import Spec, find_spec, sample_bytes
 from counterpoise.data.columns import Decoded, TrainingMean
-from counterpoise.data.dataset import Dataset, Split, check_name
+from counterpoise.data.dataset import Dataset, Split
 from counterpoise.data.kinds import KINDS
 from counterpoise.data.readers.base import Reader
 from counterpoise.data.readers.measured import Measured
