@@ -20,25 +20,24 @@ Line = tuple[str, str, str, str, str]
 
 
 def show_columns(table: Table, console: Console) -> None:
-    """Print what was guessed about a table, and a line a column, as plain text."""
-    from rich.table import Table as Sheet
-    from rich.text import Text
+    """Print what was guessed about a table, and a line a column; ``console`` takes no markup."""
+    from counterpoise.core.console import make_table
 
     for note in table.notes:
-        console.print(Text(clean(note)))
+        console.print(clean(note))
     head = f"{clean(table.name)}: {len(table.rows)} rows"
     if not table.columns:  # of arrays, or of a data set that has a name
         shown = [f"{clean(m)} ({reader.name})" for m, reader in table.readers.items()]
         more = [f"and {len(shown) - MOST} more"] if len(shown) > MOST else []
-        console.print(Text(f"{head}; {', '.join([*shown[:MOST], *more])}"))
+        console.print(f"{head}; {', '.join([*shown[:MOST], *more])}")
         return
-    console.print(Text(head))
-    sheet = Sheet(box=None, padding=(0, 2, 0, 0))
+    console.print(head)
+    sheet = make_table(padding=(0, 2, 0, 0))
     for name in ("column", "taken as", "because", "example", "missing"):
         right = name == "missing"
         sheet.add_column(name, justify="right" if right else "left", overflow="fold")
     for line in list_columns(table.columns):
-        sheet.add_row(*map(Text, line))
+        sheet.add_row(*line)
     console.print(sheet)
 
 

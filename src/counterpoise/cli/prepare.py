@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counterpoise.errors import InputError
+from counterpoise.core.paths import expand
+from counterpoise.errors import InputError, check_number
 
 from .arguments import TASKS, Command, add_config, names
 from .columns import MOST, clean, show_columns
-from .progress import show_progress
+from .progress import Meter, show_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
     from rich.table import Table as Sheet
 
     from counterpoise.data import Dataset, Plan, Table
@@ -40,7 +39,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     add("--ignore", type=names, metavar="A,B", help="columns that are nothing")
     add("--target", default="target", metavar="COLUMN", help="default %(default)s")
-    add("--id", default="id", metavar="COLUMN", help="default %(default)s, else the row's number")
+    add(
+        "--id",
+        default="id",
+        metavar="COLUMN",
+        help="default %(default)s, else the row's number; '' for none, here and below",
+    )
     add("--split", default="split", metavar="COLUMN", help="default %(default)s, where it is")
     add("--group", default="group", metavar="COLUMN", help="default %(default)s, where it is")
     add(
@@ -80,24 +84,23 @@ def _fractions(text: str) -> tuple[float, ...]:
 
 
 def run(options: argparse.Namespace) -> None:
-    from rich.console import Console
+    from counterpoise.core.console import make_console
 
     with show_progress(options.quiet) as progress:
         sheet, lines = _prepare(options, progress)
     if not options.quiet:
-        Console().print(sheet)
+        make_console().print(sheet)
         print("\n".join(lines))
 
 
-def _prepare(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, list[str]]:
+def _prepare(options: argparse.Namespace, progress: Meter) -> tuple[Sheet, list[str]]:
     """Prepare what the command line asks for; a table of what was made, and what to do next."""
-    from rich.console import Console
-    from rich.markup import escape
-
+    from counterpoise.core.console import make_console
     from counterpoise.data import make_plan, prepare
 
+    check_number("--seed", options.seed, 0, whole=True)
     source, out = _paths(options.paths)
-    console = Console(stderr=True, quiet=options.quiet)
+    console = make_console(stderr=True, quiet=options.quiet)
     table = _table(source, out, options, console)
     settings = _options(options.set)
     show_columns(table, console)
@@ -109,15 +112,15 @@ def _prepare(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, li
         options=settings,
     )
     if plan.note:
-        console.print(escape(clean(plan.note)))
-    console.print(escape(f"{out} takes {_size(plan.bytes())}"))
-    bar = progress.add_task("decoding", total=len(plan.rows))
+        console.print(clean(plan.note))
+    console.print(f"{out} takes {_size(plan.bytes())}")
+    progress.start("decoding", len(plan.rows))
     data = prepare(
         plan,
         out,
         jobs=options.jobs,
         max_bad=options.max_bad,
-        tick=lambda count: progress.advance(bar, count),
+        tick=progress.advance,
     )
     return _sheet(data, plan), _words(plan, data, out)
 
@@ -139,10 +142,7 @@ def _paths(paths: list[str]) -> tuple[tuple[str, ...], Path]:
         raise InputError(
             f"prepare needs MANIFEST OUT, or NAME RAW OUT, found {len(paths)} arguments"
         )
-    *source, out = (Path(os.path.expanduser(path)) for path in paths)
-    if len(paths) == 3:  # a name, which is no path
-        return (paths[0], str(source[1])), out
-    return (str(source[0]),), out
+    return tuple(paths[:-1]), expand(paths[-1])
 
 
 def _table(
@@ -167,7 +167,7 @@ def _table(
             group=options.group,
             weight=options.weight,
         )
-    name, raw = source[0], Path(source[1])
+    name, raw = source[0], expand(source[1])
     if options.type or options.task or options.weight or options.ignore:
         raise InputError(
             f"--type, --ignore, --task and --weight are for manifests; {name} has its own"
@@ -203,14 +203,12 @@ def _npz_table(path: str, options: argparse.Namespace) -> Table:
 
 def _unpacked(archive: Path, folder: Path, console: Console) -> Path:
     """What is in an archive, as a folder beside OUT; unpacked once."""
-    from rich.markup import escape
-
     from counterpoise.data.preparation.archives import contents, unpack
 
     if not folder.exists():
         files = contents(archive)
         size = sum(count for _, count in files)
-        console.print(escape(f"unpacking {len(files)} files, {_size(size)}, to {folder}"))
+        console.print(f"unpacking {len(files)} files, {_size(size)}, to {folder}")
         unpack(archive, folder)
     inside = list(folder.iterdir())
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
@@ -234,31 +232,30 @@ def _options(words: Iterable[str]) -> dict[str, dict[str, Any]]:
 
     found: dict[str, dict[str, Any]] = {}
     for word in words:
-        column, dot, rest = word.partition(".")
-        if not dot or "=" not in rest:
+        place, equals, value = word.partition("=")
+        column, dot, key = place.rpartition(".")  # a column's own name may have dots
+        if not dot or not equals:
             raise InputError(f"--set must read COLUMN.KEY=VALUE, found {word!r}")
-        found.setdefault(column, {}).update(parse_options([rest]))
+        found.setdefault(column, {}).update(parse_options([f"{key}={value}"]))
     return found
 
 
 def _sheet(data: Dataset, plan: Plan) -> Sheet:
-    from rich.markup import escape
-    from rich.table import Table as Sheet
+    from counterpoise.core.console import make_table
 
-    title = escape(f"{clean(data.name)}: {data.task.state()['task']}")
-    sheet = Sheet(title=title, title_justify="left", box=None)
+    sheet = make_table(title=f"{clean(data.name)}: {data.task.state()['task']}")
     sheet.add_column("modality")
     sheet.add_column("type")
     sheet.add_column("sample")
     for part in data.splits:
-        sheet.add_column(escape(part), justify="right")
+        sheet.add_column(part, justify="right")
     shown = list(data.shapes.items())[:MOST]
     for modality, shape in shown:
         counts = [str(int(split.present[modality].sum())) for split in data.splits.values()]
         name, spec = plan.readers[modality].name, plan.specs[modality]
         kind = next(iter(spec.values()))[0]
-        sample = escape(f"{kind} {list(shape)}")
-        sheet.add_row(escape(clean(modality)), name, sample, *counts)
+        sample = f"{kind} {list(shape)}"
+        sheet.add_row(clean(modality), name, sample, *counts)
     if len(data.shapes) > len(shown):
         sheet.add_row(f"... and {len(data.shapes) - len(shown)} more")
     sheet.add_row("all", "", "", *(str(len(split)) for split in data.splits.values()))

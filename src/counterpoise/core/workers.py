@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -42,7 +43,7 @@ def run_jobs(
         InputError: a process died, usually for lack of memory.
     """
     left = iter(jobs)
-    waiting: dict[Future[Result], Job] = {}
+    waiting: dict[Future[tuple[Result, list[tuple[str, type[Warning]]]]], Job] = {}
     with _open_pool(count, work, threads) as executor:
         while True:
             for job in islice(left, 2 * count - len(waiting)):
@@ -52,7 +53,10 @@ def run_jobs(
             finished, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
             poll()
             for future in finished:
-                yield waiting.pop(future), future.result()
+                result, said = future.result()
+                for text, category in said:
+                    warnings.warn(text, category, stacklevel=2)
+                yield waiting.pop(future), result
 
 
 def _start(work: Callable[[Any], Any], threads: int) -> None:
@@ -60,8 +64,11 @@ def _start(work: Callable[[Any], Any], threads: int) -> None:
     _worker["work"] = work
 
 
-def _work(job: Any) -> Any:
-    return _worker["work"](job)
+def _work(job: Any) -> tuple[Any, list[tuple[str, type[Warning]]]]:
+    """The result, and what was warned of: it is said once, by the process that asked."""
+    with warnings.catch_warnings(record=True) as caught:
+        result = _worker["work"](job)
+    return result, [(str(found.message), found.category) for found in caught]
 
 
 @contextmanager

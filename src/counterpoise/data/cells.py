@@ -64,12 +64,12 @@ def read_cell(reader: Reader, cell: Any, spec: Spec) -> dict[str, Array]:
         value: Value | Exception = reader.read(cell)
     except Exception as error:  # a damaged file can break its library anywhere
         value = error
-    return _check(value, spec)
+    return _check(value, reader, spec)
 
 
 def try_cells(reader: Reader, cells: Sequence[Any], spec: Spec) -> list[Sample]:
     """What :func:`try_cell` finds in each cell."""
-    return [_try(value, spec) for value in reader.read_many(cells)]
+    return [_try(value, reader, spec) for value in reader.read_many(cells)]
 
 
 def try_cell(reader: Reader, cell: Any, spec: Spec) -> Sample:
@@ -77,16 +77,16 @@ def try_cell(reader: Reader, cell: Any, spec: Spec) -> Sample:
     return try_cells(reader, [cell], spec)[0]
 
 
-def _try(value: Value | Exception, spec: Spec) -> Sample:
+def _try(value: Value | Exception, reader: Reader, spec: Spec) -> Sample:
     try:
-        return _check(value, spec)
+        return _check(value, reader, spec)
     except Unmeasured:
         return None
     except InputError as error:
         return str(error)
 
 
-def _check(value: Value | Exception, spec: Spec) -> dict[str, Array]:
+def _check(value: Value | Exception, reader: Reader, spec: Spec) -> dict[str, Array]:
     """What a reader returned, by tensor, if it is what the others are."""
     if isinstance(value, InputError):
         raise value
@@ -98,8 +98,17 @@ def _check(value: Value | Exception, spec: Spec) -> dict[str, Array]:
         key in spec and (array.dtype, array.shape) == (np.dtype(spec[key][0]), spec[key][1])
         for key, array in found.items()
     ):
-        raise InputError(f"is {_format(spec_of(value))}, where the others are {_format(spec)}")
+        other = spec_of(value)
+        advice = _advise(reader, other, spec)
+        raise InputError(f"is {_format(other)}, where the others are {_format(spec)}{advice}")
     return found
+
+
+def _advise(reader: Reader, found: Spec, spec: Spec) -> str:
+    """What to do where samples differ in their type alone, as fractions and whole numbers do."""
+    shapes = [{key: shape for key, (_, shape) in each.items()} for each in (found, spec)]
+    mixed = shapes[0] == shapes[1] and "real" in reader.options()
+    return "; --set COLUMN.real=true reads both alike" if mixed else ""
 
 
 def find_spec(modality: str, reader: Reader, cells: Sequence[Any]) -> Spec:

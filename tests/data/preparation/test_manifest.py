@@ -207,7 +207,7 @@ class TestCommand:
             assert pair in said
         assert ["age", "numbers"] in said and ["note", "text"] in said
         reasons = (out / "bad.csv").read_text()
-        assert "5,sound," in reasons and "corrupt.wav is no WAV file" in reasons
+        assert "5,sound," in reasons and "corrupt.wav is no sound or video file" in reasons
         assert "gone.wav is not there" in reasons
         data = load(out)
         assert data.modalities == ("sound", "face", "age", "note")

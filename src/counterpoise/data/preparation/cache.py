@@ -18,6 +18,7 @@ import numpy as np
 
 from counterpoise.core import storage
 from counterpoise.core.folder import Folder
+from counterpoise.core.paths import expand
 from counterpoise.core.presence import check_trained
 from counterpoise.core.provenance import made_with
 from counterpoise.core.workers import run_jobs
@@ -68,7 +69,7 @@ def prepare(
     check_number("jobs", jobs, 1, whole=True)
     check_number("max_bad", max_bad, 0, 1)
     need("pyarrow", "stream")
-    out = Path(out)
+    out = expand(out)
     _claim(out, plan)
     todo, entries = [], {}
     bad, tick = list(plan.bad), tick or (lambda _: None)
@@ -212,7 +213,7 @@ def _write(readers: dict[str, Reader], specs: dict[str, Spec], job: Job) -> dict
 
 def is_cache(folder: Path | str) -> bool:
     """Whether a folder holds prepared data, complete."""
-    return (Path(folder) / INDEX).is_file()
+    return (expand(folder) / INDEX).is_file()
 
 
 def open_cache(folder: Path | str) -> Dataset:
@@ -224,13 +225,13 @@ def open_cache(folder: Path | str) -> Dataset:
     Raises:
         InputError: no prepared data, an incomplete or damaged folder.
     """
-    folder = Path(folder)
+    folder = expand(folder)
     if not is_cache(folder):
         begun = (folder / "plan.json").exists()
         state = (
             "is not complete; run counterpoise prepare again to go on"
             if begun
-            else ("holds no prepared data (dataset.json)")
+            else "holds no prepared data (dataset.json); `counterpoise prepare TABLE OUT` makes it"
         )
         raise InputError(f"{folder} {state}")
     return read_index(folder)

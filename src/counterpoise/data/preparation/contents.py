@@ -10,9 +10,9 @@ from counterpoise.data.readers import READERS
 from counterpoise.data.readers.array import TABLES
 from counterpoise.data.readers.array_file import file_kind
 from counterpoise.data.readers.base import need
+from counterpoise.data.readers.film import open_container
 from counterpoise.data.readers.frames import list_pictures
 from counterpoise.data.readers.number_table import read_table
-from counterpoise.data.readers.video import open_container
 from counterpoise.errors import InputError
 
 from .paths import ORDER, find_there

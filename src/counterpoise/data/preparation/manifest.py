@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from counterpoise.core.paths import expand
 from counterpoise.data.readers.base import Reader
 from counterpoise.data.targets import TASKS
 from counterpoise.errors import InputError, check_choice, unknown
@@ -49,7 +50,9 @@ def column_names(named: ColumnNames, **usual: str) -> dict[str, str]:
     for part in named:
         if part not in ColumnNames.__annotations__:
             raise unknown("column", part, ColumnNames.__annotations__)
-    return {part: str(name) for part, name in {**known, **named}.items() if name}
+    return {
+        part: str(name) for part, name in {**known, **named}.items() if name or part == "target"
+    }
 
 
 def read_manifest(
@@ -78,7 +81,7 @@ def read_manifest(
     Raises:
         InputError: a table that cannot be read, a column that is not there.
     """
-    path = Path(path)
+    path = expand(path)
     if task is not None:
         check_choice("task", task, TASKS)
     file = open_table(path)

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from counterpoise.core.names import check_name
 from counterpoise.core.presence import check_trained
 from counterpoise.core.tasks import Task
 from counterpoise.data.cells import Spec, find_spec, sample_bytes
 from counterpoise.data.columns import Decoded, TrainingMean
-from counterpoise.data.dataset import Dataset, Split, check_name
+from counterpoise.data.dataset import Dataset, Split
 from counterpoise.data.kinds import KINDS
 from counterpoise.data.readers.base import Reader
 from counterpoise.data.readers.measured import Measured
@@ -204,10 +205,19 @@ def make_plan(
 
 def _fit(modality: str, reader: Reader, cells: Sequence[Any]) -> Reader:
     """A reader fitted on training cells; says so where it takes an offset off."""
+    given = reader
     try:
         reader = reader.fit(cells)
     except InputError as error:
-        raise InputError(f"modality {modality!r}: {error}") from None
+        reason = str(error).replace("COLUMN", modality)
+        raise InputError(f"modality {modality!r}: {reason}") from None
+    if getattr(reader, "header", False) and not getattr(given, "header", False):
+        warnings.warn(
+            f"{modality}: the first line of each table is taken as names; --set "
+            f"{modality}.header=false takes it as a step",
+            UserWarning,
+            stacklevel=3,
+        )
     if isinstance(reader, Measured) and reader.center:
         warnings.warn(
             f"{modality}: float32 cannot hold how its values vary; standardised in float64 by "

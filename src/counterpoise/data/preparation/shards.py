@@ -104,7 +104,8 @@ def _decode(
                 there[modality][place] = True
                 samples.append(sample)
             elif isinstance(sample, str):
-                wrong.setdefault(place, []).append(Bad(job.rows[place].id, modality, sample))
+                reason = sample.replace("COLUMN", modality)
+                wrong.setdefault(place, []).append(Bad(job.rows[place].id, modality, reason))
         for key, array in values[modality].items() if samples else ():
             array[there[modality]] = np.stack([sample[key] for sample in samples])
     for place in np.flatnonzero(~np.logical_or.reduce(list(there.values()))).tolist():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from counterpoise.data.kinds import kind_of
-from counterpoise.errors import InputError, check_number
+from counterpoise.errors import InputError, check_number, show
 
 from .array_file import file_kind, read_hdf5, read_lists, read_matlab, read_npy, read_npz, to_array
 from .base import Array, existing, fit_length, some
@@ -39,6 +39,15 @@ class Loaded(NamedTuple):
     array: Array
     form: str = ""
     first: tuple[str, ...] = ()
+
+
+class Seen(NamedTuple):
+    """What was seen of an array: its shape, what NumPy calls its type, and as in Loaded."""
+
+    shape: tuple[int, ...]
+    kind: str
+    form: str
+    first: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -70,8 +79,8 @@ class ArrayFile(Measured):
         series: [A, B] is [C, T], though it has the shape of a picture. So it is where there is an
             axis of time.
         real: whole numbers are read as real ones, float32.
-        header: the first line of a table holds the names 0, 1, 2 .. of its columns. So it is
-            where all training cells begin so.
+        header: the first line of a table holds the names 0, 1, 2 .. of its columns; None: where
+            all training cells begin so.
     """
 
     name = "array"
@@ -82,13 +91,15 @@ class ArrayFile(Measured):
     axis: int | None = None
     channels_first: bool = True
     real: bool = False
-    header: bool = False
+    header: bool | None = None
 
     def __post_init__(self) -> None:
         if self.axis is not None:
             check_number("axis", self.axis, -8, 8, whole=True)
         if self.length is not None:
             check_number("length", self.length, 1, whole=True)
+        if self.header not in (None, True, False):
+            raise InputError(f"header must be true or false, found {show(self.header)}")
 
     def fit(self, cells: Sequence[Any]) -> Self:
         """A reader that knows the axis and the length of time, by the training cells.
@@ -96,28 +107,40 @@ class ArrayFile(Measured):
         Raises:
             InputError: which axis is time, or whether a first line is a heading, cannot be told.
         """
-        reader = self._fit_header([*self._load_some(cells)])
-        seen = [(x.array.shape, x.array.dtype.kind, x.form) for x in reader._load_some(cells)]
+        seen = self._look(cells)
+        reader = self._fit_header([x.first for x in seen if x.form == "table"])
+        if reader.header and not self.header:
+            seen = reader._look(cells)
         if not seen:
             return reader
-        kinds = {kind == "f" for _, kind, _ in seen}
-        if len(kinds) == 2 and not reader.real:
+        if len({x.kind == "f" for x in seen}) == 2 and not reader.real:
             reader = reader.changed(self.name, real=True)
-        reader = reader._fit_axis([s for s, _, _ in seen], all(f == "table" for *_, f in seen))
-        reader = reader._fit_series(Counter(shape for shape, _, _ in seen).most_common(1)[0][0])
+        shapes = [x.shape for x in seen]
+        reader = reader._fit_axis(shapes, all(x.form == "table" for x in seen))
+        reader = reader._fit_series(Counter(shapes).most_common(1)[0][0])
         reader._check_pictures(cells)
         return reader.find_center(reader._wide(cells), reader.length is not None)
 
-    def _fit_header(self, loaded: Sequence[Loaded]) -> Self:
+    def _look(self, cells: Sequence[Any]) -> list[Seen]:
+        """What some of the cells hold."""
+        return [
+            Seen(x.array.shape, x.array.dtype.kind, x.form, x.first) for x in self._load_some(cells)
+        ]
+
+    def _fit_header(self, firsts: list[tuple[str, ...]]) -> Self:
         """Whether the first lines of tables, which are numbers, are names."""
-        firsts = {x.first for x in loaded if x.form == "table"}
-        if self.header or len(firsts) != 1 or not counts_up(first := firsts.pop()):
+        if self.header is not None:
             return self
+        first = firsts[0] if firsts else ()
+        few = len(firsts) < 3 or len(first) < 3
+        data = len(set(firsts)) != 1 or not counts_up(first) or (few and first[0] != "0")
+        if data:  # that begin with 1, 2 are common
+            return self.changed(self.name, header=False)
         if len(first) > 2:
             return self.changed(self.name, header=True)
         raise InputError(
             f"the first line of each table is {','.join(first)}: names of columns, or numbers? say "
-            "--set COLUMN.header=true, or write 0.0 for the number"
+            "--set COLUMN.header=true or --set COLUMN.header=false"
         )
 
     def _fit_axis(self, shapes: list[tuple[int, ...]], lines: bool) -> Self:
@@ -233,5 +256,5 @@ class ArrayFile(Measured):
             return Loaded(array, "matlab" if matlab else "")
         if kind == "mat":
             return Loaded(read_matlab(path, self.key), "matlab")
-        table = parse_table(path, self.header)
+        table = parse_table(path, bool(self.header))
         return Loaded(table.array, "table", table.first)

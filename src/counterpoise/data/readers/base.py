@@ -115,7 +115,7 @@ def need(module: str, extra: str) -> ModuleType:
     except ImportError as error:
         raise InputError(
             f"{module} is needed for this and cannot be imported ({error}); "
-            f"pip install 'counterpoise[{extra}]'"
+            f"install the extra {extra!r}: pip install '.[{extra}]' in the checkout"
         ) from None
 
 

@@ -12,9 +12,10 @@ import numpy as np
 from counterpoise.errors import InputError
 
 from .base import Array, Unmeasured
-from .number_words import is_blank, is_number, split_numbers, to_float, weigh_commas
+from .number_words import DECIMALS, is_blank, is_number, split_numbers, to_float, weigh_commas
 
 BLANKS = " \t\f\v"
+HEADINGS = 2  # names and units
 QUOTED = re.compile(r'"[^"]*"')
 MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # else UTF-8
 
@@ -41,9 +42,9 @@ def parse_table(path: Path, header: bool = False) -> NumberTable:
     """The numbers of a text: columns parted by semicolons, tabs, commas or blanks.
 
     Nothing between commas, and words such as ``NA``, are NaN. Left out are lines that begin with
-    ``#``, lines of words (headings, units) before the first number, and the index that pandas
-    writes: a first column without a name that counts from 0. In a table whose columns semicolons or
-    tabs part, commas are decimal signs, unless they can only part numbers.
+    ``#``, two lines of words at most (names, units) before the first number, and the index that
+    pandas writes: a first column without a name that counts from 0. In a table whose columns
+    semicolons or tabs part, commas are decimal signs, unless they can only part numbers.
 
     Args:
         path: the file.
@@ -58,8 +59,10 @@ def parse_table(path: Path, header: bool = False) -> NumberTable:
     delimiter = _find_delimiter(bare)
     rows = [_split(line, delimiter) for line in lines]
     heads = 0
-    while heads < len(rows) and _is_heading(rows[heads]):
+    while heads < min(HEADINGS, len(rows)) and _is_heading(rows[heads]):
         heads += 1
+    if heads and heads == len(rows):
+        raise InputError(f"{path.name} is no table of numbers: it holds words alone")
     names, fields = rows[heads - 1] if heads else None, rows[heads:]
     if delimiter == "," and names and fields and 2 * len(names) == len(fields[0]):
         raise InputError(
@@ -135,9 +138,13 @@ def _split(line: str, delimiter: str) -> list[str]:
 
 
 def _is_heading(fields: list[str]) -> bool:
-    """Whether a line holds words, and no number."""
+    """Whether a line holds words, and no field of numbers."""
     words = [field for field in fields if not is_blank(field)]
-    return bool(words) and not any(is_number(word, sign) for word in words for sign in ".,")
+    return bool(words) and not any(
+        all(is_number(word, sign) for word in split_numbers(field, sign))
+        for field in words
+        for sign in DECIMALS
+    )
 
 
 def _find_sign(fields: list[list[str]], lines: list[str], delimiter: str, path: Path) -> str:

@@ -75,6 +75,8 @@ def to_number(value: Any, decimal: str = ".") -> float:
     Raises:
         TypeError, ValueError, OverflowError: it is no real number.
     """
+    if isinstance(value, float | int):  # before the rest, which takes long
+        return float(value)
     if isinstance(value, str):
         return to_float(value.strip(), decimal)
     if is_blank(value):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -21,6 +23,7 @@ from .number_words import (
     find_decimal,
     refuse_word,
     split_numbers,
+    to_float,
     to_number,
 )
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 FITTED = 100_000  # cells that tell how many numbers there are, and how they vary
+# A sign between blanks alone: 18 - 25 are no three numbers. Between commas it is one not measured.
+LONE = re.compile(r"[^\s,;][ \t]+[-?](?![^\s,;])|(?<![^\s,;])[-?][ \t]+[^\s,;]")
 DIGIT = re.compile("[0-9]")
 
 __all__ = ["Numbers", "find_decimal", "to_numbers"]
@@ -58,6 +63,8 @@ def to_numbers(cell: Any, decimal: str = ".") -> Array:
             decimal = "."
         else:
             values = split_numbers(text, decimal)
+            if LONE.search(text):
+                raise refuse_word(cell)
     elif hasattr(cell, "__array__") and not isinstance(cell, np.generic):
         values = np.asarray(cell)
         if values.dtype.kind not in "biuf":
@@ -138,14 +145,15 @@ class Numbers(Measured):
         return self.finish(array)
 
     def read_many(self, cells: Sequence[Any]) -> list[Value | Exception]:
-        """:meth:`read` of each; cells of one number, as most are, take a microsecond together."""
-        if self.count not in (None, 1) or len(self.center) > 1:
+        """:meth:`read` of each; those of finite numbers, as most are, together."""
+        count = self.count or 1
+        if len(self.center) not in (0, 1, count):
             return super().read_many(cells)
-        one = np.array([_to_one(cell, self.decimal) for cell in cells], dtype=np.float64)
+        wide = _to_rows(cells, self.decimal, count)
         with np.errstate(over="ignore", invalid="ignore"):
-            scaled = self.scale(one[:, None]) if self.center else one[:, None]
-            narrow = scaled.astype(np.float32)
-        quick = np.isfinite(narrow[:, 0])
+            scaled = self.scale(wide.T).T if self.center else wide
+            narrow = np.ascontiguousarray(scaled, dtype=np.float32)
+        quick = np.isfinite(narrow).all(1)
         if self.indicators:
             narrow = np.concatenate([narrow, np.ones_like(narrow)], axis=1)
         found: list[Value | Exception] = list(narrow)
@@ -169,18 +177,45 @@ def _holds_number(cell: Any) -> bool:
     return isinstance(cell, int | float) and cell == cell
 
 
-def _to_one(cell: Any, decimal: str) -> float:
-    """The number that a cell is, where that is quickly told; else NaN."""
-    if isinstance(cell, str):
-        if not cell.isascii() or "_" in cell:
-            return math.nan
-        if decimal == ",":
-            if "." in cell:
-                return math.nan
-            cell = cell.replace(",", ".", 1)
-    elif not isinstance(cell, float | int):
-        return math.nan
+def _to_rows(cells: Sequence[Any], decimal: str, count: int) -> Array:
+    """float64 [N, count] of cells of so many numbers; NaN in rows that are not quickly told."""
+    with contextlib.suppress(ValueError, OverflowError):
+        found = _to_rows_at_once(cells, decimal, count)
+        if found is not None:
+            return found.reshape(len(cells), count)
+    blank = [math.nan] * count
+    rows = [_to_row(cell, decimal, count) or blank for cell in cells]
+    return np.array(rows, dtype=np.float64).reshape(len(cells), count)
+
+
+def _to_rows_at_once(cells: Sequence[Any], decimal: str, count: int) -> Array | None:
+    """:func:`_to_rows` where all cells are of one form; ValueError where a word is no number."""
+    kinds = set(map(type, cells))
+    if kinds == {list} and set(map(len, cells)) == {count}:
+        plain = set(map(type, chain.from_iterable(cells))) <= {float, int}
+        return np.array(cells, dtype=np.float64) if plain else None
+    if count == 1 and kinds <= {float, int}:
+        return np.array(cells, dtype=np.float64)
+    if count == 1 and kinds == {str}:
+        text = "".join(cells)
+        if text.isascii() and "_" not in text and decimal == ".":
+            return np.array(list(map(float, cells)))
+    return None
+
+
+def _to_row(cell: Any, decimal: str, count: int) -> Sequence[float] | None:
+    """So many numbers that a cell holds, where that is quickly told; else None."""
     try:
-        return float(cell)
+        if isinstance(cell, list | tuple):
+            plain = len(cell) == count and all(type(value) in (float, int) for value in cell)
+            return [float(value) for value in cell] if plain else None
+        if not isinstance(cell, str):
+            plain = count == 1 and type(cell) in (float, int, bool)
+            return [float(cell)] if plain else None
+        if cell[:1] == "[":
+            return None
+        text = cell.strip()
+        words = [text] if count == 1 else split_numbers(text, decimal)
+        return [to_float(word, decimal) for word in words] if len(words) == count else None
     except (ValueError, OverflowError):
-        return math.nan
+        return None
