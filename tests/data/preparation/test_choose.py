@@ -142,6 +142,8 @@ def test_roles_by_other_names(tmp_path: Path) -> None:
     assert "unknown column of t.csv to ignore 'z'" in refuse(path, ignore=["z"])
     assert "asked for and ignored" in refuse(path, modalities=["x"], ignore=["x"])
     assert read_manifest(path, id=None, modalities=["x"]).rows[0].id == "1"
+    named = {"target": None, "id": "", "modalities": ["id"], "types": {"id": "text"}}
+    assert list(read_manifest(path, **named).readers) == ["id"]
 
 
 def test_a_first_line_of_numbers_is_a_row(tmp_path: Path) -> None:

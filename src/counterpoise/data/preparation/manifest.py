@@ -50,9 +50,9 @@ def column_names(named: ColumnNames, **usual: str) -> dict[str, str]:
     for part in named:
         if part not in ColumnNames.__annotations__:
             raise unknown("column", part, ColumnNames.__annotations__)
-    return {
-        part: str(name) for part, name in {**known, **named}.items() if name or part == "target"
-    }
+    chosen = {**known, **named}
+    chosen["target"] = chosen["target"] or "target"
+    return {part: str(name) for part, name in chosen.items() if name}
 
 
 def read_manifest(
