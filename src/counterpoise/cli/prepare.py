@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counterpoise.errors import InputError
+from counterpoise.core.paths import expand
+from counterpoise.errors import InputError, check_number
 
 from .arguments import TASKS, Command, add_config, names
-from .progress import show_progress
+from .progress import Meter, show_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
     from rich.table import Table as Sheet
 
     from counterpoise.data import Dataset, Plan, Table
@@ -77,23 +77,23 @@ def _fractions(text: str) -> tuple[float, ...]:
 
 
 def run(options: argparse.Namespace) -> None:
-    from rich.console import Console
+    from counterpoise.core.console import make_console
 
     with show_progress(options.quiet) as progress:
         sheet, lines = _prepare(options, progress)
     if not options.quiet:
-        Console().print(sheet)
+        make_console().print(sheet)
         print("\n".join(lines))
 
 
-def _prepare(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, list[str]]:
+def _prepare(options: argparse.Namespace, progress: Meter) -> tuple[Sheet, list[str]]:
     """Prepare what the command line asks for; a table of what was made, and what to do next."""
-    from rich.console import Console
-
+    from counterpoise.core.console import make_console
     from counterpoise.data import make_plan, prepare
 
+    check_number("--seed", options.seed, 0, whole=True)
     source, out = _paths(options.paths)
-    console = Console(stderr=True, quiet=options.quiet)
+    console = make_console(stderr=True, quiet=options.quiet)
     table = _table(source, out, options, console)
     settings = _options(options.set)
     types = {m: reader.name for m, reader in table.readers.items()}
@@ -111,13 +111,13 @@ def _prepare(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, li
     if plan.note:
         console.print(plan.note)
     console.print(f"{out} takes {_size(plan.bytes())}")
-    bar = progress.add_task("decoding", total=len(plan.rows))
+    progress.start("decoding", len(plan.rows))
     data = prepare(
         plan,
         out,
         jobs=options.jobs,
         max_bad=options.max_bad,
-        tick=lambda count: progress.advance(bar, count),
+        tick=progress.advance,
     )
     return _sheet(data, plan), _words(plan, data, out)
 
@@ -139,7 +139,7 @@ def _paths(paths: list[str]) -> tuple[tuple[str, ...], Path]:
         raise InputError(
             f"prepare needs MANIFEST OUT, or NAME RAW OUT, found {len(paths)} arguments"
         )
-    return tuple(paths[:-1]), Path(paths[-1])
+    return tuple(paths[:-1]), expand(paths[-1])
 
 
 def _table(
@@ -163,7 +163,7 @@ def _table(
             group=options.group,
             weight=options.weight,
         )
-    name, raw = source[0], Path(source[1]).expanduser()
+    name, raw = source[0], expand(source[1])
     if options.type or options.task or options.weight:
         raise InputError(f"--type, --task and --weight are for manifests; {name} has its own")
     if is_archive(raw) and raw.is_file():
@@ -225,17 +225,18 @@ def _options(words: Iterable[str]) -> dict[str, dict[str, Any]]:
 
     found: dict[str, dict[str, Any]] = {}
     for word in words:
-        column, dot, rest = word.partition(".")
-        if not dot or "=" not in rest:
+        place, equals, value = word.partition("=")
+        column, dot, key = place.rpartition(".")  # a column's own name may have dots
+        if not dot or not equals:
             raise InputError(f"--set must read COLUMN.KEY=VALUE, found {word!r}")
-        found.setdefault(column, {}).update(parse_options([rest]))
+        found.setdefault(column, {}).update(parse_options([f"{key}={value}"]))
     return found
 
 
 def _sheet(data: Dataset, plan: Plan) -> Sheet:
-    from rich.table import Table as Sheet
+    from counterpoise.core.console import make_table
 
-    sheet = Sheet(title=f"{data.name}: {data.task.state()['task']}", title_justify="left", box=None)
+    sheet = make_table(title=f"{data.name}: {data.task.state()['task']}")
     sheet.add_column("modality")
     sheet.add_column("type")
     sheet.add_column("sample")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Input
+from counterpoise.core.paths import expand
 from counterpoise.data.readers.base import need
 from counterpoise.errors import InputError, check_choice
 
@@ -259,6 +260,7 @@ def _load(source: str, fetch: bool, revision: str | None) -> tuple[nn.Module, Pr
     """A model and the preparation of its inputs, from a folder or by name."""
     library = need("transformers", "text")
     where: dict[str, Any] = {"local_files_only": not fetch, "revision": revision}
+    source = str(expand(source)) if source.startswith("~") else source
     folder = Path(source)
     if folder.is_dir():
         where = {"local_files_only": True}
@@ -292,7 +294,7 @@ def _read_preparation(source: str, where: Mapping[str, Any]) -> Preparation:
     if path is None or not path.exists():
         return Preparation()
     try:
-        return Preparation.read(json.loads(Path(path).read_text()))
+        return Preparation.read(json.loads(Path(path).read_text(encoding="utf-8")))
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error})") from None
 

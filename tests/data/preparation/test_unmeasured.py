@@ -197,7 +197,8 @@ def test_offsets_are_taken_off_in_float64(tmp_path: Path, kind: str) -> None:
 
 def test_settings_of_ordinary_readers_are_what_they_were() -> None:
     assert Numbers(count=3).settings() == {"type": "numbers", "count": 3}
-    assert set(ArrayFile().settings()) == {"type", "key", "length", "axis", "channels_first"}
+    fitted = ArrayFile().fit([np.ones(3)])
+    assert set(fitted.settings()) == {"type", "key", "length", "axis", "channels_first"}
     assert ArrayFile(indicators=True).settings()["indicators"] is True
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from counterpoise.data.readers.base import Reader
+from counterpoise.core.paths import expand
 from counterpoise.data.targets import TASKS
 from counterpoise.errors import InputError, check_choice, unknown
 
 from .choose import SEEN, Asked, Column, choose, is_file, resolve
-from .table import Bad, Row, Table
-from .table_file import TableFile, open_table
+from .rows import Stored, StoredRows
+from .table import Bad, Table
+from .table_file import open_table
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -73,63 +76,56 @@ def read_manifest(
     Raises:
         InputError: a table that cannot be read, a column that is not there.
     """
-    path = Path(path)
+    path = expand(path)
     if task is not None:
         check_choice("task", task, TASKS)
     file = open_table(path)
+    seen = {name: _Seen() for name in file.columns}
     bad: list[Bad] = []
-    numbers, columns = _read_columns(file, bad)
-    if not len(numbers):
+    stored = Stored(file, bad, lambda name, cells: seen[name].add(cells))
+    if not len(stored):
         raise InputError(f"{path} holds no row")
     names = column_names(named)
-    asked = Asked(names, modalities, types)
     taken = choose(
-        [_look(name, cells, file) for name, cells in columns.items()], asked, path, file.delimiter
+        [Column(n, s.cells, s.missing, file.types.get(n, "")) for n, s in seen.items()],
+        Asked(names, modalities, types),
+        path,
+        file.delimiter,
     )
     readers = {t.name: t.reader for t in taken if t.reader is not None}
-    rows = []
-    for place, number in enumerate(numbers):
-        record = {name: cells[place] for name, cells in columns.items()}
-        cells = _find_cells(record, readers, path.parent)
-        about = {part: clean(record.get(name)) for part, name in names.items()}
-        rows.append(
-            Row(
-                str(number if about["id"] is None else about["id"]),
-                _to_target(about["target"], task),
-                cells,
-                _to_word(about["split"]),
-                _to_word(about["group"]),
-                about.get("weight"),
-            )
-        )
+    read: dict[str, Callable[[Any], Any]] = {
+        "id": _to_word,
+        "target": partial(_to_target, task=task),
+        "split": _to_word,
+        "group": _to_word,
+        "weight": clean,
+    }
+    cells = {m: partial(_to_cell, path.parent, is_file(reader)) for m, reader in readers.items()}
+    rows = StoredRows(stored, names, read, cells, readers)
+    taken = [
+        replace(t, missing=len(rows) - rows.count_present(t.name)) if t.name in readers else t
+        for t in taken
+    ]
     return Table(path.stem, rows, readers, task, bad, columns=taken, notes=file.notes)
 
 
-def _read_columns(file: TableFile, bad: list[Bad]) -> tuple[list[int], dict[str, list[Any]]]:
-    """The numbers of the rows, and the cells of each column."""
-    numbers: list[int] = []
-    columns: dict[str, list[Any]] = {name: [] for name in file.columns}
-    for places, batch in file.batches(bad):
-        numbers += places.tolist()
-        for name, cells in columns.items():
-            cells += file.to_python(batch.column(name))
-    return numbers, columns
+class _Seen:
+    """The first cells of a column that are not empty, and how many are."""
+
+    def __init__(self) -> None:
+        self.cells: list[Any] = []
+        self.missing = 0
+
+    def add(self, cells: Sequence[Any]) -> None:
+        full = [cell for cell in cells if clean(cell) is not None]
+        self.missing += len(cells) - len(full)
+        self.cells += full[: SEEN - len(self.cells)]
 
 
-def _look(name: str, cells: Sequence[Any], file: TableFile) -> Column:
-    full = [cell for cell in cells if clean(cell) is not None]
-    return Column(name, full[:SEEN], len(cells) - len(full), file.types.get(name, ""))
-
-
-def _find_cells(
-    record: Mapping[str, Any], readers: Mapping[str, Reader], folder: Path
-) -> dict[str, Any]:
-    """Modality -> what its reader reads, without the empty cells."""
-    return {
-        m: resolve(folder, cell) if is_file(reader) else cell
-        for m, reader in readers.items()
-        if (cell := clean(record.get(m))) is not None
-    }
+def _to_cell(folder: Path, named: bool, value: Any) -> Any:
+    """What a reader reads of a cell; of a path, from the table's folder, the whole."""
+    value = clean(value)
+    return resolve(folder, value) if named and value is not None else value
 
 
 def clean(value: Any) -> Any:

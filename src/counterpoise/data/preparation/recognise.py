@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from counterpoise.data.readers import READERS
-from counterpoise.data.readers.array import TABLES, ArrayFile, file_kind, read_table
+from counterpoise.data.readers.array import TABLES, ArrayFile
+from counterpoise.data.readers.array_file import file_kind
 from counterpoise.data.readers.audio import Audio
 from counterpoise.data.readers.base import Reader, need
 from counterpoise.data.readers.film import open_container
+from counterpoise.data.readers.number_table import read_table
 from counterpoise.data.readers.numbers import Numbers, to_numbers
 from counterpoise.data.readers.text import Text
 from counterpoise.errors import InputError
