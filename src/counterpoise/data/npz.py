@@ -70,7 +70,7 @@ def read_npz(path: Path | str, **named: Unpack[ColumnNames]) -> Arrays:
     arrays = _read(path)
     names = column_names(named, weight="weight")
     for part in ("target", *named):
-        if names[part] not in arrays:
+        if part in names and names[part] not in arrays:
             raise unknown(f"{part} array in {path.name}", names[part], arrays)
     classes = arrays.pop(CLASSES, None)
     _check_lengths(path, arrays)

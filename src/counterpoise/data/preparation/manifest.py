@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from counterpoise.core.paths import expand
+from counterpoise.data.readers.base import Reader
 from counterpoise.data.targets import TASKS
 from counterpoise.errors import InputError, check_choice, unknown
 
-from .choose import SEEN, Asked, Column, choose, is_file, resolve
+from .choose import SEEN, Asked, Column, choose, to_cell
 from .rows import Stored, StoredRows
 from .table import Bad, Table
 from .table_file import open_table
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ColumnNames(TypedDict, total=False):
-    """Which columns of a table are no modalities.
+    """Which columns of a table are no modalities; None or an empty name: no column is that.
 
     Attributes:
         target: of the class, of a number (or a list of numbers) to be predicted, or of several
@@ -37,9 +38,9 @@ class ColumnNames(TypedDict, total=False):
     """
 
     target: str
-    id: str
-    split: str
-    group: str
+    id: str | None
+    split: str | None
+    group: str | None
     weight: str | None
 
 
@@ -49,7 +50,9 @@ def column_names(named: ColumnNames, **usual: str) -> dict[str, str]:
     for part in named:
         if part not in ColumnNames.__annotations__:
             raise unknown("column", part, ColumnNames.__annotations__)
-    return {part: str(name) for part, name in {**known, **named}.items() if name is not None}
+    return {
+        part: str(name) for part, name in {**known, **named}.items() if name or part == "target"
+    }
 
 
 def read_manifest(
@@ -57,6 +60,7 @@ def read_manifest(
     *,
     modalities: Sequence[str] | None = None,
     types: Mapping[str, str] | None = None,
+    ignore: Sequence[str] = (),
     task: str | None = None,
     **named: Unpack[ColumnNames],
 ) -> Table:
@@ -67,8 +71,9 @@ def read_manifest(
 
     Args:
         path: the table; its suffix says the format.
-        modalities: columns; by default all others.
+        modalities: columns; by default all others, unless one may be none: then an error asks.
         types: modality -> its reader, a label in ``READERS``, where recognising it is not wanted.
+        ignore: columns that are nothing.
         task: ``"classification"``, ``"regression"`` or ``"multilabel"``; by default told from the
             targets (:mod:`counterpoise.data.targets`).
         named: which columns are no modalities (:class:`ColumnNames`).
@@ -88,7 +93,7 @@ def read_manifest(
     names = column_names(named)
     taken = choose(
         [Column(n, s.cells, s.missing, file.types.get(n, "")) for n, s in seen.items()],
-        Asked(names, modalities, types),
+        Asked(names, modalities, types, ignore),
         path,
         file.delimiter,
     )
@@ -100,7 +105,7 @@ def read_manifest(
         "group": _to_word,
         "weight": clean,
     }
-    cells = {m: partial(_to_cell, path.parent, is_file(reader)) for m, reader in readers.items()}
+    cells = {m: partial(_to_cell, path.parent, reader) for m, reader in readers.items()}
     rows = StoredRows(stored, names, read, cells, readers)
     taken = [
         replace(t, missing=len(rows) - rows.count_present(t.name)) if t.name in readers else t
@@ -122,10 +127,10 @@ class _Seen:
         self.cells += full[: SEEN - len(self.cells)]
 
 
-def _to_cell(folder: Path, named: bool, value: Any) -> Any:
-    """What a reader reads of a cell; of a path, from the table's folder, the whole."""
+def _to_cell(folder: Path, reader: Reader, value: Any) -> Any:
+    """What a reader reads of a cell, None where it is empty."""
     value = clean(value)
-    return resolve(folder, value) if named and value is not None else value
+    return None if value is None else to_cell(reader, value, folder)
 
 
 def clean(value: Any) -> Any:
