@@ -10,19 +10,15 @@ import torch
 from data.odd_files import (
     FILMS,
     FPS,
-    PICTURES,
-    RAMP,
     SOUNDS,
     TURNED,
     Odd,
-    OddPicture,
-    draw,
     empty_track,
     level,
     make,
-    make_picture,
     pitch,
 )
+from data.odd_pictures import PICTURES, RAMP, OddPicture, draw, make_picture
 from folded import check_each
 from PIL import Image as Pillow
 
