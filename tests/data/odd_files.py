@@ -245,12 +245,11 @@ def _crc32(content: bytes) -> int:
     return value
 
 
-ALL = 0xFFFFFFFF
 MP3 = {"write_xing": "0", "id3v2_version": "0"}
 SOUNDS = (
     Odd("plain.wav", "WAV", "PCM_16"),
     # Headers that were written before the sound.
-    Odd("piped.wav", "WAV", "PCM_16", edit=tell(ALL, ALL)),
+    Odd("piped.wav", "WAV", "PCM_16", edit=tell(0xFFFFFFFF, 0xFFFFFFFF)),
     Odd("unclosed.wav", "WAV", "PCM_16", edit=tell(0, 0)),
     Odd("no data.wav", "WAV", "PCM_16", edit=tell(-1, 0)),
     Odd("short header.wav", "WAV", "PCM_16", edit=tell(-1, 32000)),
