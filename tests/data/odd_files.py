@@ -1,8 +1,8 @@
 """Odd media files, made from a table of properties: the next odd file is one line.
 
 The content tells the time: second ``k`` of a sound has ``pitch(k)``, frame ``i`` of a film the
-grey level ``level(i)``, with a bright corner, above on the left. Files are made by soundfile, PyAV
-and Pillow, and by ffmpeg's command line where a line asks for it and there is one.
+grey level ``level(i)``, with a bright corner, above on the left. Files are made by soundfile and
+PyAV, and by ffmpeg's command line where a line asks for it and there is one.
 """
 
 from __future__ import annotations
@@ -245,24 +245,18 @@ def _crc32(content: bytes) -> int:
     return value
 
 
-def cut(share: float) -> Edit:
-    """The beginning of a file."""
-    return lambda content: content[: round(len(content) * share)]
-
-
-ALL = 0xFFFFFFFF
 MP3 = {"write_xing": "0", "id3v2_version": "0"}
 SOUNDS = (
     Odd("plain.wav", "WAV", "PCM_16"),
     # Headers that were written before the sound.
-    Odd("piped.wav", "WAV", "PCM_16", edit=tell(ALL, ALL)),
+    Odd("piped.wav", "WAV", "PCM_16", edit=tell(0xFFFFFFFF, 0xFFFFFFFF)),
     Odd("unclosed.wav", "WAV", "PCM_16", edit=tell(0, 0)),
     Odd("no data.wav", "WAV", "PCM_16", edit=tell(-1, 0)),
     Odd("short header.wav", "WAV", "PCM_16", edit=tell(-1, 32000)),
     Odd("long header.wav", "WAV", "PCM_16", edit=tell(-1, 10**6)),
     Odd("zeros behind.wav", "WAV", "PCM_16", edit=lambda b: b + bytes(10**5)),
     Odd("chunk behind.wav", "WAV", "PCM_16", edit=lambda b: b + b"LIST\x08\0\0\0abcdefgh"),
-    Odd("cut.wav", "WAV", "PCM_16", edit=cut(0.5), lasts=1.5),
+    Odd("cut.wav", "WAV", "PCM_16", edit=lambda b: b[: len(b) // 2], lasts=1.5),
     Odd("streamed.flac", "FLAC", "PCM_16", edit=tell_flac(0)),
     Odd("short header.flac", "FLAC", "PCM_16", edit=tell_flac(20000)),
     Odd("long header.flac", "FLAC", "PCM_16", edit=tell_flac(10**6)),
@@ -295,7 +289,7 @@ SOUNDS = (
     ),
     *(Odd(f"{form} as{s}", form) for form in ("mp4", "adts", "matroska") for s in (".wav", ".mp3")),
     # What is no sound.
-    Odd("cut.flac", "FLAC", "PCM_16", edit=cut(0.5), refused="or damaged"),
+    Odd("cut.flac", "FLAC", "PCM_16", edit=lambda b: b[: len(b) // 2], refused="or damaged"),
     Odd("text.wav", "WAV", "PCM_16", edit=lambda _: b"id,target\n" * 99, refused="or damaged"),
 )
 FILMS = (

@@ -1,4 +1,4 @@
-"""Odd picture files, made from a table of properties, as ``odd_files`` makes those that take time."""
+"""Odd picture files, made from a table of properties, as ``odd_files`` makes sounds and films."""
 
 from __future__ import annotations
 
