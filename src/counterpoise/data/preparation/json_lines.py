@@ -29,8 +29,10 @@ def find_columns(path: Path) -> tuple[str, ...]:
     for _, record in _read(path):
         if isinstance(record, dict):
             columns.update(dict.fromkeys(record))
-        elif not first:
-            first = str(record)
+        elif not first and not columns:
+            first = record
+            if "list" in first:
+                raise InputError(f"{path} {first}")
     if not columns:
         raise InputError(f"{path} holds no JSON object; the first row {first or 'is missing'}")
     return tuple(columns)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -109,8 +111,9 @@ class Stored:
         numbers: list[Places] = []
         arrow = need("pyarrow", "stream")
         small = file.path.stat().st_size < IN_MEMORY
-        self._folder = None if small else tempfile.TemporaryDirectory(prefix="counterpoise-")
-        path = None if self._folder is None else Path(self._folder.name) / "table.arrow"
+        path = None if small else Path(tempfile.mkdtemp(prefix="counterpoise-")) / "table.arrow"
+        if path is not None:
+            weakref.finalize(self, shutil.rmtree, path.parent, ignore_errors=True)
         sink = arrow.BufferOutputStream() if path is None else arrow.OSFile(str(path), "wb")
         writer = None
         with sink:
