@@ -339,7 +339,8 @@ def test_the_encoding_of_a_file_is_what_its_mark_says(tmp_path: Path) -> None:
 def test_one_process_of_several_takes_one_core() -> None:
     program = (
         "import os, sys; from counterpoise.data.readers import Text;"
-        "r = Text(vocabulary=300).fit([f'a b {k}' for k in range(50)]); r.read_many(['a b'] * 5000);"
+        "r = Text(vocabulary=300).fit([f'a b {k}' for k in range(50)]);"
+        "r.read_many(['a b'] * 5000);"
         "print(len(os.listdir('/proc/self/task')), os.environ.get('TOKENIZERS_PARALLELISM'))"
     )
     environment = {k: v for k, v in os.environ.items() if k != "TOKENIZERS_PARALLELISM"}

@@ -75,6 +75,16 @@ class Text(Reader):
         """How many ids there are, the padding 0 (or the tokenizer's own) among them."""
         return int(_parse(self.vocabulary_json).get_vocab_size())
 
+    @property
+    def known_tokens(self) -> dict[str, int]:
+        """Token -> its id."""
+        return dict(_parse(self.vocabulary_json).get_vocab())
+
+    @property
+    def largest(self) -> int:
+        """The largest id in a sample, which is more than the size says where ids are left out."""
+        return max(_padding(self.vocabulary_json), *self.known_tokens.values())
+
     def __post_init__(self) -> None:
         check_number("vocabulary", self.vocabulary, 259, whole=True)
         if self.length is not None:
