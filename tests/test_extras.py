@@ -74,7 +74,7 @@ def test_the_error_names_the_extra(
     video(tmp_path / "x.mp4", 0.2)
     jpeg(tmp_path / "x.jpg")
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(InputError, match=rf"pip install 'counterpoise\[{extra}\]'"):
+    with pytest.raises(InputError, match=rf"pip install '\.\[{extra}\]' in the checkout"):
         use(tmp_path)
 
 

@@ -296,7 +296,7 @@ class TestBadInput:
         assert "settings.lr is 0.01 there and 0.5 here" in error_of(
             capsys, *words, *FAST, "--lr", 0.5
         )
-        longer = error_of(capsys, *words, *FAST, "--epochs", 2)
+        longer = error_of(capsys, *words, "--width", 16, "--epochs", 2)
         assert "settings.epochs is 1 there and 2 here; choose another folder" in longer
 
     def test_a_folder_of_something_else(

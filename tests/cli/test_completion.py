@@ -94,4 +94,4 @@ def test_without_shtab_the_error_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "shtab", None)
     assert main(["completion", "bash"]) == 2
-    assert "pip install 'counterpoise[completion]'" in capsys.readouterr().err
+    assert "pip install '.[completion]' in the checkout" in capsys.readouterr().err

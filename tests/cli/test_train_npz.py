@@ -69,9 +69,10 @@ def test_the_task_goes_with_the_run(
     assert data.task.state()["task"] == "regression" == run.task.state()["task"]
     assert command("evaluate", out) == 0
     assert "mae" in capsys.readouterr().out
-    assert command("train", file, "--out", out, *words, "--epochs", "3", "--resume") == 0
+    longer = ["--width", "8", "--epochs", "3", "--resume"]
+    assert command("train", file, "--out", out, "--task", "regression", *longer) == 0
     assert open_run(out)[0].history[-1]["epoch"] == 2
-    assert command("train", file, "--out", out, *SMALL, "--epochs", "3", "--resume") == 2
+    assert command("train", file, "--out", out, *longer) == 2
     assert "holds a run with other settings: data." in capsys.readouterr().err
 
 

@@ -368,10 +368,10 @@ THIRDS = {"train": range(20), "validation": range(20, 40), "test": range(40, 60)
         *(
             (
                 some(inputs={name: ones(N, 1)}),
-                "inputs must name modalities by a word without any of . + , : "
-                f"(names are joined by these), found {name!r}",
+                "inputs must name modalities by a text without any of + , : (names are joined by "
+                f"these) and without control characters, found {name!r}; choose another name",
             )
-            for name in ("", " ", "a.b", "a+b", "a,b", "a:b", 3)
+            for name in ("", " ", "a+b", "a,b", "a:b", "a\nb", "\ud800", 3)
         ),
         (
             with_a(ones(N - 1, 2)),

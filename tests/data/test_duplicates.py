@@ -107,7 +107,8 @@ def test_files_of_one_modality(tmp_path: Path) -> None:
         np.save(tmp_path / f"{k}.npy", values[k])
         lines.append(f"r{k},{'xy'[k % 2]},{SPLIT[k]},{k}.npy,{k}")
     (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
-    plan = make_plan(read_manifest(tmp_path / "table.csv"))
+    read = read_manifest(tmp_path / "table.csv", modalities=["sensor", "age"])
+    plan = make_plan(read, options={"sensor": {"axis": 0}})
     assert isinstance(plan.readers["sensor"], ArrayFile)
     assert said(prepare, plan, tmp_path / "out") == [
         SAID.replace("samples are", "'sensor' is").replace(

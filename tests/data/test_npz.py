@@ -180,7 +180,7 @@ def test_the_task_in_a_word(tmp_path: Path) -> None:
             {"classes": np.array(["x", "y"]), "target": np.array(["x", "Y"] * 30)},
             "unknown class in the target of own.npz 'Y'; known: x, y",
         ),
-        ({"a.b": np.ones(N)}, "inputs must name modalities by a word without any of . + , :"),
+        ({"a+b": np.ones(N)}, "inputs must name modalities by a text without any of + , :"),
     ],
 )
 def test_errors(tmp_path: Path, changes: dict[str, Any], said: str) -> None:

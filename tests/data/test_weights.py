@@ -116,8 +116,9 @@ def test_a_modality_may_be_called_as_a_column_of_the_files(tmp_path: Path) -> No
     lines += [f"{'ab'[k % 2]},{X[k, 0]},{X[k, 1]},{X[k, 2]}" for k in range(N)]
     path = tmp_path / "table.csv"
     path.write_text("\n".join(lines) + "\n")
-    named = {"target": "label", "group": "person", "id": "name"}
-    plan = make_plan(read_manifest(path, **named))
+    asked = ["target", "group", "id"]
+    read = read_manifest(path, modalities=asked, target="label", group=None, id=None)
+    plan = make_plan(read)
     data, live = prepare(plan, tmp_path / "out"), plan.live()
     for part, split in data.splits.items():
         every, same = torch.arange(len(split)), live.splits[part]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
+from counterpoise.core.paths import expand
 from counterpoise.core.version import __version__
 from counterpoise.errors import InputError, unknown
 
+_STORE = type(argparse.ArgumentParser().add_argument("--flag"))  # keeps one value
 TASKS = ("classification", "regression", "multilabel")  # as data.targets.TASKS, which takes longer
 
 
@@ -77,6 +79,7 @@ def parse(arguments: list[str], commands: Mapping[str, Command]) -> argparse.Nam
     if word is None and not {"-h", "--help", "--version"} & set(arguments):
         raise InputError(f"a command is needed: {', '.join(commands)} (see counterpoise --help)")
     if word is not None:
+        _check_once(arguments, parsers[word])
         arguments = _with_config(arguments, parsers[word])
     options, rest = parser.parse_known_args(arguments)
     if rest:
@@ -85,12 +88,22 @@ def parse(arguments: list[str], commands: Mapping[str, Command]) -> argparse.Nam
     return options
 
 
+def _check_once(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Raise :class:`InputError` where a flag that has one value is given twice."""
+    words = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    single = [f for a in parser._actions if type(a) is _STORE for f in a.option_strings]
+    for flag in single:
+        count = sum(word == flag or word.startswith(f"{flag}=") for word in words)
+        if count > 1:
+            raise InputError(f"{flag} must be given once, found it {count} times")
+
+
 def add_config(parser: argparse.ArgumentParser, papers: bool = False) -> None:
     """The flag ``--config``; with ``papers``, it also takes the name of a paper's."""
     names = ", ".join(path.stem for path in ready_configs())
     parser.add_argument(
         "--config",
-        type=Path,
+        type=read_path,
         metavar="FILE.yaml|PAPER" if papers else "FILE.yaml",
         help="any of these as key: value; flags win" + (f"; or a paper's: {names}" * papers),
     )
@@ -99,7 +112,7 @@ def add_config(parser: argparse.ArgumentParser, papers: bool = False) -> None:
 def _with_config(arguments: list[str], parser: argparse.ArgumentParser) -> list[str]:
     """The arguments with those of ``--config FILE`` put before them, so that flags win."""
     finder = Parser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--config", type=Path)
+    finder.add_argument("--config", type=read_path)
     found, _ = finder.parse_known_args(arguments)
     if found.config is None:
         return arguments
@@ -125,7 +138,7 @@ def _read_config(path: Path) -> dict[Any, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text()) or {}
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise InputError(f"config file {path} is not there") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -181,6 +194,14 @@ def _flat(value: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
             yield f"{prefix}{key}", json.dumps(item) if not isinstance(item, str) else item
 
 
+def read_path(text: str) -> Path:
+    """The path that a word names; ``~`` is the home folder, also where the shell left it."""
+    try:
+        return expand(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def names(text: str) -> tuple[str, ...]:
     """The names in ``A,B``."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
@@ -208,10 +229,16 @@ def to_dict(name: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def pair(form: str, kind: Callable[[str], Any] = str) -> Callable[[str], tuple[str, Any]]:
-    """What reads words such as ``MODALITY=NAME``, which ``form`` names in errors."""
+    """What reads words such as ``MODALITY=NAME``, which ``form`` names in errors.
+
+    A modality's name may have equals signs, and no colons: the value begins after the last sign
+    before the first colon.
+    """
 
     def read(text: str) -> tuple[str, Any]:
-        key, _, value = text.partition("=")
+        head, colon, options = text.partition(":")
+        key, _, name = head.rpartition("=")
+        value = f"{name}{colon}{options}"
         try:
             if key and value:
                 return key, kind(value)

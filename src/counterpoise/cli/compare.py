@@ -42,9 +42,9 @@ def run(options: argparse.Namespace) -> None:
     check_number("seeds", options.seeds, 1, whole=True)
     recipe = make_recipe(options)
 
-    from rich.console import Console
-
     from counterpoise.compare.compare import compare
+    from counterpoise.compare.run import Lines, Watch
+    from counterpoise.core.console import make_console
     from counterpoise.report import records, text_table
 
     labels = method_labels(options.methods, options.set)
@@ -54,10 +54,15 @@ def run(options: argparse.Namespace) -> None:
     if not options.quiet:
         print_notes(data, options.data)
     with show_progress(options.quiet) as progress:
-        bar = progress.add_task("starting", total=len(labels) * len(seeds) * options.epochs)
+        progress.start("starting", len(labels) * len(seeds) * options.epochs)
 
-        def tick(label: str, seed: int, epochs: int = 1) -> None:
-            progress.update(bar, advance=epochs, description=f"{label}, seed {seed}")
+        class Bar(Watch):
+            def on_epoch(self, label: str, seed: int) -> None:
+                progress.describe(f"{label}, seed {seed}")
+                progress.advance()
+
+            def on_run(self, outcome: Lines | str) -> None:
+                progress.say(outcome if isinstance(outcome, str) else outcome.describe())
 
         page = compare(
             recipe,
@@ -65,12 +70,12 @@ def run(options: argparse.Namespace) -> None:
             list(seeds),
             out,
             jobs=options.jobs,
-            tick=tick,
+            watch=Bar(),
             command=f"counterpoise {shlex.join(options.command_line)}",
             data=data,
         )
     if not options.quiet:
-        Console().print(text_table(records.read(out / "records.jsonl")))
+        make_console().print(text_table(records.read(out / "records.jsonl")))
         print(f"report: {page}")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from counterpoise.errors import InputError
 from counterpoise.training.declaration import declarations
 from counterpoise.training.settings import Settings
 
@@ -18,14 +17,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    try:
-        import shtab
-    except ImportError as error:
-        raise InputError(
-            f"shtab is needed for this and cannot be imported ({error}); "
-            "pip install 'counterpoise[completion]'"
-        ) from None
+    from counterpoise.data.readers.base import need
+
     from .main import COMMANDS
+
+    shtab = need("shtab", "completion")
 
     parser, parsers = build_parser(COMMANDS)
     for command in parsers.values():

@@ -18,8 +18,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from rich.console import Console
-    from rich.table import Table
+
+    from counterpoise.core.console import make_console, make_table
 
     if options.name is not None:
         _print_data_set(options.name, options.json)
@@ -28,14 +28,14 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print_json(rows)
         return
-    table = Table(box=None, pad_edge=False)
+    table = make_table()
     table.add_column("data", no_wrap=True)
     for head in ("what it is", "modalities", "state"):
         table.add_column(head)
     for row in rows:
         here = "here" if row["available"] else f"not here: counterpoise data {row['name']}"
         table.add_row(row["name"], row["summary"], ", ".join(row["modalities"]), here)
-    Console().print(table)
+    make_console().print(table)
 
 
 def _rows(data_dir: str | None) -> list[dict[str, Any]]:
@@ -65,9 +65,7 @@ def _rows(data_dir: str | None) -> list[dict[str, Any]]:
 
 def _print_data_set(name: str, as_json: bool) -> None:
     """What a data set is, and what to put where; nothing is downloaded."""
-    from rich.console import Console
-    from rich.table import Table
-
+    from counterpoise.core.console import make_console, make_table
     from counterpoise.data import DATASETS
 
     entry = DATASETS.find(name)
@@ -84,10 +82,10 @@ def _print_data_set(name: str, as_json: bool) -> None:
     if as_json:
         print_json(about)
         return
-    table = Table(box=None, pad_edge=False, show_header=False)
+    table = make_table(show_header=False)
     for key, value in about.items():
         table.add_row(key, ", ".join(value) if isinstance(value, list) else str(value))
-    Console().print(table)
+    make_console().print(table)
 
 
 COMMAND = Command("list the data sets, and what is there", add, run)

@@ -8,17 +8,18 @@ from pathlib import Path
 
 from counterpoise.errors import InputError
 
-from .arguments import Command
+from .arguments import Command, read_path
 from .output import print_json, print_metrics
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("folder", type=Path, metavar="RUN", help="the folder of a run")
+    add("folder", type=read_path, metavar="RUN", help="the folder of a run")
     add("--data-dir", metavar="DIR", help="where data sets lie")
     add("--split", choices=("train", "validation", "test"), default="test")
     add("--which", choices=("last", "best"), default="last", help="which epoch")
-    add("--against", type=Path, metavar="RUN", help="a unimodal run, for the co-learning verdict")
+    reference = "a unimodal run, for the co-learning verdict"
+    add("--against", type=read_path, metavar="RUN", help=reference)
     add("--json", action="store_true", help="print JSON")
 
 
@@ -26,11 +27,13 @@ def run(options: argparse.Namespace) -> None:
     from counterpoise.evaluation import colearning, present_name
     from counterpoise.training.run import open_run
 
+    _check_run("RUN", options.folder)
     trained, data = open_run(options.folder, options.data_dir)
     result = trained.evaluate(data, options.split, options.which)
     against = options.against or _unimodal_beside(options.folder)
     verdicts = []
     if against is not None:
+        _check_run("--against", against)
         reference, same = open_run(against, options.data_dir)
         if same.fingerprint() != data.fingerprint() or same.modalities != data.modalities:
             raise InputError(f"--against {against} was trained on other data")
@@ -51,6 +54,15 @@ def run(options: argparse.Namespace) -> None:
     print(f"co-learning, against {against}:")
     for verdict in verdicts:
         print(f"  {verdict}")
+
+
+def _check_run(argument: str, folder: Path) -> None:
+    """Raise :class:`InputError` unless a folder holds a run."""
+    if not (folder / "run.json").is_file():
+        raise InputError(
+            f"{argument} must be a folder that `counterpoise train` wrote (--out), or one below "
+            f"runs/ in what `counterpoise compare` wrote; {folder / 'run.json'} is not there"
+        )
 
 
 def _unimodal_beside(folder: Path) -> Path | None:

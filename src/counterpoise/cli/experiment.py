@@ -6,14 +6,13 @@ import argparse
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, check_number, unknown
 from counterpoise.training.declaration import declarations, default_of
 from counterpoise.training.settings import Settings
 
-from .arguments import TASKS, add_config, names, optional, pair, to_dict
+from .arguments import TASKS, add_config, names, optional, pair, read_path, to_dict
 
 if TYPE_CHECKING:
     from counterpoise.compare.recipe import Recipe
@@ -33,7 +32,7 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     add("--task", choices=TASKS, help="what FILE.npz is for; else told from its target")
     add("--modalities", type=names, metavar="A,B", help="some of its modalities")
     add("--data-dir", metavar="DIR", help="where data sets lie (else COUNTERPOISE_DATA)")
-    add("--out", type=Path, metavar="DIR", help="the folder for what this makes")
+    add("--out", type=read_path, metavar="DIR", help="the folder for what this makes")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
     add("--quiet", action="store_true", help="print nothing but errors")
     add_config(parser, papers=True)
@@ -79,6 +78,7 @@ def read_settings(options: argparse.Namespace) -> Settings:
     """The settings that the command line asks for."""
     values = {item.name: getattr(options, item.name) for item in fields(Settings)}
     pairs = {n: to_dict(n, value) for n, value in values.items() if isinstance(value, list)}
+    check_number("--seed", options.seed, 0, whole=True)
     settings = Settings(**{**values, **pairs})
     for item in fields(Settings):
         unused = getattr(settings, item.name) != default_of(item)

@@ -7,11 +7,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from counterpoise.core.console import replace_unknown
 from counterpoise.errors import InputError
 
 from . import compare, completion, data, evaluate, methods, prepare, report, train
 from .arguments import parse
-from .output import print_warning
+from .output import forget_warnings, print_warning
 
 COMMANDS = {
     "methods": methods.COMMAND,
@@ -28,6 +29,8 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 for bad input, 130 when interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    replace_unknown()
+    forget_warnings()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = print_warning  # type: ignore[assignment]  # takes what it gives

@@ -18,9 +18,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+    from counterpoise.core.console import make_console, make_table
     from counterpoise.methods import METHODS
 
     if options.name is not None:
@@ -33,27 +31,27 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print_json([method.card() for method in methods.values()])
         return
-    table = Table(box=None, pad_edge=False)
+    table = make_table()
     table.add_column("method", no_wrap=True)
     table.add_column("what it does", ratio=3)
     table.add_column("options", ratio=2)
     for name, method in methods.items():
         table.add_row(name, method.summary, ", ".join(method.options()))
-    Console().print(table)
+    make_console().print(table)
 
 
 def _print_page(name: str, as_json: bool) -> None:
-    from rich.console import Console
     from rich.markdown import Markdown
 
+    from counterpoise.core.console import make_console
     from counterpoise.methods import METHODS
     from counterpoise.methods.cards import page
 
     method = METHODS.find(name)
     if as_json:
         print_json(method.card())
-    elif Console().is_terminal:
-        Console().print(Markdown(page(method)))
+    elif make_console().is_terminal:
+        make_console().print(Markdown(page(method)))
     else:
         print(page(method), end="")
 

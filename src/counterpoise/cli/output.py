@@ -17,9 +17,20 @@ def print_json(value: object) -> None:
     print(to_json(value, indent=2))
 
 
+_warned: set[str] = set()  # what this command has warned of
+
+
+def forget_warnings() -> None:
+    """A new command warns anew."""
+    _warned.clear()
+
+
 def print_warning(message: Warning | str, *_: object) -> None:
-    """Print a warning in one line, where errors go."""
-    print(f"counterpoise: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    """Print a warning in one line, where errors go; the same one once a command."""
+    line = " ".join(str(message).split())
+    if line not in _warned:
+        _warned.add(line)
+        print(f"counterpoise: warning: {line}", file=sys.stderr)
 
 
 def print_notes(data: Dataset, source: str) -> None:
@@ -37,13 +48,10 @@ def print_notes(data: Dataset, source: str) -> None:
 
 def print_metrics(result: Evaluation, title: str) -> None:
     """Print a table with a line for each subset, and as many metrics as fit, the primary first."""
-    from rich.console import Console
-    from rich.table import Table
-
+    from counterpoise.core.console import make_console, make_table
     from counterpoise.evaluation.subsets import column_title, format_value
 
-    console = Console()
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    console, table = make_console(), make_table(title=title)
     table.add_column("present", vertical="bottom", no_wrap=True)
     left = console.width - max(len(" + ".join(subset)) for subset in result.metrics)
     shown: list[str] = []

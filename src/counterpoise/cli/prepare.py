@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counterpoise.errors import InputError
+from counterpoise.core.paths import expand
+from counterpoise.errors import InputError, check_number
 
 from .arguments import TASKS, Command, add_config, names
-from .progress import show_progress
+from .columns import MOST, clean, show_columns
+from .progress import Meter, show_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
     from rich.table import Table as Sheet
 
     from counterpoise.data import Dataset, Plan, Table
@@ -34,10 +35,16 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--modalities",
         type=names,
         metavar="A,B",
-        help="columns, or arrays; default all but those below",
+        help="columns, or arrays; default all but those below, if none of them is doubtful",
     )
+    add("--ignore", type=names, metavar="A,B", help="columns that are nothing")
     add("--target", default="target", metavar="COLUMN", help="default %(default)s")
-    add("--id", default="id", metavar="COLUMN", help="default %(default)s, else the row's number")
+    add(
+        "--id",
+        default="id",
+        metavar="COLUMN",
+        help="default %(default)s, else the row's number; '' for none, here and below",
+    )
     add("--split", default="split", metavar="COLUMN", help="default %(default)s, where it is")
     add("--group", default="group", metavar="COLUMN", help="default %(default)s, where it is")
     add(
@@ -77,30 +84,26 @@ def _fractions(text: str) -> tuple[float, ...]:
 
 
 def run(options: argparse.Namespace) -> None:
-    from rich.console import Console
+    from counterpoise.core.console import make_console
 
     with show_progress(options.quiet) as progress:
         sheet, lines = _prepare(options, progress)
     if not options.quiet:
-        Console().print(sheet)
+        make_console().print(sheet)
         print("\n".join(lines))
 
 
-def _prepare(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, list[str]]:
+def _prepare(options: argparse.Namespace, progress: Meter) -> tuple[Sheet, list[str]]:
     """Prepare what the command line asks for; a table of what was made, and what to do next."""
-    from rich.console import Console
-
+    from counterpoise.core.console import make_console
     from counterpoise.data import make_plan, prepare
 
+    check_number("--seed", options.seed, 0, whole=True)
     source, out = _paths(options.paths)
-    console = Console(stderr=True, quiet=options.quiet)
+    console = make_console(stderr=True, quiet=options.quiet)
     table = _table(source, out, options, console)
     settings = _options(options.set)
-    types = {m: reader.name for m, reader in table.readers.items()}
-    console.print(
-        f"{table.name}: {len(table.rows)} rows; "
-        + ", ".join(f"{m} ({kind})" for m, kind in types.items())
-    )
+    show_columns(table, console)
     plan = make_plan(
         table,
         fractions=options.fractions,
@@ -109,15 +112,15 @@ def _prepare(options: argparse.Namespace, progress: Progress) -> tuple[Sheet, li
         options=settings,
     )
     if plan.note:
-        console.print(plan.note)
+        console.print(clean(plan.note))
     console.print(f"{out} takes {_size(plan.bytes())}")
-    bar = progress.add_task("decoding", total=len(plan.rows))
+    progress.start("decoding", len(plan.rows))
     data = prepare(
         plan,
         out,
         jobs=options.jobs,
         max_bad=options.max_bad,
-        tick=lambda count: progress.advance(bar, count),
+        tick=progress.advance,
     )
     return _sheet(data, plan), _words(plan, data, out)
 
@@ -139,7 +142,7 @@ def _paths(paths: list[str]) -> tuple[tuple[str, ...], Path]:
         raise InputError(
             f"prepare needs MANIFEST OUT, or NAME RAW OUT, found {len(paths)} arguments"
         )
-    return tuple(paths[:-1]), Path(paths[-1])
+    return tuple(paths[:-1]), expand(paths[-1])
 
 
 def _table(
@@ -156,6 +159,7 @@ def _table(
             source[0],
             modalities=options.modalities,
             types=dict(_pairs("type", options.type)),
+            ignore=options.ignore or (),
             task=options.task,
             target=options.target,
             id=options.id,
@@ -163,9 +167,11 @@ def _table(
             group=options.group,
             weight=options.weight,
         )
-    name, raw = source[0], Path(source[1]).expanduser()
-    if options.type or options.task or options.weight:
-        raise InputError(f"--type, --task and --weight are for manifests; {name} has its own")
+    name, raw = source[0], expand(source[1])
+    if options.type or options.task or options.weight or options.ignore:
+        raise InputError(
+            f"--type, --ignore, --task and --weight are for manifests; {name} has its own"
+        )
     if is_archive(raw) and raw.is_file():
         raw = _unpacked(raw, out.with_name(f"{out.name}-raw"), console)
     if not raw.is_dir():
@@ -177,8 +183,9 @@ def _npz_table(path: str, options: argparse.Namespace) -> Table:
     """The samples of a file of arrays as rows; their splits are drawn as for training from it."""
     from counterpoise.data.npz import npz_table
 
-    if options.type:
-        raise InputError(f"--type is for manifests; {path} holds arrays")
+    if options.type or options.ignore:
+        flag = "--type" if options.type else "--ignore"
+        raise InputError(f"{flag} is for manifests; {path} holds arrays")
     if any("indicators" in chosen for chosen in _options(options.set).values()):
         raise InputError(
             f"--set COLUMN.indicators is for manifests; what was not measured in {path} is filled "
@@ -225,27 +232,32 @@ def _options(words: Iterable[str]) -> dict[str, dict[str, Any]]:
 
     found: dict[str, dict[str, Any]] = {}
     for word in words:
-        column, dot, rest = word.partition(".")
-        if not dot or "=" not in rest:
+        place, equals, value = word.partition("=")
+        column, dot, key = place.rpartition(".")  # a column's own name may have dots
+        if not dot or not equals:
             raise InputError(f"--set must read COLUMN.KEY=VALUE, found {word!r}")
-        found.setdefault(column, {}).update(parse_options([rest]))
+        found.setdefault(column, {}).update(parse_options([f"{key}={value}"]))
     return found
 
 
 def _sheet(data: Dataset, plan: Plan) -> Sheet:
-    from rich.table import Table as Sheet
+    from counterpoise.core.console import make_table
 
-    sheet = Sheet(title=f"{data.name}: {data.task.state()['task']}", title_justify="left", box=None)
+    sheet = make_table(title=f"{clean(data.name)}: {data.task.state()['task']}")
     sheet.add_column("modality")
     sheet.add_column("type")
     sheet.add_column("sample")
     for part in data.splits:
         sheet.add_column(part, justify="right")
-    for modality, shape in data.shapes.items():
+    shown = list(data.shapes.items())[:MOST]
+    for modality, shape in shown:
         counts = [str(int(split.present[modality].sum())) for split in data.splits.values()]
         name, spec = plan.readers[modality].name, plan.specs[modality]
         kind = next(iter(spec.values()))[0]
-        sheet.add_row(modality, name, f"{kind} {list(shape)}", *counts)
+        sample = f"{kind} {list(shape)}"
+        sheet.add_row(clean(modality), name, sample, *counts)
+    if len(data.shapes) > len(shown):
+        sheet.add_row(f"... and {len(data.shapes) - len(shown)} more")
     sheet.add_row("all", "", "", *(str(len(split)) for split in data.splits.values()))
     return sheet
 

@@ -49,22 +49,20 @@ def run(options: argparse.Namespace) -> None:
     epochs, batches = options.epochs, -(-len(data.train) // options.batch_size)
     whole = "+".join(sorted(data.modalities))
     with show_progress(options.quiet) as progress:
-        bar = progress.add_task(method.name, total=epochs * batches)
+        progress.start(method.name, epochs * batches)
 
         class Bar(Callback):
             def on_batch(self, number: int) -> None:
-                progress.advance(bar)
+                progress.advance()
 
             def on_note(self, text: str) -> None:
-                progress.update(bar, description=f"{method.name}, {text}")
+                progress.describe(f"{method.name}, {text}")
 
             def on_epoch(self, entry: dict[str, Any]) -> None:
                 metric, value = next(iter(entry["validation"][whole].items()))
-                progress.update(
-                    bar,
-                    completed=(entry["epoch"] + 1) * batches,
-                    description=f"{method.name}, validation {metric} {value:.3f}",
-                )
+                progress.say(f"{_epoch_line(entry, epochs)}, validation {metric} {value:.3f}")
+                progress.describe(f"{method.name}, validation {metric} {value:.3f}")
+                progress.reach((entry["epoch"] + 1) * batches)
 
         done = recipe.train(
             data, method, options.seed, out=out, resume=options.resume, callbacks=[Bar()]
@@ -75,6 +73,13 @@ def run(options: argparse.Namespace) -> None:
     if len(done.history) < epochs:
         print(f"stopped early, after epoch {len(done.history) - 1}")
     print(f"best validation epoch: {done.best_epoch}; run: {out}")
+
+
+def _epoch_line(entry: dict[str, Any], epochs: int) -> str:
+    """The epoch, its seconds and its losses."""
+    losses = ", ".join(f"loss {name} {value:.4g}" for name, value in entry["loss"].items())
+    number = entry["epoch"]
+    return f"epoch {number} ({number + 1} of {epochs}), {entry['seconds']:.1f} s: {losses}"
 
 
 def _method(options: argparse.Namespace) -> Method:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from counterpoise.core.paths import expand
 from counterpoise.core.provenance import made_with
 from counterpoise.core.workers import run_jobs
 from counterpoise.data.dataset import Dataset
@@ -21,7 +22,7 @@ from counterpoise.training.build import build_model
 from counterpoise.training.task import prepare_task
 
 from .recipe import Recipe
-from .run import EpochTicks, Lines, Tick, run_path
+from .run import EpochTicks, Lines, Tick, Watch, run_path
 
 Pair = tuple[str, int]  # label of a method, seed
 
@@ -33,7 +34,7 @@ def compare(
     out: Path | str,
     *,
     jobs: int = 1,
-    tick: Tick | None = None,
+    watch: Watch | None = None,
     command: str | None = None,
     data: Dataset | None = None,
 ) -> Path:
@@ -49,7 +50,7 @@ def compare(
         out: a folder; takes ``compare.json``, ``records.jsonl``, ``samples.jsonl``, ``runs/``,
             ``summary.csv`` and ``report.html``.
         jobs: runs at a time, each in a process of its own.
-        tick: called with label and seed after each epoch.
+        watch: told of each epoch and of each run.
         command: what the report says it was made by.
         data: what the recipe loads, if that is done already.
 
@@ -63,16 +64,17 @@ def compare(
     check_number("jobs", jobs, 1, whole=True)
     if len(set(methods)) < len(methods):
         raise InputError(f"methods must differ from each other, found {','.join(methods)}")
-    comparison = Comparison(recipe, data or recipe.load(), Path(out))
+    comparison = Comparison(recipe, data or recipe.load(), expand(out))
     comparison.check(methods)
     pairs = [(label, seed) for seed in seeds for label in methods]
     comparison.claim(methods, seeds, command)
-    stopped = []
-    for outcome in comparison.train(comparison.find_missing(pairs), jobs, tick):
+    stopped, watch = [], watch or Watch()
+    for outcome in comparison.train(comparison.find_missing(pairs), jobs, watch.on_epoch):
         if isinstance(outcome, Lines):
             comparison.keep(outcome)
         else:
             stopped.append(outcome)
+        watch.on_run(outcome)
     page = write_report(comparison.out) if len(stopped) < len(pairs) else None
     if stopped or page is None:
         raise NotFiniteError(
@@ -141,7 +143,8 @@ class Comparison:
                     tick(label, seed)
 
         work, threads = partial(_train_there, self, queue), max(1, (os.cpu_count() or 1) // jobs)
-        for _, lines in run_jobs(work, pairs, jobs, threads=threads, poll=report):
+        count = min(jobs, len(pairs))
+        for _, lines in run_jobs(work, pairs, count, threads=threads, poll=report):
             yield lines
 
     def train_one(self, label: str, seed: int, tick: Tick | None) -> Lines | str:

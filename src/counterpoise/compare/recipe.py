@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from counterpoise.core.device import check_device as check_device
+from counterpoise.core.paths import expand
 from counterpoise.data import load
 from counterpoise.data.dataset import Dataset
 from counterpoise.data.loading import is_name
@@ -74,7 +75,7 @@ class Recipe:
 
     def source(self) -> dict[str, str]:
         """Where the data lie, if they have no name; and the task that was asked for."""
-        where = {} if is_name(self.data) else {"source": str(Path(self.data).resolve())}
+        where = {} if is_name(self.data) else {"source": str(expand(self.data).resolve())}
         return where | ({"read_as": self.task} if self.task else {})
 
     def train(self, data: Dataset, method: Method, seed: int, **others: Any) -> Run:

@@ -21,6 +21,16 @@ def run_path(out: Path, label: str, seed: int) -> Path:
     return out / "runs" / re.sub(r"[^\w.=-]+", "_", label) / f"seed-{seed}"
 
 
+class Watch:
+    """Told how far a comparison is; override what you need."""
+
+    def on_epoch(self, label: str, seed: int) -> None:
+        """Runs after each epoch of a run."""
+
+    def on_run(self, outcome: Lines | str) -> None:
+        """Runs after each run, with its lines, or with why it stopped."""
+
+
 class EpochTicks(Callback):
     """Calls ``tick`` with a run's label and seed after each of its epochs."""
 
@@ -42,6 +52,16 @@ class Lines:
 
     records: list[dict[str, Any]]
     samples: list[dict[str, Any]]
+
+    def describe(self) -> str:
+        """The run in one line: how many epochs, how long, how good on test after the last."""
+        tested = next(line for line in self.records if line["split"] == "test")
+        found = {line["metric"]: line["value"] for line in self.records if line["split"] == "run"}
+        seconds = f", {found['seconds']:.1f} s" if "seconds" in found else ""
+        return (
+            f"{tested['method']}, seed {tested['seed']}: {tested['epoch'] + 1} epochs{seconds}, "
+            f"test {tested['metric']} {tested['value']:.3f}"
+        )
 
     @classmethod
     def of(cls, run: Run, data: Dataset, label: str) -> Lines:

@@ -10,6 +10,7 @@ from typing import Any
 from counterpoise.errors import InputError
 
 from . import storage
+from .paths import expand
 from .strict_json import to_json
 from .version import __version__
 
@@ -45,7 +46,8 @@ class Folder:
         upgrade: Callable[[Record], Record] | None = None,
         essence: Callable[[Record], Record] = dict,
     ) -> None:
-        self.path, self.file = Path(path), Path(path) / file
+        self.path = expand(path)
+        self.file = self.path / file
         self.kind, self.format = kind, format
         self._upgrade, self._essence = upgrade, essence
 

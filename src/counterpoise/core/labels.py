@@ -25,7 +25,7 @@ def parse_options(parts: Iterable[str]) -> dict[str, Any]:
         if not equals or not key:
             raise InputError(f"an option must read key=value, found {part!r}")
         try:
-            value = yaml.safe_load(text)
+            value = text if text == "," else yaml.safe_load(text)  # a decimal sign
         except yaml.YAMLError:
             raise InputError(f"the value of option {key!r} cannot be read: {text!r}") from None
         if not text.strip():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ _worker: dict[str, Callable[[Any], Any]] = {}
 
 def run_jobs(
     work: Callable[[Job], Result],
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     count: int,
     *,
     threads: int = 1,
@@ -34,16 +35,15 @@ def run_jobs(
     Args:
         work: what each process does with a job. It is sent once to each, with all that it holds.
         jobs: sent one by one, few ahead of those that are done.
-        count: of processes, at most.
+        count: of processes.
         threads: of torch, in each process.
         poll: called a few times a second while processes work.
 
     Raises:
         InputError: a process died, usually for lack of memory.
     """
-    count = min(count, len(jobs))
     left = iter(jobs)
-    waiting: dict[Future[Result], Job] = {}
+    waiting: dict[Future[tuple[Result, list[tuple[str, type[Warning]]]]], Job] = {}
     with _open_pool(count, work, threads) as executor:
         while True:
             for job in islice(left, 2 * count - len(waiting)):
@@ -53,7 +53,10 @@ def run_jobs(
             finished, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
             poll()
             for future in finished:
-                yield waiting.pop(future), future.result()
+                result, said = future.result()
+                for text, category in said:
+                    warnings.warn(text, category, stacklevel=2)
+                yield waiting.pop(future), result
 
 
 def _start(work: Callable[[Any], Any], threads: int) -> None:
@@ -61,8 +64,11 @@ def _start(work: Callable[[Any], Any], threads: int) -> None:
     _worker["work"] = work
 
 
-def _work(job: Any) -> Any:
-    return _worker["work"](job)
+def _work(job: Any) -> tuple[Any, list[tuple[str, type[Warning]]]]:
+    """The result, and what was warned of: it is said once, by the process that asked."""
+    with warnings.catch_warnings(record=True) as caught:
+        result = _worker["work"](job)
+    return result, [(str(found.message), found.category) for found in caught]
 
 
 @contextmanager

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Input
+from counterpoise.core.names import check_name
 from counterpoise.core.presence import check_trained
 from counterpoise.core.tasks import Classification, Task
 from counterpoise.errors import InputError, check_choice, unknown
 
 from .convert import Mask, allowed_rows, to_target
-from .dataset import Dataset, Split, check_name
+from .dataset import Dataset, Split
 from .duplicates import warn_of_copies
 from .kinds import KINDS
 from .modalities import Modalities, to_mapping

@@ -17,6 +17,9 @@ from .readers.base import Reader, Unmeasured, Value
 Array = NDArray[Any]
 Spec = dict[str, tuple[str, tuple[int, ...]]]  # tensor ("" if only one) -> type, shape of a sample
 
+# By tensor; None: it was not measured; else why it cannot be read.
+Sample = dict[str, Array] | str | None
+
 TRIES = 50  # cells that may fail before a modality counts as unreadable
 
 
@@ -58,25 +61,54 @@ def read_cell(reader: Reader, cell: Any, spec: Spec) -> dict[str, Array]:
         InputError: the cell cannot be read, or differs from ``spec``; why, in a few words.
     """
     try:
-        value = reader.read(cell)
-    except InputError:
-        raise
+        value: Value | Exception = reader.read(cell)
     except Exception as error:  # a damaged file can break its library anywhere
-        reason = str(error).splitlines()[0] if str(error) else ""
-        raise InputError(f"cannot be read ({type(error).__name__}: {reason})") from error
-    if (found := spec_of(value)) != spec:
-        raise InputError(f"is {_format(found)}, where the others are {_format(spec)}")
-    return split_tensors(value)
+        value = error
+    return _check(value, reader, spec)
 
 
-def try_cell(reader: Reader, cell: Any, spec: Spec) -> dict[str, Array] | str | None:
+def try_cells(reader: Reader, cells: Sequence[Any], spec: Spec) -> list[Sample]:
+    """What :func:`try_cell` finds in each cell."""
+    return [_try(value, reader, spec) for value in reader.read_many(cells)]
+
+
+def try_cell(reader: Reader, cell: Any, spec: Spec) -> Sample:
     """One sample by tensor, None if it was not measured, or the reason why it cannot be read."""
+    return try_cells(reader, [cell], spec)[0]
+
+
+def _try(value: Value | Exception, reader: Reader, spec: Spec) -> Sample:
     try:
-        return read_cell(reader, cell, spec)
+        return _check(value, reader, spec)
     except Unmeasured:
         return None
     except InputError as error:
         return str(error)
+
+
+def _check(value: Value | Exception, reader: Reader, spec: Spec) -> dict[str, Array]:
+    """What a reader returned, by tensor, if it is what the others are."""
+    if isinstance(value, InputError):
+        raise value
+    if isinstance(value, Exception):
+        reason = str(value).splitlines()[0] if str(value) else ""
+        raise InputError(f"cannot be read ({type(value).__name__}: {reason})") from value
+    found = split_tensors(value)
+    if len(found) != len(spec) or not all(
+        key in spec and (array.dtype, array.shape) == (np.dtype(spec[key][0]), spec[key][1])
+        for key, array in found.items()
+    ):
+        other = spec_of(value)
+        advice = _advise(reader, other, spec)
+        raise InputError(f"is {_format(other)}, where the others are {_format(spec)}{advice}")
+    return found
+
+
+def _advise(reader: Reader, found: Spec, spec: Spec) -> str:
+    """What to do where samples differ in their type alone, as fractions and whole numbers do."""
+    shapes = [{key: shape for key, (_, shape) in each.items()} for each in (found, spec)]
+    mixed = shapes[0] == shapes[1] and "real" in reader.options()
+    return "; --set COLUMN.real=true reads both alike" if mixed else ""
 
 
 def find_spec(modality: str, reader: Reader, cells: Sequence[Any]) -> Spec:

@@ -19,17 +19,6 @@ from .columns import Column, to_column
 from .readers.base import Reader
 from .settle import Form
 
-JOINERS = ".+,:"  # names are joined by these in options, records and state dicts
-
-
-def check_name(name: object) -> None:
-    """Raise :class:`InputError` unless this may name a modality."""
-    if not isinstance(name, str) or not name.strip() or any(c in name for c in JOINERS):
-        raise InputError(
-            f"inputs must name modalities by a word without any of {' '.join(JOINERS)} "
-            f"(names are joined by these), found {name!r}"
-        )
-
 
 class Split:
     """One part of a data set: the samples a loader draws its batches from.

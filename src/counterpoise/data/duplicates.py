@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from .cells import Array
 from .columns import InMemory
 from .dataset import Split
 
+Codes = NDArray[np.uint64]
 Key = str | None  # of a row; None where there is nothing to compare
 BYTES = 16  # of a digest: two rows that differ never share one in practice
 
@@ -67,27 +67,31 @@ def warn_of_copies(splits: Mapping[str, Split]) -> None:
             if isinstance(column, InMemory)
         }
         if values:
-            keys[part] = find_keys(values, {m: split.present[m].numpy() for m in values})
+            keys[part] = to_codes(find_keys(values, {m: split.present[m].numpy() for m in values}))
     warn_of_same(keys)
 
 
-def warn_of_same(keys: Mapping[str, Sequence[Key]], modality: str | None = None) -> None:
+def to_codes(keys: Sequence[Key]) -> Codes:
+    """uint64 [N]: the digests, cut to 64 bits; 0 where there is none."""
+    return np.array([0 if key is None else int(key[:16], 16) or 1 for key in keys], np.uint64)
+
+
+def warn_of_same(keys: Mapping[str, Codes], modality: str | None = None) -> None:
     """Warn if rows of two splits have the same key, with the counts.
 
     Args:
-        keys: split -> the key of each row, ``"train"`` first.
+        keys: split -> what :func:`to_codes` made of the key of each row, ``"train"`` first.
         modality: which the keys are of; None: of all modalities.
     """
-    every = set(chain.from_iterable(keys.values())) - {None}
-    if len(every) < 2:  # nothing varies, which is another fault
+    every = np.unique(np.concatenate([np.zeros(1, np.uint64), *keys.values()]))
+    if len(every) < 3:  # nothing varies: another fault
         return
     said = []
     for place, (part, found) in enumerate(keys.items()):
-        rest = [key for key in found if key is not None]
+        rest = found[found != 0]
         for earlier in list(keys)[:place]:
-            known = set(keys[earlier])
-            count = sum(key in known for key in rest)
-            rest = [key for key in rest if key not in known]
+            known = np.isin(rest, keys[earlier])
+            count, rest = int(known.sum()), rest[~known]
             if count:
                 are = "is" if count == 1 else "are"
                 said.append(f"{count:,} of the {len(found):,} in {part} {are} in {earlier} too")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
+from counterpoise.core.paths import expand
 from counterpoise.errors import InputError, unknown
 
 from .catalogue import DATASETS
 from .dataset import Dataset
 from .npz import is_npz, load_npz
 from .preparation.cache import is_cache, open_cache
+from .preparation.table_file import FORMATS
 
 
 def is_name(source: str | Path) -> bool:
@@ -44,12 +47,29 @@ def load(
         return DATASETS.build(str(name)).load(data_dir, modalities)
     if is_npz(name):
         return _select(load_npz(name, task), modalities)
-    if not Path(name).is_dir():
-        if len(Path(name).parts) > 1:
-            raise InputError(f"{name} is no folder of prepared data: it is not there")
-        others = ("a folder of prepared data", "or a .npz file")
-        raise unknown("data set", name, [*DATASETS, *others])
-    return _select(open_cache(name), modalities)
+    if not (folder := expand(name)).is_dir():
+        raise _explain(name, folder)
+    return _select(open_cache(folder), modalities)
+
+
+def _explain(name: str | Path, path: Path) -> InputError:
+    """Why nothing is loaded from what is no folder, and what to do."""
+    suffix, makes = path.suffix.lower(), "a folder from which training reads"
+    if suffix in FORMATS and path.is_file():
+        made = path.with_suffix("")
+        out = made if not made.exists() or is_cache(made) else made.with_name(f"{made.name}-data")
+        first = f"counterpoise prepare {quote(str(name))} {quote(str(out))}"
+        then = f"counterpoise train {quote(str(out))}"
+        return InputError(f"{name} is a table; `{first}` makes {makes}: `{then}`")
+    if path.is_file():
+        return InputError(
+            f"{name} is neither a .npz file nor a table ({', '.join(FORMATS)}); save it as one of "
+            f"these; `counterpoise prepare TABLE OUT` makes of a table {makes}"
+        )
+    if suffix in FORMATS or len(path.parts) > 1:
+        return InputError(f"{name} is no folder of prepared data: it is not there")
+    others = ("a folder of prepared data", "or a .npz file")
+    return unknown("data set", name, [*DATASETS, *others])
 
 
 def find_source(source: str | Path, data_dir: str | Path | None = None) -> Path | None:
@@ -61,7 +81,8 @@ def find_source(source: str | Path, data_dir: str | Path | None = None) -> Path 
     """
     places = [Path(source)]
     if data_dir is not None:
-        places = [Path(data_dir), Path(data_dir) / Path(source).name, *places]
+        root = expand(data_dir)
+        places = [root, root / Path(source).name, *places]
     if is_npz(source):
         return next((p for p in places if is_npz(p) and p.is_file()), None)
     return next((p for p in places if is_cache(p)), None)

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from counterpoise.core.names import check_name
+from counterpoise.core.paths import expand
 from counterpoise.core.tasks import Classification, MultiLabel, Task
 from counterpoise.errors import InputError, check_choice, unknown
 
 from .arrays import ArrayData
 from .cells import Array
-from .dataset import check_name
 from .preparation.manifest import ColumnNames, column_names
 from .preparation.plan import FRACTIONS
 from .preparation.table import Bad, Row, Table
-from .readers.array import ArrayFile, refuse_file
+from .readers.array import ArrayFile
+from .readers.array_file import refuse_file
 from .targets import TASKS
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Arrays:
 
 def is_npz(source: str | Path) -> bool:
     """Whether this names a ``.npz`` file, be it there or not."""
-    return Path(source).suffix.lower() == ".npz" and not Path(source).is_dir()
+    return Path(source).suffix.lower() == ".npz" and not expand(source).is_dir()
 
 
 def read_npz(path: Path | str, **named: Unpack[ColumnNames]) -> Arrays:
@@ -64,11 +66,11 @@ def read_npz(path: Path | str, **named: Unpack[ColumnNames]) -> Arrays:
         InputError: no such file, a damaged one, one with Python objects in it; no target; arrays
             of different lengths.
     """
-    path = Path(path)
+    path = expand(path)
     arrays = _read(path)
     names = column_names(named, weight="weight")
     for part in ("target", *named):
-        if names[part] not in arrays:
+        if part in names and names[part] not in arrays:
             raise unknown(f"{part} array in {path.name}", names[part], arrays)
     classes = arrays.pop(CLASSES, None)
     _check_lengths(path, arrays)
@@ -216,7 +218,7 @@ def npz_table(
             )
     gone = [k for k in range(len(arrays.target)) if k not in rows]
     bad = [Bad(str(ids[k]), "", "has no target") for k in gone]
-    readers = {m: ArrayFile(channels_first=False) for m in data.modalities}
+    readers = {m: ArrayFile(axis=0, channels_first=False) for m in data.modalities}
     return Table(
         data.name, [rows[k] for k in sorted(rows)], readers, learnt, bad, digest=data.fingerprint()
     )

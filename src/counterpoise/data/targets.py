@@ -53,7 +53,8 @@ class Targets:
         names = self.names or tuple(map(str, range(self.task.outputs)))
         if isinstance(self.task, MultiLabel):
             return [[names[k] for k in np.flatnonzero(row)] for row in self.target]
-        return [[names[k]] for k in self.target.tolist()]
+        lists = [[name] for name in names]  # shared by the rows of a class
+        return [lists[k] for k in self.target.tolist()]
 
 
 def decide(value: Any, task: Task | str | None = None, *, where: str = "target") -> Targets:

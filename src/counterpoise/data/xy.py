@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from counterpoise.core.batch import Input
+from counterpoise.core.names import check_name
 from counterpoise.core.presence import check_trained
 from counterpoise.core.tasks import Task
 from counterpoise.errors import InputError, check_number, unknown
 
 from .columns import Column
-from .dataset import Split, check_name
+from .dataset import Split
 from .settle import Form, settle, to_samples, to_tensor
 from .splits import part_off, to_groups
 from .values import count_rows, to_values

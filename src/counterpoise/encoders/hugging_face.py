@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Input
+from counterpoise.core.paths import expand
 from counterpoise.data.readers.base import need
 from counterpoise.errors import InputError, check_choice
 
@@ -112,8 +113,10 @@ class HuggingFace(Encoder):
         check_choice("pool", pool, POOLING)
         prepared, tokenizer = Preparation(), None
         self.source = str(getattr(model, "name_or_path", model))
+        if self.source.startswith("~"):
+            self.source = str(expand(self.source))
         if not isinstance(model, nn.Module):
-            model, prepared = _load(str(model), fetch, revision)
+            model, prepared = _load(self.source, fetch, revision)
         module: Any = _choose_tower(model, tower)
         if not hasattr(module, "config"):
             raise InputError(f"model must be one of transformers, found {type(module).__name__}")
@@ -312,7 +315,7 @@ def _read_preparation(source: str, where: Mapping[str, Any]) -> Preparation:
     if path is None:
         return Preparation()
     try:
-        return Preparation.read(json.loads(path.read_text()))
+        return Preparation.read(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error})") from None
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from counterpoise.core.paths import expand
 from counterpoise.core.storage import read_weights
 from counterpoise.errors import InputError
 
@@ -88,7 +89,7 @@ class ResNet18(Encoder):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if weights is not None:
-            self._start_from(Path(weights))
+            self._start_from(expand(weights))
 
     @classmethod
     def arguments(cls, shape: Shapes, width: int) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Lazy, Output
+from counterpoise.core.names import ByModality, check_name
 from counterpoise.core.registry import keyword_options
 from counterpoise.errors import InputError, check_choice
 
@@ -48,11 +49,10 @@ class Fusion(nn.Module, ABC):
         if not widths:
             raise InputError("widths must name at least one modality")
         for name in widths:
-            if not name or "." in name or hasattr(nn.ModuleDict(), name):
-                raise InputError(f"a modality cannot be called {name!r}; choose another name")
+            check_name(name, "widths")
         self.widths, self.outputs, self.policy = dict(widths), outputs, unimodal
         if unimodal == "aux":
-            self.aux = nn.ModuleDict({m: nn.Linear(w, outputs) for m, w in self.widths.items()})
+            self.aux = ByModality({m: nn.Linear(w, outputs) for m, w in self.widths.items()})
 
     @classmethod
     def options(cls) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from counterpoise.core.names import ByModality
 from counterpoise.errors import check_number
 
 from .linear import Additive
@@ -42,7 +43,7 @@ class Boosted(Additive):
         super().__init__(widths, outputs, unimodal)
         check_number("layers", layers, 0, whole=True)
         check_number("hidden", hidden, 1, whole=True)
-        self.layers = nn.ModuleDict(
+        self.layers = ByModality(
             {
                 m: nn.ModuleList(nn.Linear(w, hidden) for _ in range(1 + layers))
                 for m, w in self.widths.items()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Lazy
+from counterpoise.core.names import ByModality
 from counterpoise.errors import InputError, check_number
 
 from .base import Fusion
@@ -76,7 +77,7 @@ class Bottleneck(Fusion):
         if width % heads:
             raise InputError(f"width must be a multiple of heads={heads}, found {width}")
         self.width, self.fuse_at = width, fuse_at
-        self.branches = nn.ModuleDict(
+        self.branches = ByModality(
             {m: _Branch(w, width, layers, heads, dropout, length) for m, w in self.widths.items()}
         )
         self.tokens = nn.Parameter(torch.randn(tokens, width) * 0.02)

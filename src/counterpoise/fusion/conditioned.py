@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Lazy
+from counterpoise.core.names import ByModality
 from counterpoise.errors import InputError, unknown
 
 from .base import Fusion, weights
@@ -18,7 +19,7 @@ class _Conditioned(Fusion):
     """Base of fusions with a linear map for each modality that needs one, and a linear head."""
 
     policies = ("ablate", "aux")
-    maps: nn.ModuleDict
+    maps: ByModality
 
     def _choose_role(self, argument: str, name: str | None) -> str:
         """The modality that an argument names; by default the first."""
@@ -66,7 +67,7 @@ class FiLM(_Conditioned):
         self.width = max(others.values())
         maps = {m: nn.Linear(w, self.width) for m, w in others.items() if len(others) > 1}
         maps[self.conditioner] = nn.Linear(self.widths[self.conditioner], 2 * self.width)
-        self.maps = nn.ModuleDict(maps)
+        self.maps = ByModality(maps)
         self.head = nn.Linear(self.width, outputs)
 
     def logits(
@@ -124,7 +125,7 @@ class Gated(_Conditioned):
                 raise InputError(f"gate is for two modalities, found {len(self.widths)}")
             self.gate = None
         self.width = max(self.widths.values())
-        self.maps = nn.ModuleDict({m: nn.Linear(w, self.width) for m, w in self.widths.items()})
+        self.maps = ByModality({m: nn.Linear(w, self.width) for m, w in self.widths.items()})
         if self.gate is None:
             everything, count = sum(self.widths.values()), len(self.widths)
             self.gates = nn.Linear(everything, count * self.width)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from counterpoise.core.batch import Lazy
+from counterpoise.core.names import ByModality
 
 from .linear import Additive
 
@@ -43,7 +44,7 @@ class Cosine(Additive):
         scale: float = 10.0,
     ) -> None:
         super().__init__(widths, outputs, unimodal)
-        self.heads = nn.ModuleDict(
+        self.heads = ByModality(
             {m: nn.Linear(w, outputs, bias=False) for m, w in self.widths.items()}
         )
         self.register_buffer("scale", torch.tensor(float(scale)))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from counterpoise.core.batch import Lazy, Output
+from counterpoise.core.names import ByModality
 
 from .base import Fusion, weights
 
@@ -65,7 +66,7 @@ class Late(Additive):
 
     def __init__(self, widths: Mapping[str, int], outputs: int, unimodal: str = "slice") -> None:
         super().__init__(widths, outputs, unimodal)
-        self.heads = nn.ModuleDict({m: nn.Linear(w, outputs) for m, w in self.widths.items()})
+        self.heads = ByModality({m: nn.Linear(w, outputs) for m, w in self.widths.items()})
 
     def share(self, name: str, features: Mapping[str, Tensor], counts: Tensor) -> Tensor:
         return cast(Tensor, self.heads[name](features[name]))
@@ -102,12 +103,12 @@ class Shared(Additive):
         super().__init__(widths, outputs, unimodal)
         self.width = width or max(self.widths.values())
         uneven = any(w != self.width for w in self.widths.values())
-        self.maps = nn.ModuleDict(
+        self.maps = ByModality(
             {m: nn.Linear(w, self.width) for m, w in self.widths.items()} if uneven else {}
         )
         self.head = nn.Linear(self.width, outputs)
         if unimodal == "aux" and uneven:
-            self.aux = nn.ModuleDict({m: nn.Linear(self.width, outputs) for m in self.widths})
+            self.aux = ByModality({m: nn.Linear(self.width, outputs) for m in self.widths})
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Output:
         if self.maps:

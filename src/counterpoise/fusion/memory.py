@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from counterpoise.core.batch import Lazy
+from counterpoise.core.names import ByModality
 from counterpoise.errors import check_number, unknown
 
 from .base import Fusion, weights
@@ -79,9 +80,7 @@ class MemoryFusion(Fusion):
         check_number("dropout", dropout, 0, 1)
         check_number("head_dropout", head_dropout, 0, 1)
         self.hidden = self._choose_hidden(hidden)
-        self.cells = nn.ModuleDict(
-            {m: nn.LSTMCell(w, self.hidden[m]) for m, w in self.widths.items()}
-        )
+        self.cells = ByModality({m: nn.LSTMCell(w, self.hidden[m]) for m, w in self.widths.items()})
         total = sum(self.hidden.values())
         self.memory, self.split = memory, [retain, update]
         self.attention = _make_layers(2 * total, attention, 2 * total, 0.0)

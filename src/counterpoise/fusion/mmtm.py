@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Lazy
+from counterpoise.core.names import ByModality
 from counterpoise.errors import check_number
 
 from .linear import Additive
@@ -45,8 +46,8 @@ class MMTM(Additive):
         total = sum(self.widths.values())
         width = max(1, 2 * total // ratio)
         self.squeeze = nn.Linear(total, width)
-        self.excitations = nn.ModuleDict({m: nn.Linear(width, w) for m, w in self.widths.items()})
-        self.heads = nn.ModuleDict({m: nn.Linear(w, outputs) for m, w in self.widths.items()})
+        self.excitations = ByModality({m: nn.Linear(width, w) for m, w in self.widths.items()})
+        self.heads = ByModality({m: nn.Linear(w, outputs) for m, w in self.widths.items()})
         self.register_buffer("gate_mean", torch.zeros(total))
         self.register_buffer("feature_mean", torch.zeros(total))
         self.register_buffer("tracked", torch.zeros(len(self.widths), dtype=torch.int64))

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from counterpoise.core.batch import Batch, Output, map_tensors
 from counterpoise.core.device import check_weights
+from counterpoise.core.names import ByModality
 from counterpoise.core.task import Task
 from counterpoise.encoders.adapter import feed
 from counterpoise.errors import InputError
@@ -56,7 +57,7 @@ class MultimodalModel(nn.Module):
         for name, encoder in encoders.items():
             check_weights(f"the encoder of {name!r}", encoder)
         check_weights("the fusion", fusion)
-        self.encoders = nn.ModuleDict(dict(encoders))
+        self.encoders = ByModality(dict(encoders))
         self.fusion = fusion
         self.precision = precision
         self._parts = 1

@@ -154,13 +154,16 @@ def _curves(found: Mapping[str, Curves], metric: Shown) -> str:
         for axes in grid[-1][: len(found) - across * (down - 1)]:
             axes.set_xlabel("epoch")
         figure.supylabel(f"validation {metric.label}", fontsize=8.5)
-        figure.legend(
-            [handles[s] for s in subsets if s in handles],
-            [_short(spaced(s), 40) for s in subsets if s in handles],
+        known = [s for s in subsets if s in handles]
+        legend = figure.legend(
+            [handles[s] for s in known],
+            ["x" for _ in known],  # matplotlib before 3.10 leaves out what begins with _
             loc="outside lower center",
             ncols=min(4, len(subsets)),
             frameon=False,
         )
+        for text, subset in zip(legend.get_texts(), known, strict=True):
+            text.set_text(_short(spaced(subset), 40))
         return _svg(
             figure,
             f"Curves of validation {metric.label} over epochs for each subset of the modalities, "

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from counterpoise.core import storage
+from counterpoise.core.paths import expand
 from counterpoise.errors import InputError
 
 from . import figures
@@ -43,7 +44,7 @@ def write_report(folder: Path) -> Path:
     Raises:
         InputError: there is no ``records.jsonl``, or a file is damaged.
     """
-    folder = Path(folder)
+    folder = expand(folder)
     if not (folder / "records.jsonl").is_file():
         raise InputError(
             f"{folder} holds no records.jsonl; name the folder that `counterpoise compare` wrote"

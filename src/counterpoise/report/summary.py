@@ -137,7 +137,7 @@ def write_summary(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def text_table(records: Iterable[Record]) -> Table:
     """The headline table for the terminal: test, last epoch, mean ± standard deviation."""
     from rich.table import Table
-    from rich.text import Text
+    from rich.text import Text  # not str: a name in brackets is no markup, whatever prints it
 
     records = list(records)
     rows = summarise(records)
@@ -145,13 +145,15 @@ def text_table(records: Iterable[Record]) -> Table:
     columns = list(dict.fromkeys(column for table in tables for column in table.columns))
     labels = " | ".join(dict.fromkeys(table.metric.label for table in tables))
     title = f"Test {labels}, last epoch" if tables else "No run has finished yet"
-    table = Table(title=title, min_width=len(title))
+    table = Table(title=Text(title, "table.title"), min_width=len(title))
     if len(tables) > 1:
         table.add_column("data")
     table.add_column("method", no_wrap=True)
     short = _short(columns)
     if short:
-        table.caption = ", ".join(f"{start}: {whole}" for whole, start in short.items())
+        table.caption = Text(
+            ", ".join(f"{start}: {whole}" for whole, start in short.items()), "table.caption"
+        )
     for column in columns:
         words = [short.get(name, name) for name in column.split("+")]
         table.add_column(Text(("+" if short else " + ").join(words)), justify="right")
@@ -163,7 +165,6 @@ def text_table(records: Iterable[Record]) -> Table:
                 Text(str(cell or "-"), style="bold" if cell and cell.best else "")
                 for cell in map(of.get, columns)
             ]
-            # Text, not str: a method's name in brackets is no markup.
             table.add_row(*start, Text(method), *shown)
         table.add_section()
     return table
@@ -175,7 +176,8 @@ def _short(columns: Sequence[str]) -> dict[str, str]:
     names = list(dict.fromkeys(name for column in columns for name in column.split("+")))
     if all(column.count("+") < 2 for column in columns):
         return {}
-    wide = next(n for n in range(1, 99) if len({name[:n] for name in names}) == len(names))
+    longest = max(map(len, names))
+    wide = next(n for n in range(1, longest + 1) if len({name[:n] for name in names}) == len(names))
     return {name: name[:wide] for name in names}
 
 

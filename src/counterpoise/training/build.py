@@ -251,11 +251,11 @@ def feature_width(
         with torch.no_grad():
             features = feed(encoder, sample)
     except (RuntimeError, ValueError, TypeError, LookupError) as error:
-        found = f"of shape {list(data.shapes[name])}"
+        known = f"of shape {list(data.shapes[name])}"
         if isinstance(sample, dict):
-            found = f"of several tensors ({', '.join(sample)}), all by name or as one dict"
+            known = f"of several tensors ({', '.join(sample)}), all by name or as one dict"
         raise InputError(
-            f"the encoder of {name!r} does not take samples {found}: {str(error).splitlines()[0]}"
+            f"the encoder of {name!r} does not take samples {known}: {str(error).splitlines()[0]}"
         ) from None
     finally:
         encoder.train(training)

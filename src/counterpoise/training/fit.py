@@ -13,6 +13,7 @@ import torch
 from counterpoise.core import ranks, storage
 from counterpoise.core.device import check_device, float32
 from counterpoise.core.loader import mix
+from counterpoise.core.paths import expand
 from counterpoise.core.presence import check_trained
 from counterpoise.core.task import Task
 from counterpoise.data.dataset import Dataset
@@ -75,7 +76,7 @@ def fit(
     """
     method = build_method(method)
     settings, listeners = merge_settings(settings, changes), Callbacks(callbacks)
-    folder = None if out is None else Path(out)
+    folder = None if out is None else expand(out)
     task = prepare_task(data, settings, read_known(folder) if folder and resume else None)
     _check(model, data, method, settings, task)
     device = model.device if device is None else check_device(device)

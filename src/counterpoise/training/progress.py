@@ -14,13 +14,15 @@ from counterpoise.engine.callback import Callback
 def show_epochs(epochs: int, whole: str, *, show: bool) -> Iterator[list[Callback]]:
     """The callback that moves a bar after each epoch; none where nobody would see it."""
     if show:
-        from rich.console import Console
-        from rich.progress import Progress
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        console = Console(stderr=True)
+        from counterpoise.core.console import make_console
+
+        console = make_console(stderr=True)
         # isatty, as FORCE_COLOR makes is_terminal true of a pipe.
         if sys.stderr.isatty() or console.is_jupyter:
-            with Progress(console=console) as bar:
+            text = TextColumn("{task.description}", markup=False)
+            with Progress(text, BarColumn(), TimeRemainingColumn(), console=console) as bar:
                 line = bar.add_task("training", total=epochs)
 
                 class Bar(Callback):

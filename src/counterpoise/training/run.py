@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from counterpoise.core import ranks, storage
 from counterpoise.core.device import float32
+from counterpoise.core.paths import expand
 from counterpoise.core.task import Task
 from counterpoise.data.dataset import Dataset
 from counterpoise.engine.context import Context
@@ -141,7 +142,7 @@ def load_run(folder: Path | str, model: MultimodalModel, data: Dataset, method: 
         data: the data set it was trained on.
         method: built as for training; takes its state.
     """
-    folder = Path(folder)
+    folder = expand(folder)
     saved = storage.read_state(folder / CHECKPOINT)
     record = RunRecord.read(folder)
     settings = record.settings

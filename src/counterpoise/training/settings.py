@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from counterpoise.core.paths import expand
 from counterpoise.errors import InputError, check_number, show, unknown
 
 from .declaration import NEEDED, declarations, describe, read_word, setting
@@ -38,7 +39,7 @@ def read_weights(name: str, value: Any) -> str | dict[str, float] | list[float]:
     """``"balanced"``, or the weights of the classes, given or in a file."""
     if isinstance(value, str) and value == "balanced":
         return value
-    found = _read_file(name, Path(value)) if isinstance(value, str | Path) else value
+    found = _read_file(name, expand(value)) if isinstance(value, str | Path) else value
     found = found.tolist() if hasattr(found, "tolist") else found
     if not isinstance(found, Mapping | list | tuple):
         raise InputError(f"{name} must map classes to weights, found {show(found)}")
@@ -53,7 +54,7 @@ def _read_file(name: str, path: Path) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text())  # JSON is YAML, too
+        return yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML, too
     except OSError as error:
         raise InputError(
             f"{name} must be 'balanced' or a file of class: weight lines, found {str(path)!r} "

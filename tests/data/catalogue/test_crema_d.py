@@ -31,7 +31,7 @@ BROKEN = {
     "1002_IEO_SAD_LO": "no film",
     "1003_IEO_SAD_LO": "sound of 0 bytes",
     "1004_IEO_SAD_LO": "sound of 0 samples",
-    "1005_IEO_SAD_LO": "film of 0 frames",
+    "1005_IEO_SAD_LO": "corrupt film",
     "1006_IEO_SAD_LO": "film of 0 bytes",
 }
 
@@ -54,7 +54,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     film(raw, "1002_IEO_SAD_LO").unlink()
     empty(sound(raw, "1003_IEO_SAD_LO"))
     soundless_wav(sound(raw, "1004_IEO_SAD_LO"))
-    clip(film(raw, "1005_IEO_SAD_LO"), picture=False)
+    corrupt(film(raw, "1005_IEO_SAD_LO"))
     empty(film(raw, "1006_IEO_SAD_LO"))
     (raw / "AudioWAV" / "take two.wav").write_bytes(b"")
     (raw / "SentenceFilenames.csv").write_text('"Stimulus_Number","Filename"\n')

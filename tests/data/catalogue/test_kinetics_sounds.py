@@ -54,8 +54,8 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = raw / "train" / "tickling"
     corrupt(film(folder, broken[0][1]))
     empty(film(folder, broken[1][1]))
-    clip(film(folder, broken[2][1]), picture=False)
-    clip(film(folder, broken[3][1]), sound=False)
+    corrupt(film(folder, broken[2][1]))
+    empty(film(folder, broken[3][1]))
     others = [("abseiling", "other______"), ("laughing", "gone_______")]
     clip(film(raw / "train" / "abseiling", "other______"))
     (raw / "train.csv").write_text(

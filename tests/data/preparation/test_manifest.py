@@ -83,13 +83,14 @@ def test_types_are_recognised_by_what_is_in_the_files(tmp_path: Path) -> None:
     jpeg(tmp_path / "y.jpg").rename(tmp_path / "picture")
     cells = {
         "v": "film.mp4", "p": "pose.npy", "f": "frames", "o": "odd.dat", "i": "picture",
-        "gone": "not-there.flac", "t": "a film.mp4 that I saw", "n": "-1e3",
+        "t": "a film.mp4 that I saw", "n": "-1e3",
     }  # fmt: skip
-    found = read_manifest(table(tmp_path, [{"id": 1, "target": "a", **cells}]))
+    path = table(tmp_path, [{"id": 1, "target": "a", **cells}])
+    found = read_manifest(path, modalities=list(cells))
     kinds = {m: reader.name for m, reader in found.readers.items()}
     assert kinds == {
         "v": "video", "p": "array", "f": "frames", "o": "audio", "i": "image",
-        "gone": "audio", "t": "text", "n": "numbers",
+        "t": "text", "n": "numbers",
     }  # fmt: skip
     stated = read_manifest(tmp_path / "t.csv", types={"v": "audio", "n": "text"})
     assert (stated.readers["v"].name, stated.readers["n"].name) == ("audio", "text")
@@ -153,7 +154,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         ("id,target,target\n1,2,3\n", "must name each column once"),
         ("id,target,x\n", "holds no row"),
         ("id,target\n1,a\n", "holds no column for a modality"),
-        ("id,target,x\n1,a,\n", "column 'x' of .* is empty"),
+        ("id,target,x\n1,a,\n", r"column 'x' of .* is empty; .*--ignore x"),
         ('id,target,x\n1,a,"b\n', "line 2: "),
     ):
         path.write_text(text)
@@ -183,7 +184,7 @@ class TestCommand:
                 "group": k // 2,
                 "sound": f"{'abc'[k % 3]}.wav",
                 "face": "" if k % 4 == 0 else f"{'abc'[k % 3]}.jpg",
-                "age": k,
+                "age": f"{k} {k % 7}",
                 "note": f"number {k} it is",
             }
             for k in range(40)
@@ -201,9 +202,12 @@ class TestCommand:
         assert main(words) == 0
         shown = capsys.readouterr()
         assert "uint8 [3, 16, 16]" in shown.out and "3 of 40 rows left out" in shown.out
-        assert "sound (audio), face (image), age (numbers), note (text)" in shown.err
+        said = [line.split()[:2] for line in shown.err.splitlines()]
+        for pair in (["target", "target"], ["group", "group"], ["sound", "audio"]):
+            assert pair in said
+        assert ["age", "numbers"] in said and ["note", "text"] in said
         reasons = (out / "bad.csv").read_text()
-        assert "5,sound," in reasons and "corrupt.wav is no WAV file" in reasons
+        assert "5,sound," in reasons and "corrupt.wav is no sound or video file" in reasons
         assert "gone.wav is not there" in reasons
         data = load(out)
         assert data.modalities == ("sound", "face", "age", "note")
@@ -289,7 +293,7 @@ def test_prepare_says_what_the_target_is(
     path = table(tmp_path, [*ages, {"id": "none", "target": "NA", "x": "1 2"}])
     status, said = prepare()
     assert status == 2 and "40 whole numbers from 18 to 57" in said and "--task regr" in said
-    assert len(said.splitlines()) == 2, said  # the line of the table, and the refusal
+    assert len(said.splitlines()) == 6, said  # the table of the columns, and the refusal
     status, said = prepare("regression")
     assert status == 0 and "target: regression, from 18 to 57, mean 37.5" in said.splitlines()
     assert "none,,\"has no target, found 'NA'\"" in (tmp_path / "out" / "bad.csv").read_text()

@@ -13,7 +13,7 @@ from tables import Saved, Words, toy_table
 
 from counterpoise import Classification, InputError, MultiLabel, Regression
 from counterpoise.data import Row, Table, make_plan
-from counterpoise.data.preparation.draft import Draft
+from counterpoise.data.preparation.draft import Draft, find_repeated
 from counterpoise.data.preparation.table import Bad
 
 
@@ -234,10 +234,17 @@ class TestRows:
 
 
 def test_a_draft_drops_rows_with_a_reason() -> None:
-    draft = Draft(table_of(["a", "b", "a", "b"]), ["text"])
-    first, second = list(draft.rows.values())[:2]
-    draft.drop(second, "is of no use")
-    assert second.id not in draft.rows and first.id in draft.rows
+    table = table_of(["a", "b", "a", "b"])
+    draft = Draft(table, table.readers)
+    second = table.rows[1]
+    draft.drop({1: "is of no use"})
+    assert draft.kept.tolist() == [0, 2, 3] and len(draft.present["text"]) == 3
     assert draft.bad == [Bad(second.id, "", "is of no use")]
-    draft.drop(Row(first.id, "a", {}), "has the id of another")  # which stays
-    assert draft.rows[first.id] is first and len(draft.bad) == 2
+    draft.drop({1: "is of no use either"})  # by its place among the others
+    assert draft.kept.tolist() == [0, 3] and draft.bad[-1].id == table.rows[2].id
+
+
+def test_ids_that_repeat() -> None:
+    words = ["a", "b", "a", "", "b", "a", "c"]
+    assert find_repeated(lambda: words, 7).tolist() == [k in (2, 4, 5) for k in range(7)]
+    assert not find_repeated(lambda: map(str, range(1000)), 1000).any()

@@ -178,7 +178,7 @@ def test_a_file_without_a_known_suffix(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said_in_short(tmp_path: Path) -> None:
     reader = Audio(seconds=0.5)
     cases = {
-        "junk.wav": (b"nothing of the kind", "junk.wav is no WAV file, or damaged"),
+        "junk.wav": (b"nothing of the kind", "junk.wav is no sound or video file, or damaged"),
         "junk.mp4": (b"nothing of the kind" * 50, "junk.mp4 is no sound or video file, or dam"),
         "empty.wav": (b"", "empty.wav is empty"),
     }

@@ -85,7 +85,7 @@ def test_a_long_film_is_not_decoded_through(
     path = video(tmp_path / "a.mp4", 20.0, fps=10, size=(16, 16), sound=False)
     shown = []
     monkeypatch.setattr(
-        module, "_turn_upright", lambda frame: shown.append(frame.pts) or frame.to_image()
+        module, "_show", lambda frame, _: shown.append(frame.pts) or frame.to_image()
     )
     open_container, decoded = module.open_container, []
 

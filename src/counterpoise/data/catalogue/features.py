@@ -36,7 +36,7 @@ class Features(ArrayFile):
 
 def readers() -> dict[str, Reader]:
     """For each modality one."""
-    return {m: Features() for m in KEYS}
+    return {m: Features(axis=0) for m in KEYS}
 
 
 def steps(value: Any) -> Array | None:

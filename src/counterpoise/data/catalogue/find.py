@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from counterpoise.core.paths import expand
 from counterpoise.errors import InputError
 
 
@@ -15,9 +16,9 @@ def data_folder(data_dir: str | Path | None = None) -> Path:
     cache (``$XDG_CACHE_HOME`` or ``~/.cache``), whichever is set first.
     """
     if data_dir is not None:
-        return Path(data_dir).expanduser()
+        return expand(data_dir)
     if variable := os.environ.get("COUNTERPOISE_DATA"):
-        return Path(variable).expanduser()
+        return expand(variable)
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "counterpoise"
 

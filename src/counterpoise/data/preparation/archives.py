@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from counterpoise.core.paths import expand
 from counterpoise.errors import InputError
 
 BYTES = 1 << 40  # that an archive may unpack to
@@ -33,7 +34,7 @@ def contents(path: Path | str) -> list[tuple[str, int]]:
         InputError: no archive, a damaged one, or one with a name that leads out of its folder, a
             link, a device or a password.
     """
-    path = Path(path)
+    path = expand(path)
     if not is_archive(path):
         raise InputError(f"{path} is no archive: known are {', '.join((*ZIPS, *TARS))}")
     if not path.is_file():
@@ -66,7 +67,7 @@ def unpack(path: Path | str, folder: Path | str, limit: int = BYTES) -> Path:
     Raises:
         InputError: see :func:`contents`; too much in it, a full disk, a folder that is there.
     """
-    path, folder = Path(path), Path(folder)
+    path, folder = expand(path), expand(folder)
     if folder.exists():
         raise InputError(f"{folder} is there already; choose another folder")
     files = contents(path)

@@ -9,24 +9,29 @@ import io
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from counterpoise.core import storage
 from counterpoise.core.folder import Folder
+from counterpoise.core.paths import expand
 from counterpoise.core.presence import check_trained
 from counterpoise.core.provenance import made_with
 from counterpoise.core.workers import run_jobs
 from counterpoise.data.cells import Spec, sample_bytes, try_cell
 from counterpoise.data.dataset import Dataset
-from counterpoise.data.duplicates import Key, warn_of_same
+from counterpoise.data.duplicates import to_codes, warn_of_same
 from counterpoise.data.readers.base import Reader, need
 from counterpoise.errors import InputError, check_number
 
 from .choose import is_file
 from .format import INDEX, read_index, write_index
 from .plan import Plan
+from .rows import pick
 from .shards import Job, write_shard
 from .table import Bad
 
@@ -64,7 +69,7 @@ def prepare(
     check_number("jobs", jobs, 1, whole=True)
     check_number("max_bad", max_bad, 0, 1)
     need("pyarrow", "stream")
-    out = Path(out)
+    out = expand(out)
     _claim(out, plan)
     todo, entries = [], {}
     bad, tick = list(plan.bad), tick or (lambda _: None)
@@ -72,14 +77,14 @@ def prepare(
     for job in _jobs(plan, out):
         entry = _find_finished(job.path)
         if entry is not None and not _is_mended(job, entry, plan):
-            entries[job.path] = entry
+            entries[job.path] = _compact(entry)
             bad += [Bad(**b) for b in entry["bad"]]
             tick(len(job.rows))
         else:
             todo.append(job)
     _check_space(out, sum(len(job.rows) for job in todo) * sample_bytes(plan.specs))
     for job, entry in _write_all(todo, plan, jobs):
-        entries[job.path] = entry
+        entries[job.path] = _compact(entry)
         bad += [Bad(**b) for b in entry["bad"]]
         tick(len(job.rows))
         _check_bad(bad, plan.total, max_bad, out)
@@ -99,10 +104,16 @@ def _warn_of_copies(plan: Plan, shards: Sequence[Mapping[str, Any]]) -> None:
     """Warn if rows, or the files of a modality, are in two splits; older shards do not tell."""
     named = {m: m for m, reader in plan.readers.items() if is_file(reader)}
     for key in ["", *named] if len(plan.readers) > 1 else [""]:
-        found: dict[str, list[Key]] = {part: [] for part in plan.splits}
+        found = {part: [np.zeros(0, np.uint64)] for part in plan.splits}
         for entry in shards:
-            found[entry["file"].rsplit("-", 1)[0]] += entry.get("keys", {}).get(key, [])
-        warn_of_same(found, named.get(key))
+            found[entry["file"].rsplit("-", 1)[0]].append(entry["keys"].get(key, []))
+        warn_of_same({part: np.concatenate(c) for part, c in found.items()}, named.get(key))
+
+
+def _compact(entry: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a shard, with its keys as arrays: there may be ten million."""
+    keys = {name: to_codes(found) for name, found in entry.get("keys", {}).items()}
+    return entry | {"keys": keys}
 
 
 def _jobs(plan: Plan, out: Path) -> Iterator[Job]:
@@ -112,7 +123,7 @@ def _jobs(plan: Plan, out: Path) -> Iterator[Job]:
             chosen = places[start : start + size]
             yield Job(
                 out / f"{part}-{number:05d}.arrow",
-                [plan.rows[k] for k in chosen],
+                pick(plan.rows, chosen),
                 plan.target[chosen],
                 None if plan.groups is None else plan.groups[chosen],
                 part == "train",
@@ -176,7 +187,7 @@ def _find_finished(path: Path) -> dict[str, Any] | None:
 
 def _is_mended(job: Job, entry: Mapping[str, Any], plan: Plan) -> bool:
     """Whether a cell that could not be read can be by now, so that its shard is made again."""
-    rows = {row.id: row for row in job.rows}
+    rows = {row.id: row for row in job.rows} if entry["bad"] else {}
     for b in entry["bad"]:
         tried = [
             try_cell(plan.readers[m], cell, plan.specs[m])
@@ -192,7 +203,8 @@ def _write_all(todo: list[Job], plan: Plan, jobs: int) -> Iterator[tuple[Job, di
     write = partial(_write, plan.readers, plan.specs)
     if jobs == 1 or len(todo) <= 1:
         return ((job, write(job)) for job in todo)
-    return run_jobs(write, todo, jobs)
+    filled = (replace(job, rows=list(job.rows)) for job in todo)  # no more than are under way
+    return run_jobs(write, filled, min(jobs, len(todo)))
 
 
 def _write(readers: dict[str, Reader], specs: dict[str, Spec], job: Job) -> dict[str, Any]:
@@ -201,7 +213,7 @@ def _write(readers: dict[str, Reader], specs: dict[str, Spec], job: Job) -> dict
 
 def is_cache(folder: Path | str) -> bool:
     """Whether a folder holds prepared data, complete."""
-    return (Path(folder) / INDEX).is_file()
+    return (expand(folder) / INDEX).is_file()
 
 
 def open_cache(folder: Path | str) -> Dataset:
@@ -213,13 +225,13 @@ def open_cache(folder: Path | str) -> Dataset:
     Raises:
         InputError: no prepared data, an incomplete or damaged folder.
     """
-    folder = Path(folder)
+    folder = expand(folder)
     if not is_cache(folder):
         begun = (folder / "plan.json").exists()
         state = (
             "is not complete; run counterpoise prepare again to go on"
             if begun
-            else ("holds no prepared data (dataset.json)")
+            else "holds no prepared data (dataset.json); `counterpoise prepare TABLE OUT` makes it"
         )
         raise InputError(f"{folder} {state}")
     return read_index(folder)

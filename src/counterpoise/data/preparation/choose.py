@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from counterpoise.data.readers import READERS, Frames, Text
+import numpy as np
+
+from counterpoise.data.readers import READERS, ArrayFile, Flow, Frames, Text
 from counterpoise.data.readers.base import Reader
+from counterpoise.data.readers.measured import Measured
+from counterpoise.data.readers.number_words import is_blank
 from counterpoise.errors import InputError, unknown
 
-from .recognise import recognise
+from .doubts import find_doubts, find_role
+from .nested import to_array
+from .paths import resolve
+from .recognise import Guess, recognise
+from .refused import DATES, find_refused, refuse_kind
 
+FOLDERS = (Frames, Flow)
 SEEN = 200  # cells by which the type of a column is recognised
 
 
@@ -63,15 +73,20 @@ class Asked:
         names: role -> its column (:func:`counterpoise.data.preparation.manifest.column_names`).
         modalities: columns; None: all others.
         types: modality -> its reader, a label in ``READERS``.
+        ignore: columns that are nothing.
     """
 
     names: Mapping[str, str]
     modalities: Sequence[str] | None = None
     types: Mapping[str, str] | None = None
+    ignore: Sequence[str] = ()
 
 
 def choose(columns: Sequence[Column], asked: Asked, path: Path, delimiter: str = "") -> list[Taken]:
     """What each column is taken as, in their order.
+
+    Where nobody says which columns are modalities, those that may be none (an index, addresses,
+    dates, what reads like a target, a number beside files or texts) are asked about in an error.
 
     Args:
         columns: of the table.
@@ -80,60 +95,145 @@ def choose(columns: Sequence[Column], asked: Asked, path: Path, delimiter: str =
         delimiter: that parts cells in the file; empty where there is none.
 
     Raises:
-        InputError: a column that is not there, or cannot be told.
+        InputError: a column that is not there, cannot be told, or may be no modality.
     """
-    roles = {name: role for role, name in asked.names.items()}
-    all_names = [column.name for column in columns]
-    for needed in ("target", "weight"):
-        if needed in asked.names and asked.names[needed] not in all_names:
-            raise unknown(f"{needed} column of {path.name}", asked.names[needed], all_names)
-    others = [name for name in all_names if name not in roles]
+    names = [column.name for column in columns]
+    roles = {name: role for role, name in asked.names.items() if name in names}
+    types = asked.types or {}
+    _check_names(names, asked, path, delimiter)
+    others = [name for name in names if name not in roles and name not in asked.ignore]
     chosen = list(others if asked.modalities is None else asked.modalities)
-    for name in (*chosen, *(asked.types or {})):
-        if name not in others:
-            raise unknown(f"modality column of {path.name}", name, others)
     if not chosen:
         raise InputError(f"{path} holds no column for a modality")
-    found = []
+    guesses: dict[str, Guess] = {}
+    errors: dict[str, InputError] = {}
     for column in columns:
-        about: dict[str, Any] = {
-            "example": next(iter(column.cells), None),
-            "missing": column.missing,
-        }
         if column.name in chosen:
-            reader = _choose_reader(column, path, asked.types or {})
-            found.append(Taken(column.name, "modality", "", reader=reader, **about))
-        else:
-            found.append(Taken(column.name, roles.get(column.name, "ignored"), "", **about))
-    return found
+            try:
+                guesses[column.name] = _guess(column, path, types, delimiter)
+            except InputError as error:
+                errors[column.name] = InputError(f"column {column.name!r} of {path}: {error}")
+    readers = {name: guess.reader for name, guess in guesses.items()}
+    doubts: dict[str, str] = {}
+    if asked.modalities is None:
+        doubts = find_doubts(columns, readers, asked.names, types)
+    if errors or doubts:
+        refusal = _refuse(errors, doubts, [n for n in others if n not in errors], path)
+        raise InputError(" ".join(str(refusal).splitlines()))  # names may hold line breaks
+    return [_take(column, guesses.get(column.name), roles, asked) for column in columns]
+
+
+def _take(column: Column, guess: Guess | None, roles: Mapping[str, str], asked: Asked) -> Taken:
+    example = next(iter(column.cells), None)
+    if guess is not None:
+        because, missing = guess.because, column.missing
+        return Taken(column.name, "modality", because, example, missing, guess.reader)
+    role = roles.get(column.name, "ignored")
+    if role != "ignored":
+        because = "its name" if column.name == role else f"--{role}"
+    else:
+        because = "--ignore" if column.name in asked.ignore else "not in --modalities"
+    return Taken(column.name, role, because, example, column.missing)
 
 
 def is_file(reader: Reader) -> bool:
     """Whether cells of this type name files or folders."""
-    named = bool(reader.suffixes) or isinstance(reader, Frames)
-    return named or (isinstance(reader, Text) and reader.file)
+    if reader.suffixes or isinstance(reader, FOLDERS):
+        return True
+    return isinstance(reader, Text) and reader.file
 
 
-def resolve(folder: Path, cell: Any) -> Any:
-    """A path from the table's folder as an absolute one; of (path, start, end) the path."""
-    if isinstance(cell, list):
-        return [resolve(folder, part) for part in cell]
-    return str((folder / Path(cell).expanduser()).resolve()) if isinstance(cell, str) else cell
+def to_cell(reader: Reader, value: Any, folder: Path) -> Any:
+    """What a reader reads, of a cell that is not empty as it was written.
+
+    Paths become absolute, lists of lists arrays, and blanks around names of files go. Nothing is
+    raised: what is wrong with a cell its reader says.
+
+    Returns:
+        None where the cell says that the modality is missing (``NA`` among names of files, ``[]``).
+    """
+    if isinstance(value, str) and value.strip() == "[]" and isinstance(reader, Measured):
+        return None
+    if not is_file(reader):
+        return value
+    if isinstance(value, str) and is_blank(value):
+        return None
+    if isinstance(reader, ArrayFile):
+        value = to_array(value)
+    return value if isinstance(value, np.ndarray) else resolve(folder, value)
 
 
-def _choose_reader(column: Column, path: Path, types: Mapping[str, str]) -> Reader:
-    if column.name in types:
-        return READERS.build(types[column.name])
-    cells = []
-    for cell in column.cells:
-        if isinstance(cell, list) and isinstance(cell[0], str):
-            cell = cell[0]  # a part of a recording: (path, start, end)
-        there = resolve(path.parent, cell)
-        exists = isinstance(cell, str) and len(cell) < 1024 and Path(there).exists()
-        cells.append(there if exists else cell)
-    if not cells:
-        raise InputError(f"column {column.name!r} of {path} is empty; leave it out with modalities")
+def _check_names(names: Sequence[str], asked: Asked, path: Path, delimiter: str) -> None:
+    """Refuse columns that are asked for and not there, and a first line that is a row."""
+    for role, name in asked.names.items():
+        if name in names or (name == role and role != "target"):
+            continue
+        numbers = sum(_is_number(other) for other in names)
+        if delimiter and 2 * numbers > len(names):
+            raise InputError(
+                f"{path} must name its columns in its first line, found numbers there "
+                f"({', '.join(names[:4])}, ...); write a line of names before them"
+            )
+        near = [other for other in names if find_role(other, role) or other.strip() == name]
+        near += [other for other in names if role == "target" and other in ("y", "Y")]
+        if near and name == role:
+            words = " or ".join(f"--{role} {shlex.quote(other)}" for other in near)
+            raise InputError(f"{path} holds no column {name!r}; say {words}")
+        raise unknown(f"{role} column of {path.name}", name, names)
+    unnamed = delimiter and all(map(_is_number, names))
+    if unnamed and names != [str(k) for k in range(len(names))]:
+        raise InputError(
+            f"{path} must name its columns in its first line, found numbers alone "
+            f"({', '.join(names[:4])}, ...); write a line of names before them"
+        )
+    free = [name for name in names if name not in asked.names.values()]
+    for name in (*(asked.modalities or ()), *(asked.types or {})):
+        if name not in free:
+            raise unknown(f"modality column of {path.name}", name, free)
+        if name in asked.ignore:
+            raise InputError(f"column {name!r} of {path} is asked for and ignored; say one of both")
+    for name in asked.ignore:
+        if name not in free:
+            raise unknown(f"column of {path.name} to ignore", name, free)
+
+
+def _is_number(word: str) -> bool:
     try:
-        return recognise(cells)
-    except InputError as error:
-        raise InputError(f"column {column.name!r} of {path}: {error}") from None
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _guess(column: Column, path: Path, types: Mapping[str, str], delimiter: str) -> Guess:
+    if not column.cells:
+        raise InputError(f"is empty; leave it out with --ignore {shlex.quote(column.name)}")
+    refused = find_refused(column.type)
+    if column.name in types:
+        reader = READERS.build(types[column.name])
+        own = type(reader).__module__.startswith("counterpoise.")
+        if refused and own and not (refused == DATES and isinstance(reader, Text)):
+            raise refuse_kind(refused, column.name, type=column.type)
+        return Guess(reader, "--type")
+    if refused:
+        raise refuse_kind(refused, column.name, type=column.type)
+    return recognise(column.cells, path.parent, column.name, delimiter)
+
+
+def _refuse(
+    errors: Mapping[str, InputError], doubts: Mapping[str, str], good: Sequence[str], path: Path
+) -> InputError:
+    """One line for all columns that cannot be taken, or not without being asked for."""
+    leave = ",".join([*errors, *doubts])
+    if errors:
+        first = next(iter(errors.values()))
+        others = len(errors) + len(doubts) - 1
+        more = f"; {others} more may be no modality: --ignore {shlex.quote(leave)} leaves all out"
+        return InputError(f"{first}{more if others else ''}")
+    shown = "; ".join(f"{name!r} ({why})" for name, why in list(doubts.items())[:8])
+    more = f"; and {len(doubts) - 8} more" if len(doubts) > 8 else ""
+    wanted = shlex.quote(",".join(good)) if len(good) <= 20 else "A,B,..."
+    return InputError(
+        f"{path.name} has columns that may be no modality: {shown}{more}; leave them out with "
+        f"--ignore {shlex.quote(leave)}, or name what to take, such as --modalities {wanted}"
+    )

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from counterpoise.core.paths import expand
 from counterpoise.data.readers.base import Reader
 from counterpoise.data.targets import TASKS
 from counterpoise.errors import InputError, check_choice, unknown
 
-from .choose import SEEN, Asked, Column, choose, is_file, resolve
-from .table import Bad, Row, Table
-from .table_file import TableFile, open_table
+from .choose import SEEN, Asked, Column, choose, to_cell
+from .rows import Stored, StoredRows
+from .table import Bad, Table
+from .table_file import open_table
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
 class ColumnNames(TypedDict, total=False):
-    """Which columns of a table are no modalities.
+    """Which columns of a table are no modalities; None or an empty name: no column is that.
 
     Attributes:
         target: of the class, of a number (or a list of numbers) to be predicted, or of several
@@ -34,9 +38,9 @@ class ColumnNames(TypedDict, total=False):
     """
 
     target: str
-    id: str
-    split: str
-    group: str
+    id: str | None
+    split: str | None
+    group: str | None
     weight: str | None
 
 
@@ -46,7 +50,9 @@ def column_names(named: ColumnNames, **usual: str) -> dict[str, str]:
     for part in named:
         if part not in ColumnNames.__annotations__:
             raise unknown("column", part, ColumnNames.__annotations__)
-    return {part: str(name) for part, name in {**known, **named}.items() if name is not None}
+    chosen = {**known, **named}
+    chosen["target"] = chosen["target"] or "target"
+    return {part: str(name) for part, name in chosen.items() if name}
 
 
 def read_manifest(
@@ -54,6 +60,7 @@ def read_manifest(
     *,
     modalities: Sequence[str] | None = None,
     types: Mapping[str, str] | None = None,
+    ignore: Sequence[str] = (),
     task: str | None = None,
     **named: Unpack[ColumnNames],
 ) -> Table:
@@ -64,8 +71,9 @@ def read_manifest(
 
     Args:
         path: the table; its suffix says the format.
-        modalities: columns; by default all others.
+        modalities: columns; by default all others, unless one may be none: then an error asks.
         types: modality -> its reader, a label in ``READERS``, where recognising it is not wanted.
+        ignore: columns that are nothing.
         task: ``"classification"``, ``"regression"`` or ``"multilabel"``; by default told from the
             targets (:mod:`counterpoise.data.targets`).
         named: which columns are no modalities (:class:`ColumnNames`).
@@ -73,63 +81,56 @@ def read_manifest(
     Raises:
         InputError: a table that cannot be read, a column that is not there.
     """
-    path = Path(path)
+    path = expand(path)
     if task is not None:
         check_choice("task", task, TASKS)
     file = open_table(path)
+    seen = {name: _Seen() for name in file.columns}
     bad: list[Bad] = []
-    numbers, columns = _read_columns(file, bad)
-    if not len(numbers):
+    stored = Stored(file, bad, lambda name, cells: seen[name].add(cells))
+    if not len(stored):
         raise InputError(f"{path} holds no row")
     names = column_names(named)
-    asked = Asked(names, modalities, types)
     taken = choose(
-        [_look(name, cells, file) for name, cells in columns.items()], asked, path, file.delimiter
+        [Column(n, s.cells, s.missing, file.types.get(n, "")) for n, s in seen.items()],
+        Asked(names, modalities, types, ignore),
+        path,
+        file.delimiter,
     )
     readers = {t.name: t.reader for t in taken if t.reader is not None}
-    rows = []
-    for place, number in enumerate(numbers):
-        record = {name: cells[place] for name, cells in columns.items()}
-        cells = _find_cells(record, readers, path.parent)
-        about = {part: clean(record.get(name)) for part, name in names.items()}
-        rows.append(
-            Row(
-                str(number if about["id"] is None else about["id"]),
-                _to_target(about["target"], task),
-                cells,
-                _to_word(about["split"]),
-                _to_word(about["group"]),
-                about.get("weight"),
-            )
-        )
+    read: dict[str, Callable[[Any], Any]] = {
+        "id": _to_word,
+        "target": partial(_to_target, task=task),
+        "split": _to_word,
+        "group": _to_word,
+        "weight": clean,
+    }
+    cells = {m: partial(_to_cell, path.parent, reader) for m, reader in readers.items()}
+    rows = StoredRows(stored, names, read, cells, readers)
+    taken = [
+        replace(t, missing=len(rows) - rows.count_present(t.name)) if t.name in readers else t
+        for t in taken
+    ]
     return Table(path.stem, rows, readers, task, bad, columns=taken, notes=file.notes)
 
 
-def _read_columns(file: TableFile, bad: list[Bad]) -> tuple[list[int], dict[str, list[Any]]]:
-    """The numbers of the rows, and the cells of each column."""
-    numbers: list[int] = []
-    columns: dict[str, list[Any]] = {name: [] for name in file.columns}
-    for places, batch in file.batches(bad):
-        numbers += places.tolist()
-        for name, cells in columns.items():
-            cells += file.to_python(batch.column(name))
-    return numbers, columns
+class _Seen:
+    """The first cells of a column that are not empty, and how many are."""
+
+    def __init__(self) -> None:
+        self.cells: list[Any] = []
+        self.missing = 0
+
+    def add(self, cells: Sequence[Any]) -> None:
+        full = [cell for cell in cells if clean(cell) is not None]
+        self.missing += len(cells) - len(full)
+        self.cells += full[: SEEN - len(self.cells)]
 
 
-def _look(name: str, cells: Sequence[Any], file: TableFile) -> Column:
-    full = [cell for cell in cells if clean(cell) is not None]
-    return Column(name, full[:SEEN], len(cells) - len(full), file.types.get(name, ""))
-
-
-def _find_cells(
-    record: Mapping[str, Any], readers: Mapping[str, Reader], folder: Path
-) -> dict[str, Any]:
-    """Modality -> what its reader reads, without the empty cells."""
-    return {
-        m: resolve(folder, cell) if is_file(reader) else cell
-        for m, reader in readers.items()
-        if (cell := clean(record.get(m))) is not None
-    }
+def _to_cell(folder: Path, reader: Reader, value: Any) -> Any:
+    """What a reader reads of a cell, None where it is empty."""
+    value = clean(value)
+    return None if value is None else to_cell(reader, value, folder)
 
 
 def clean(value: Any) -> Any:

@@ -6,26 +6,28 @@ import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from counterpoise.core.names import check_name
 from counterpoise.core.presence import check_trained
 from counterpoise.core.tasks import Task
 from counterpoise.data.cells import Spec, find_spec, sample_bytes
 from counterpoise.data.columns import Decoded, TrainingMean
-from counterpoise.data.dataset import Dataset, Split, check_name
+from counterpoise.data.dataset import Dataset, Split
 from counterpoise.data.kinds import KINDS
 from counterpoise.data.readers.base import Reader
 from counterpoise.data.readers.measured import Measured
 from counterpoise.data.targets import describe_target
 from counterpoise.data.weights import Weights, normalise_splits
-from counterpoise.errors import unknown
+from counterpoise.errors import InputError, unknown
 
 from .draft import Draft
+from .rows import Picked, pick
 from .table import Bad, Row, Table
 
 FRACTIONS = (0.7, 0.15, 0.15)
@@ -54,7 +56,7 @@ class Plan:
 
     name: str
     task: Task
-    rows: list[Row]
+    rows: Sequence[Row]
     target: NDArray[Any]
     splits: dict[str, NDArray[np.int64]]
     groups: NDArray[np.int64] | None
@@ -113,14 +115,14 @@ class Plan:
         A cell that cannot be read raises :class:`InputError` when its row is asked for.
         """
         splits = {}
-        training = [self.rows[k] for k in self.splits["train"]]
+        training = pick(self.rows, self.splits["train"])
         means = {
             m: TrainingMean(m, [row.cells.get(m) for row in training], reader, self.specs[m])
             for m, reader in self.readers.items()
             if self.specs[m].get("", ("",))[0] == "float32"
         }
         for part, places in self.splits.items():
-            rows = [self.rows[k] for k in places]
+            rows = list(pick(self.rows, places))
             names = [row.id for row in rows]
             inputs = {
                 m: Decoded(
@@ -170,21 +172,17 @@ def make_plan(
             without a cell that can be read.
     """
     readers = _choose_readers(table, modalities, options or {})
-    table = replace(table, rows=[_without_blanks(row, readers) for row in table.rows])
-    draft = Draft(table, list(readers))
+    draft = Draft(table, readers)
     draft.find_task()
     draft.assign_splits(fractions or table.fractions or FRACTIONS, seed)
     target = draft.encode_targets()
-    splits, rows = draft.places(), list(draft.rows.values())
+    splits, rows = draft.places(), Picked(draft.all, draft.kept, draft.present)
     assert draft.task is not None  # since the targets are encoded
-    groups = None if draft.group is None else np.array([draft.group[row.id] for row in rows])
-    training = [rows[k] for k in splits["train"]]
-    check_trained(
-        {m: torch.tensor([row.cells.get(m) is not None for row in training]) for m in readers}
-    )
+    training = splits["train"]
+    check_trained({m: torch.from_numpy(there[training]) for m, there in draft.present.items()})
     specs: dict[str, Spec] = {}
     for modality, reader in readers.items():
-        cells = [c for row in training if (c := row.cells.get(modality)) is not None]
+        cells = rows.cells(modality, training)
         readers[modality] = reader = _fit(modality, reader, cells)
         specs[modality] = find_spec(modality, reader, cells)
     return Plan(
@@ -193,7 +191,7 @@ def make_plan(
         rows,
         target,
         splits,
-        groups,
+        draft.groups,
         readers,
         specs,
         draft.bad,
@@ -207,7 +205,19 @@ def make_plan(
 
 def _fit(modality: str, reader: Reader, cells: Sequence[Any]) -> Reader:
     """A reader fitted on training cells; says so where it takes an offset off."""
-    reader = reader.fit(cells)
+    given = reader
+    try:
+        reader = reader.fit(cells)
+    except InputError as error:
+        reason = str(error).replace("COLUMN", modality)
+        raise InputError(f"modality {modality!r}: {reason}") from None
+    if getattr(reader, "header", False) and not getattr(given, "header", False):
+        warnings.warn(
+            f"{modality}: the first line of each table is taken as names; --set "
+            f"{modality}.header=false takes it as a step",
+            UserWarning,
+            stacklevel=3,
+        )
     if isinstance(reader, Measured) and reader.center:
         warnings.warn(
             f"{modality}: float32 cannot hold how its values vary; standardised in float64 by "
@@ -216,12 +226,6 @@ def _fit(modality: str, reader: Reader, cells: Sequence[Any]) -> Reader:
             stacklevel=3,
         )
     return reader
-
-
-def _without_blanks(row: Row, readers: Mapping[str, Reader]) -> Row:
-    """A row that lacks the modalities of which nothing was measured."""
-    blank = [m for m, r in readers.items() if (c := row.cells.get(m)) is not None and r.lacks(c)]
-    return replace(row, cells={**row.cells, **dict.fromkeys(blank)}) if blank else row
 
 
 def _choose_readers(

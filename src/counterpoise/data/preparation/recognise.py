@@ -2,127 +2,340 @@
 
 from __future__ import annotations
 
+import datetime
+import re
+import shlex
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from counterpoise.data.readers import READERS
-from counterpoise.data.readers.array import TABLES, ArrayFile, file_kind, read_table
+from counterpoise.data.readers.array import TABLES, ArrayFile
 from counterpoise.data.readers.audio import Audio
-from counterpoise.data.readers.base import Reader, need
-from counterpoise.data.readers.numbers import Numbers, to_numbers
+from counterpoise.data.readers.base import Reader
+from counterpoise.data.readers.numbers import Numbers, find_decimal, to_numbers
 from counterpoise.data.readers.text import Text
-from counterpoise.data.readers.video import open_container
-from counterpoise.errors import InputError
+from counterpoise.errors import InputError, show
 
-ORDER = ("image", "video", "array", "audio")
+from .contents import find_content, has_only_sound, has_pictures
+from .nested import holds_numbers, to_array
+from .paths import ORDER, can_be_path, find_suffix, find_there, has_folder, is_address, locate
+from .refused import ADDRESSES, ADVICE, BYTES, DATES, OBJECTS, WORDS, refuse_kind
+
 MOST = 0.9  # of the cells decide; the others are reported as bad rows later
-UNSURE = "a name of no file"
-BLANK = "nothing measured"
-# What FFmpeg takes any text or picture for.
-NO_FILM = ("tty", "image2", "txt", "srt", "webvtt", "ass")
+THERE = 0.5  # of the cells that look like files must be there
+VARIED = 0.5  # of the cells must differ, to be names of files that have no suffix and no folder
+UNSURE, BARE, BLANK = "a name of no file", "a name without a suffix", "nothing measured"
+# As NumPy, torch and Python print arrays: `[0.1 nan]`, `array([1, 2])`, `(1, 2)`.
+PRINTED = re.compile(r"(array|tensor)\(.*|[\[({][-+\d.,;\s\[\](){}einaf]*", re.DOTALL)
 
 
-def recognise(cells: Sequence[Any]) -> Reader:
+@dataclass(frozen=True)
+class Guess:
+    """A reader, and why it suits a column."""
+
+    reader: Reader
+    because: str
+
+
+@dataclass
+class Sorted:
+    """The cells of a column by their kinds.
+
+    Attributes:
+        kinds: kind -> its cells.
+        there: how many name what is there.
+        gone: those that look like a file that is not.
+        slashed: how many are there with slashes for backslashes.
+    """
+
+    kinds: dict[str, list[Any]] = field(default_factory=dict)
+    there: int = 0
+    gone: list[str] = field(default_factory=list)
+    slashed: int = 0
+
+    def merge(self, source: str, target: str) -> None:
+        if cells := self.kinds.pop(source, []):
+            self.kinds.setdefault(target, []).extend(cells)
+
+    def count(self, *kinds: str) -> int:
+        return sum(len(self.kinds.get(kind, ())) for kind in kinds)
+
+    @property
+    def total(self) -> int:
+        return sum(map(len, self.kinds.values()))
+
+
+def recognise(
+    cells: Sequence[Any], folder: Path | None = None, name: str = "COLUMN", delimiter: str = ""
+) -> Guess:
     """The reader that suits these cells.
 
-    Numbers; files, by their suffix or, where that is unknown, by what opens them; folders of
-    pictures; else text. A column of names of files stays that, though some are missing.
+    Numbers, or lists of them; files, by their suffix or, where that is unknown, by what opens them;
+    folders of pictures; else text. A cell looks like a file if it has a suffix that a reader knows
+    or a separator; a column is files if at least ``MOST`` of its cells look so, and at least
+    ``THERE`` of those are there. Names with neither count only if they are there, and differ from
+    row to row: classes repeat.
 
     Args:
-        cells: not empty: strings (paths are absolute where the file is there), numbers or arrays.
+        cells: not empty: strings, numbers, lists or arrays.
+        folder: where paths start.
+        name: of the column, for errors.
+        delimiter: that parts cells in the file; empty where there is none.
 
     Raises:
-        InputError: cells of several types.
+        InputError: cells of several types, of none that a reader takes, or names of files that are
+            not there.
     """
+    folder = Path() if folder is None else folder
     if all(isinstance(cell, np.ndarray) for cell in cells):
-        return ArrayFile()
-    found: dict[str, list[Any]] = {}
+        return Guess(ArrayFile(), "arrays")
+    found = Sorted()
     for cell in cells:
-        found.setdefault(_find_kind(cell), []).append(cell)
-    blank = found.pop(BLANK, [])
-    if blank and not set(found) - {"text"}:  # a word like others
-        found.setdefault("text", []).extend(blank)
-    unsure = found.pop(UNSURE, [])
-    if unsure and not set(found) - {"text", "numbers"}:
-        found.setdefault("text", []).extend(unsure)
-    order = sorted(found, key=lambda kind: -len(found[kind]))
+        found.kinds.setdefault(_find_kind(cell, folder, found), []).append(cell)
+    blank = found.kinds.pop(BLANK, [])
+    if not found.kinds:
+        shown = f"{show(blank[0])}; leave it out with --ignore {shlex.quote(name)}"
+        raise InputError(f"holds nothing but {shown}")
+    if blank and set(found.kinds) <= {"text"}:  # a word like others
+        found.kinds.setdefault("text", []).extend(blank)
+    said = _settle_names(found, folder, name)
+    order = sorted(found.kinds, key=lambda kind: -len(found.kinds[kind]))
     first = order[0]
-    if len(found[first]) < MOST * sum(map(len, found.values())):
+    chosen = found.kinds[first]
+    if len(chosen) < MOST * found.total:
         both = sorted(order[:2])
-        shown = " and ".join(f"{found[kind][0]!r:.60}" for kind in both)
+        shown = " and ".join(f"{found.kinds[kind][0]!r:.60}" for kind in both)
         raise InputError(f"several types ({' and '.join(both)}), as {shown}; say which with --type")
-    if first == "text file":
-        return Text(file=True)
-    if first == "video" and _has_only_sound(found[first]):
-        return Audio()
-    return Numbers() if first == "numbers" else READERS[first]()
+    if first in ADVICE:
+        raise refuse_kind(first, name, chosen[0])
+    if first == "numbers":
+        return _read_numbers(chosen, folder, name, delimiter)
+    if first == "text":
+        return _read_text(chosen, said, name)
+    if first == "array" and not found.there:
+        return _read_arrays(chosen)
+    return _read_files(first, found, folder)
 
 
-def _find_kind(cell: Any) -> str:
-    """The type of the file that a cell names, or ``"numbers"`` or ``"text"``."""
-    with suppress(InputError):
-        return BLANK if np.isnan(to_numbers(cell)).all() else "numbers"
-    if not isinstance(cell, str) or not 0 < len(cell) <= 1000 or "\n" in cell or "\0" in cell:
-        return "text"
-    path = Path(cell)
-    suffix = path.suffix.lower()
-    if suffix in TABLES:
-        return _text_or_table(path) if path.is_file() else UNSURE
-    for name in ORDER:
-        if suffix in READERS[name].suffixes:
-            return name
-    if path.is_dir():
-        return "frames"
-    if path.is_file():
-        return _try_kinds(path)
-    return UNSURE if "/" in cell and not any(c.isspace() for c in cell) else "text"
-
-
-def _text_or_table(path: Path) -> str:
-    try:
-        read_table(path)
-    except InputError:
-        return "text file"
-    return "array"
-
-
-def _try_kinds(path: Path) -> str:
-    """The type of a file with an unknown suffix, by what opens it."""
-    with path.open("rb") as file:
-        start = file.read(4096)
-    if file_kind(path) != "text":
+def _find_kind(cell: Any, folder: Path, found: Sorted) -> str:
+    """What a cell is; where it names a file, ``found`` takes whether that is there."""
+    if isinstance(cell, np.ndarray):
         return "array"
-    if b"\0" not in start and not _is_binary(start):
-        return _text_or_table(path)
-    with suppress(Exception), need("PIL.Image", "media").open(path):
-        return "image"
-    with suppress(Exception):
-        need("soundfile", "media").info(path)
-        return "audio"
-    with suppress(InputError), open_container(path, "film") as film:
-        names = film.format.name.split(",")
-        if not any(name in NO_FILM or name.endswith("_pipe") for name in names):
-            return "video" if film.streams.video else "audio"
-    raise InputError(f"{path.name} is of no known type; say it with --type")
+    if isinstance(cell, dict):
+        return OBJECTS
+    if isinstance(cell, bytes | bytearray):
+        return BYTES
+    if isinstance(cell, datetime.date | datetime.time | datetime.timedelta):
+        return DATES
+    if isinstance(cell, list | tuple):
+        return _find_list_kind(list(cell), folder, found)
+    if isinstance(cell, str):
+        return _find_text_kind(cell.strip(), folder, found)
+    return _find_number_kind(cell) or OBJECTS
 
 
-def _is_binary(start: bytes) -> bool:
+def _find_number_kind(cell: Any) -> str:
+    """``"numbers"``, ``BLANK``, or empty for something else."""
+    with suppress(InputError, RecursionError):
+        return BLANK if np.isnan(to_numbers(cell)).all() else "numbers"
+    return BLANK if cell == "[]" else ""
+
+
+def _find_text_kind(text: str, folder: Path, found: Sorted) -> str:
+    if kind := _find_number_kind(text):
+        return kind
+    if isinstance(to_array(text), np.ndarray | list):
+        return "array"
+    if is_address(text):
+        return ADDRESSES
+    if not can_be_path(text):
+        return "text"
+    path, suffix, parted = locate(folder, text), find_suffix(text), has_folder(text)
+    place = find_there(path)
+    if path is not None and place:
+        if not suffix and not parted:
+            return BARE
+        found.there += 1
+        found.slashed += "\\" in text and "\\" not in str(path)
+        return find_content(path, suffix) or UNSURE
+    blank = any(c.isspace() for c in text)
+    if (not suffix and not parted) or (blank and not (suffix and parted)):
+        return "text"
+    found.gone.append(text)
+    kind = next((name for name in ORDER if suffix in READERS[name].suffixes), UNSURE)
+    return UNSURE if suffix in TABLES else kind
+
+
+def _find_list_kind(cell: list[Any], folder: Path, found: Sorted) -> str:
+    """Of a list: numbers, an array, a part of a recording (path, start, end), or pictures."""
+    if kind := _find_number_kind(cell):
+        return kind
+    if any(isinstance(part, dict) for part in cell):
+        return OBJECTS
+    if any(isinstance(part, bytes) for part in cell):
+        return BYTES
+    if cell and all(isinstance(part, str) for part in cell):
+        inner = Sorted()
+        if {_find_text_kind(part.strip(), folder, inner) for part in cell} != {"image"}:
+            return WORDS
+        found.there += not inner.gone
+        found.gone += inner.gone[:1]
+        return "frames"
+    if len(cell) == 3 and isinstance(cell[0], str):
+        kind = _find_text_kind(cell[0].strip(), folder, found)
+        return kind if kind in (*ORDER, UNSURE) else WORDS
+    return "array" if holds_numbers(cell) else WORDS
+
+
+def _settle_names(found: Sorted, folder: Path, name: str) -> str:
+    """Decide what names are that may be files; returns what is to be said of texts.
+
+    Raises:
+        InputError: the cells look like files, and few of them are there.
+    """
+    said = _settle_bare(found, folder)
+    _settle_spaced(found)
+    looks = found.there + len(found.gone)
+    unsure = found.kinds.get(UNSURE, [])
+    words = looks == len(unsure) and len(set(map(str, unsure))) < VARIED * len(unsure)  # yes/no
+    if looks and looks >= MOST * found.total and not words:
+        if found.there < THERE * looks:
+            raise _refuse_gone(found, looks, folder, name)
+        known = [kind for kind in found.kinds if kind not in (UNSURE, "text")]
+        if not known:
+            raise InputError(
+                f"names folders without pictures ({unsure[0]!r:.60}); say what they are with "
+                f"--type {shlex.quote(name)}=TYPE"
+            )
+        found.merge(UNSURE, max(known, key=lambda kind: len(found.kinds[kind])))
+    else:
+        found.merge(UNSURE, "text")
+    return said
+
+
+def _settle_bare(found: Sorted, folder: Path) -> str:
+    """Decide what names with neither a suffix nor a folder are, of which something is there."""
+    bare = found.kinds.pop(BARE, [])
+    if not bare:
+        return ""
+    varied = len(set(bare)) >= VARIED * len(bare)
+    if varied and len(bare) + found.there + len(found.gone) >= MOST * (found.total + len(bare)):
+        kinds = [find_content(path, "") for cell in bare if (path := locate(folder, cell))]
+        if kinds.count("") <= (1 - MOST) * len(bare):
+            for cell, kind in zip(bare, kinds, strict=True):
+                found.kinds.setdefault(kind or UNSURE, []).append(cell)
+            found.there += len(bare)
+            return ""
+    found.kinds.setdefault("text", []).extend(bare)
+    return f"; files of such names are there: ./{bare[0]:.20} would name one"
+
+
+def _settle_spaced(found: Sorted) -> None:
+    """Take texts that end in a suffix for names with blanks in them, where most cells look so."""
+    texts = found.kinds.get("text", [])
+    names = [x for x in texts if isinstance(x, str) and can_be_path(x) and find_suffix(x.strip())]
+    looks = found.there + len(found.gone) + len(names)
+    if names and looks >= MOST * found.total and (found.there or len(names) >= 3):
+        found.gone += names
+        found.kinds["text"] = [text for text in texts if text not in set(names)]
+        found.kinds.setdefault(UNSURE, []).extend(names)
+        if not found.kinds["text"]:
+            del found.kinds["text"]
+
+
+def _refuse_gone(found: Sorted, looks: int, folder: Path, name: str) -> InputError:
+    first, quoted = found.gone[0], shlex.quote(name)
+    kind = next((kind for kind in found.kinds if kind in (*ORDER, "frames")), "TYPE")
+    return InputError(
+        f"{looks} cells look like files, of which {found.there} are there: {first!r:.60} would be "
+        f"{locate(folder, first)}; mend the paths, or say what the cells are: "
+        f"--type {quoted}={kind}, or --type {quoted}=text"
+    )
+
+
+def _read_numbers(cells: Sequence[Any], folder: Path, name: str, delimiter: str) -> Guess:
+    """The reader of numbers side by side."""
+    if all(isinstance(cell, bool | np.bool_) for cell in cells):
+        return Guess(Numbers(), "false and true as the numbers 0 and 1")
+    counts = Counter(len(to_numbers(cell)) for cell in cells)
+    usual, count = counts.most_common(1)[0]
+    lists = [cell for cell in cells if isinstance(cell, list | tuple) or str(cell).startswith("[")]
+    if len(lists) == len(cells) and count < MOST * len(cells):
+        return Guess(ArrayFile(), f"time series of {min(counts)} to {max(counts)} numbers")
+    _check_folders(cells, folder, name)
+    decimal = _find_decimal(cells, delimiter, name)
+    if decimal == ",":
+        usual = len(next(array for cell in cells if (array := _try(cell, decimal)) is not None))
+    because = "a number a row" if usual == 1 else f"{usual} numbers a row"
+    return Guess(Numbers(decimal=decimal), because + ", with a decimal comma" * (decimal == ","))
+
+
+def _try(cell: Any, decimal: str) -> Any:
+    with suppress(InputError):
+        return to_numbers(cell, decimal)
+    return None
+
+
+def _find_decimal(cells: Sequence[Any], delimiter: str, name: str) -> str:
     try:
-        start.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error.start < len(start) - 4  # the last sign may be cut
-    return False
+        return find_decimal(cells, delimiter)
+    except InputError as error:
+        raise InputError(str(error).replace("COLUMN", shlex.quote(name))) from None
 
 
-def _has_only_sound(cells: Sequence[str]) -> bool:
-    """Whether the first file that is there holds sound alone."""
-    for cell in cells:
-        if Path(cell).is_file():
-            with suppress(InputError), open_container(Path(cell), "film") as film:
-                return bool(film.streams.audio) and not film.streams.video
-            return False
-    return False
+def _check_folders(cells: Sequence[Any], folder: Path, name: str) -> None:
+    """Refuse numbers that are the names of folders of pictures, each of another one."""
+    words = {cell.strip() for cell in cells if isinstance(cell, str)}
+    if len(words) < max(2, VARIED * len(cells)) or not all(map(str.isalnum, words)):
+        return
+    if all(has_pictures(locate(folder, word)) for word in words):
+        quoted = shlex.quote(name)
+        raise InputError(
+            f"holds numbers ({show(cells[0])}) that are names of folders of pictures too; say "
+            f"--type {quoted}=frames or --type {quoted}=numbers"
+        )
+
+
+def _read_text(cells: Sequence[Any], said: str, name: str) -> Guess:
+    words = [str(cell).strip() for cell in cells]
+    printed = [word for word in words if PRINTED.fullmatch(word) and re.search(r"\d", word)]
+    if len(printed) >= MOST * len(words):
+        raise InputError(
+            f"holds arrays as they were printed ({printed[0]!r:.60}), which may be shortened: "
+            "write lists such as [0.1, 0.2], or .npy files and their names; or take them as they "
+            f"stand with --type {shlex.quote(name)}=text"
+        )
+    count = len(set(words))
+    few = 4 * count <= len(words)
+    return Guess(Text(), (f"texts, {count} different" if few else "texts") + said)
+
+
+def _read_arrays(cells: Sequence[Any]) -> Guess:
+    if not any(isinstance(to_array(cell), np.ndarray) for cell in cells):
+        raise InputError(
+            f"holds lists whose rows are not equally long ({show(cells[0]):.60}); fill them up, "
+            "with null for what was not measured"
+        )
+    return Guess(ArrayFile(), "lists of lists as arrays")
+
+
+def _read_files(kind: str, found: Sorted, folder: Path) -> Guess:
+    because = (
+        f"names of files, {found.there} of {found.there + len(found.gone)} looked up are there"
+    )
+    if found.slashed:
+        because += "; backslashes read as slashes"
+    if kind == "text file":
+        return Guess(Text(file=True), because)
+    if kind == "frames":
+        return Guess(READERS["frames"](), because.replace("files", "folders of pictures", 1))
+    paths = [cell[0] if isinstance(cell, list | tuple) else cell for cell in found.kinds[kind]]
+    if kind == "video" and has_only_sound([locate(folder, str(path)) for path in paths]):
+        return Guess(Audio(), because + "; they hold sound alone")
+    return Guess(READERS[kind](), because)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterpoise.core import storage
-from counterpoise.data.cells import Array, Spec, blank, try_cell
+from counterpoise.data.cells import Array, Spec, blank, try_cells
 from counterpoise.data.duplicates import Key, find_keys, find_varied
 from counterpoise.data.readers.base import Reader
 from counterpoise.data.weights import Weights
@@ -29,7 +29,7 @@ class Job:
     """One shard to be written."""
 
     path: Path
-    rows: list[Row]
+    rows: Sequence[Row]
     target: NDArray[Any]
     groups: NDArray[np.int64] | None
     training: bool
@@ -40,6 +40,7 @@ def write_shard(
     job: Job, readers: Mapping[str, Reader], specs: Mapping[str, Spec]
 ) -> dict[str, Any]:
     """Decode the rows of one shard and write it; returns what ``dataset.json`` says of it."""
+    job = replace(job, rows=list(job.rows))
     values, there, bad = _decode(job, readers, specs)
     spoilt = {b.id for b in bad}
     good = np.array([row.id not in spoilt for row in job.rows], dtype=bool)
@@ -92,19 +93,21 @@ def _decode(
     """
     values = {m: blank(spec, len(job.rows)) for m, spec in specs.items()}
     there = {m: np.zeros(len(job.rows), dtype=bool) for m in readers}
-    bad: list[Bad] = []
-    for place, row in enumerate(job.rows):
-        found: list[Bad] = []
-        for modality, reader in readers.items():
-            cell = row.cells.get(modality)
-            sample = None if cell is None else try_cell(reader, cell, specs[modality])
-            if isinstance(sample, str):
-                found.append(Bad(row.id, modality, sample))
-            elif sample is not None:
+    wrong: dict[int, list[Bad]] = {}
+    for modality, reader in readers.items():
+        cells = [row.cells.get(modality) for row in job.rows]
+        places = [place for place, cell in enumerate(cells) if cell is not None]
+        found = try_cells(reader, [cells[place] for place in places], specs[modality])
+        samples = []
+        for place, sample in zip(places, found, strict=True):
+            if isinstance(sample, dict):
                 there[modality][place] = True
-                for key, array in sample.items():
-                    values[modality][key][place] = array
-        if not found and not any(mask[place] for mask in there.values()):
-            found.append(Bad(row.id, "", NOTHING))
-        bad += found
-    return values, there, bad
+                samples.append(sample)
+            elif isinstance(sample, str):
+                reason = sample.replace("COLUMN", modality)
+                wrong.setdefault(place, []).append(Bad(job.rows[place].id, modality, reason))
+        for key, array in values[modality].items() if samples else ():
+            array[there[modality]] = np.stack([sample[key] for sample in samples])
+    for place in np.flatnonzero(~np.logical_or.reduce(list(there.values()))).tolist():
+        wrong.setdefault(place, [Bad(job.rows[place].id, "", NOTHING)])
+    return values, there, [b for place in sorted(wrong) for b in wrong[place]]

@@ -66,7 +66,7 @@ class Table:
     """
 
     name: str
-    rows: list[Row]
+    rows: Sequence[Row]
     readers: Mapping[str, Reader]
     task: Task | str | None = None
     bad: list[Bad] = field(default_factory=list)

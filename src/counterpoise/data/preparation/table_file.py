@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from counterpoise.core.paths import expand
 from counterpoise.data.readers.base import need
 from counterpoise.errors import InputError, check_choice
 
@@ -94,7 +95,7 @@ def open_table(path: Path | str) -> TableFile:
     Raises:
         InputError: a file that is not there, of another format, or without rows.
     """
-    path = Path(path)
+    path = expand(path)
     if not path.is_file():
         raise InputError(f"manifest {path} is not there")
     suffix = path.suffix.lower()

@@ -1,4 +1,4 @@
-"""Sound: soundfile for recordings, PyAV (FFmpeg) for the sound of films."""
+"""Sound: soundfile for recordings, PyAV (FFmpeg) for films and for what soundfile cannot read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import numpy as np
 
 from counterpoise.errors import InputError, check_number
 
-from .base import Array, Reader, fit_length, need
+from .base import Array, Reader, fit_length
 from .clips import look, span
+from .film import goes_on, measure_track, read_track
+from .lengths import header_holds
+from .recording import measure_recording, read_recording
 from .sound import mel_filters
-from .video import Video, open_container
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 LONGEST = 10.0  # seconds, where the clips decide
-BEFORE = 0.5  # seconds that a decoder is given to run in before a segment
 MORE = 0.1  # seconds beyond what is kept, so that resampling sees what follows
-WAVES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au", ".oga", ".opus", ".w64")
-FILMS = (".m4a", ".aac", ".wma", ".mka", *Video.suffixes)
+WHOLE = {"ignore_length": "1"}  # for FFmpeg, where a WAV file goes on after its told end
+SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au", ".oga", ".opus", ".w64"),
+    *(".m4a", ".aac", ".wma", ".mka"),
+)
 
 
 def decode(
@@ -34,120 +38,54 @@ def decode(
 ) -> tuple[Array, int]:
     """float32 [samples], the mean of all channels, and samples per second.
 
+    The content decides how a file is read, never its suffix; all of it is read, whatever length
+    its header tells. What starts late or ends early, in a film, is filled up with silence.
+
     Args:
         path: a recording, or a film with sound.
-        start: seconds.
-        end: seconds; None: all.
+        start: seconds of the file's clock, whose 0 is where the first of its tracks starts.
+        end: the same; None: all.
         most: seconds that are wanted at most.
+
+    Raises:
+        Unmeasured: a film without sound.
+        InputError: what cannot be read, or holds nothing then.
     """
     if most is not None:
         end = start + most if end is None else min(end, start + most)
-    wave, rate = (
-        _decode_film(path, start, end) if _by_av(path) else _decode_recording(path, start, end)
-    )
+    found = read_recording(path, start, end)
+    wave, rate = read_track(path, start, end, _options(path)) if found is None else found
+    if len(wave) == 0 and start and end is not None and found is None and goes_on(path, start):
+        wave = np.zeros(round((end - start) * rate), np.float32)
     if len(wave) == 0:
-        raise InputError(
-            f"{path.name} " + (f"ends before {start:g} s" if start else "holds no samples")
-        )
+        raise _say_empty(path, start)
     if not np.isfinite(wave).all():
         raise InputError(f"{path.name} holds samples that are no numbers")
     return wave, rate
 
 
-def _by_av(path: Path) -> bool:
-    if path.suffix.lower() in WAVES:
-        return False
-    if path.suffix.lower() in FILMS:
-        return True
-    soundfile = need("soundfile", "media")
-    try:
-        soundfile.info(path)
-    except soundfile.SoundFileError:
-        return True
-    return False
+def _say_empty(path: Path, start: float) -> InputError:
+    return InputError(
+        f"{path.name} " + (f"ends before {start:g} s" if start else "holds no samples")
+    )
 
 
-def _decode_recording(path: Path, start: float, end: float | None) -> tuple[Array, int]:
-    soundfile = need("soundfile", "media")
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate: int = file.samplerate
-            first = round(start * rate)
-            if first >= file.frames:
-                return np.zeros(0, np.float32), rate
-            early = min(first, round(BEFORE * rate))
-            file.seek(first - early)
-            count = -1 if end is None else round(end * rate) - first + early
-            wave = file.read(count, dtype="float32", always_2d=True)
-            return wave[early:].mean(1), rate
-    except soundfile.SoundFileError:
-        what = path.suffix[1:].upper()
-        raise InputError(f"{path.name} is no {what} file, or damaged") from None
-
-
-def _decode_film(
-    path: Path, start: float, end: float | None, seek: bool = True
-) -> tuple[Array, int]:
-    with open_container(path, "sound or video file") as container:
-        stream = _track(container, path)
-        rate: int = stream.rate
-        zero, base = stream.start_time or 0, float(stream.time_base)
-        sought = seek and start > BEFORE
-        if sought:
-            container.seek(zero + int((start - BEFORE) / base), stream=stream)
-        begin: float | None = None  # seconds, of the first part
-        parts: list[Array] = []
-        have = 0
-        for part, time in _parts(container, stream):
-            if begin is None:
-                begin = 0.0 if not sought else -1.0 if time is None else (time - zero) * base
-                if sought and not 0 <= begin <= start:
-                    return _decode_film(path, start, end, seek=False)
-            parts.append(part)
-            have += len(part)
-            if end is not None and begin + have / rate >= end:
-                break
-    if begin is None:
-        return np.zeros(0, np.float32), rate
-    wave = np.concatenate(parts)
-    last = len(wave) if end is None else round((end - begin) * rate)
-    return wave[round((start - begin) * rate) : last], rate
-
-
-def _track(container: Any, path: Path) -> Any:
-    for stream in container.streams.audio:
-        if stream.codec_context is None:
-            raise InputError(f"{path.name} holds sound of an unknown codec")
-        return stream
-    raise InputError(f"{path.name} holds no sound")
-
-
-def _parts(container: Any, stream: Any) -> Any:
-    """Pieces of one channel and their time in units of the stream."""
-    from av import AudioResampler
-
-    to_float = AudioResampler(format="fltp")
-    for frame in container.decode(stream):
-        for piece in to_float.resample(frame):
-            yield piece.to_ndarray().mean(0, dtype=np.float32), frame.pts
+def _options(path: Path) -> dict[str, str]:
+    return {} if header_holds(path) else WHOLE
 
 
 def seconds_of(cell: Any) -> float:
-    """How long a clip is, by its header."""
+    """How long a clip is, or 10 s or more; by its content where its header may be wrong."""
     path, start, end = span(cell)
-    if _by_av(path):
-        with open_container(path, "sound or video file") as container:
-            stream = _track(container, path)
-            if stream.duration:
-                whole = float(stream.duration * stream.time_base)
-            else:
-                whole = (container.duration or 0) / 1e6
-    else:
-        about = need("soundfile", "media").info(path)
-        whole = about.frames / about.samplerate
+    most = start + LONGEST if end is None else min(end, start + LONGEST)
+    whole = measure_recording(path)
+    if whole is None:
+        whole = measure_track(path, start, most, _options(path))
+        if start >= whole and goes_on(path, start):
+            whole = most
     left = min(whole, whole if end is None else end) - start
     if left <= 0:
-        raise InputError(f"{path.name} holds no samples")
+        raise _say_empty(path, start)
     return left
 
 
@@ -194,9 +132,11 @@ def _check_set(seconds: float | None) -> float:
 class Audio(Reader):
     """A sound file, or the sound of a film -> logarithm of its spectrum, float32 [bands, frames].
 
-    A cell is a path, or (path, start, end) in seconds. Longer clips lose their end, channels are
-    averaged. Windows are Hann's. ``Audio(rate=22050, seconds=3, hop=353, mels=None, power=1.0,
-    repeat=True, clip=True)`` gives the [257, 188] of OGM-GE (CVPR 2022) for CREMA-D.
+    A cell is a path, or (path, start, end) in seconds from where the first track of the file
+    starts: sound that starts later is preceded by silence. A film without sound lacks the modality.
+    Longer clips lose their end, channels are averaged. Windows are Hann's. ``Audio(rate=22050,
+    seconds=3, hop=353, mels=None, power=1.0, repeat=True, clip=True)`` gives the [257, 188] of
+    OGM-GE (CVPR 2022) for CREMA-D.
 
     Attributes:
         rate: samples per second, after resampling.
@@ -213,7 +153,7 @@ class Audio(Reader):
 
     name: ClassVar[str] = "audio"
     kind: ClassVar[str] = "image"
-    suffixes: ClassVar[tuple[str, ...]] = (*WAVES, ".m4a", ".aac", ".wma", ".mka")
+    suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
 
     rate: int = 16000
     seconds: float | None = None
@@ -270,8 +210,9 @@ class Audio(Reader):
 class Waveform(Reader):
     """A sound file, or the sound of a film -> the wave itself, float32 [1, rate * seconds].
 
-    A cell is a path, or (path, start, end) in seconds. Longer clips lose their end, channels are
-    averaged.
+    A cell is a path, or (path, start, end) in seconds from where the first track of the file
+    starts: sound that starts later is preceded by silence. A film without sound lacks the modality.
+    Longer clips lose their end, channels are averaged.
 
     Attributes:
         rate: samples per second, after resampling.

@@ -115,14 +115,15 @@ def need(module: str, extra: str) -> ModuleType:
     except ImportError as error:
         raise InputError(
             f"{module} is needed for this and cannot be imported ({error}); "
-            f"pip install 'counterpoise[{extra}]'"
+            f"install the extra {extra!r}: pip install '.[{extra}]' in the checkout"
         ) from None
 
 
 def some(cells: Sequence[Any], most: int = 1000) -> list[Any]:
     """At most ``most`` of the cells, evenly chosen."""
     places = np.linspace(0, len(cells) - 1, min(len(cells), most)).round().astype(int)
-    return [cells[place] for place in places]
+    take = getattr(cells, "take", None)  # together, where they are not in memory
+    return list(take(places)) if take else [cells[place] for place in places]
 
 
 def existing(cell: Any) -> Path:

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from counterpoise.errors import InputError, check_choice, check_number
 
-from .base import Array, Reader, existing, need
+from .base import Array, Reader, Unmeasured, existing, need
+from .depth import (
+    DEPTHS,
+    Loaded,
+    check_dark,
+    check_depth,
+    depth_of,
+    find_depth,
+    read_levels,
+    to_grey,
+    upper_bits,
+)
+from .sniff import refuse_picture
+from .upright import find_orientation, turn
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 KEEP = ("squash", "crop")
 SUFFIXES = (
@@ -31,68 +48,108 @@ def check_size(size: Any, keep: str) -> tuple[int, int]:
     return sides
 
 
-def open_picture(path: Path) -> Any:
-    """The first picture of a file, upright, in RGB or as 8-bit grey."""
+def open_picture(path: Path, told: bool = False) -> Any:
+    """The first picture of a file, upright, in RGB or as 8-bit grey.
+
+    Args:
+        path: of the file, whatever its suffix.
+        told: take the upper 8 of more bits, though they are nearly black.
+    """
+    return _make_bytes(path, load_picture(path), told)
+
+
+def load_picture(path: Path) -> Loaded:
+    """The first picture of a file, as it is stored."""
     image = need("PIL.Image", "media")
     bombs = (image.DecompressionBombError, image.DecompressionBombWarning)
     try:
-        with image.open(path) as picture:
+        # By its path, Pillow maps plain TIFF files into memory, turned ones with the wrong width.
+        with path.open("rb") as raw, image.open(raw) as picture:
             if picture.width * picture.height > (image.MAX_IMAGE_PIXELS or 2**63):
                 raise image.DecompressionBombError
+            depth = depth_of(picture)
+            stored = find_orientation(picture) if picture.format == "TIFF" else 1
             picture.load()
-            upright = need("PIL.ImageOps", "media").exif_transpose(picture)
+            left = find_orientation(picture)  # Pillow turns some by itself
+            return Loaded(picture, depth, stored if stored > 1 else left, left)
     except bombs:
         raise InputError(f"{path.name} holds too many pixels to be a picture") from None
     except (OSError, SyntaxError, ValueError, struct.error, EOFError, IndexError, KeyError):
-        raise InputError(f"{path.name} is no picture, or damaged") from None
-    if upright.mode.startswith(("I", "F")):
-        return image.fromarray(_eight_bits(np.asarray(upright), path))
-    if upright.mode == "P" and "transparency" in upright.info:
-        upright = upright.convert("RGBA")
-    return upright.convert("L" if upright.mode in ("1", "L", "LA") else "RGB")
+        raise refuse_picture(path) from None
 
 
-def _eight_bits(grey: Array, path: Path) -> Array:
-    """16-bit grey as 8-bit grey."""
-    if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 65535:
-        raise InputError(f"{path.name} holds no pixels of 8 or 16 bits")
-    return (grey >> 8).astype(np.uint8)
+def _make_bytes(path: Path, loaded: Loaded, told: bool) -> Any:
+    picture = loaded.picture
+    if picture.mode.startswith(("I", "F")):
+        grey = upper_bits(np.asarray(picture), path)
+        picture = need("PIL.Image", "media").fromarray(grey)
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    picture = picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
+    if loaded.depth == "integer" and not told:
+        check_dark(path, picture)
+    return turn(picture, loaded.left)
 
 
 def to_pixels(picture: Any, size: tuple[int, int], keep: str, grey: bool = False) -> Array:
     """uint8 [3, height, width] (grey: [1, ...]): bilinear, averaging where it shrinks."""
-    picture = picture.convert("L" if grey else "RGB")
+    pixels = np.array(_fit_size(picture.convert("L" if grey else "RGB"), size, keep))
+    return np.ascontiguousarray(pixels[None] if grey else pixels.transpose(2, 0, 1))
+
+
+def _fit_size(picture: Any, size: tuple[int, int], keep: str) -> Any:
     bilinear = need("PIL.Image", "media").Resampling.BILINEAR
     height, width = size
     if keep == "crop":
-        picture = need("PIL.ImageOps", "media").fit(picture, (width, height), bilinear)
-    else:
-        picture = picture.resize((width, height), bilinear)
-    pixels = np.array(picture)
-    return np.ascontiguousarray(pixels[None] if grey else pixels.transpose(2, 0, 1))
+        return need("PIL.ImageOps", "media").fit(picture, (width, height), bilinear)
+    return picture.resize((width, height), bilinear)
 
 
 @dataclass(frozen=True)
 class Image(Reader):
     """A picture file -> uint8 [3, height, width], turned as its EXIF says, alpha dropped.
 
+    Pictures of more than 8 bits (scans, measurements) become float32 of the same shape, in the
+    levels of the file, of which none is lost; they are standardised by the training mean as
+    other numbers are. All pictures of a modality have one depth.
+
     Attributes:
         size: pixels, one number or (height, width).
         keep: ``"squash"`` all of it into the size, or ``"crop"`` the middle in its proportions.
         grey: one channel, [1, height, width].
+        depth: None: 8 bits, or what all training pictures have; ``"integer"``: more bits,
+            ``"float"``: real numbers; ``"high"``: bytes, the upper 8 of 16 bits.
     """
 
     name: ClassVar[str] = "image"
     kind: ClassVar[str] = "image"
     suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
+    young: ClassVar[Mapping[str, Any]] = {"depth": None}
 
     size: int | tuple[int, int] = 224
     keep: str = "squash"
     grey: bool = False
+    depth: str | None = None
 
     def __post_init__(self) -> None:
         check_size(self.size, self.keep)
+        if self.depth is not None:
+            check_choice("depth", self.depth, DEPTHS)
+
+    def fit(self, cells: Sequence[Any]) -> Self:
+        return self if self.depth is not None else replace(self, depth=find_depth(cells))
 
     def read(self, cell: Any) -> Array:
-        size = check_size(self.size, self.keep)
-        return to_pixels(open_picture(existing(cell)), size, self.keep, self.grey)
+        size, path = check_size(self.size, self.keep), existing(cell)
+        loaded = load_picture(path)
+        check_depth(path, loaded.depth, self.depth)
+        if loaded.depth == "bytes" or self.depth == "high":
+            picture = _make_bytes(path, loaded, True)
+            return to_pixels(picture, size, self.keep, self.grey)
+        channels = to_grey(read_levels(path, loaded), self.grey)
+        make = need("PIL.Image", "media").fromarray
+        turned = (turn(make(channel), loaded.left) for channel in channels)
+        levels = np.stack([np.asarray(_fit_size(p, size, self.keep)) for p in turned])
+        if np.isnan(levels).all():
+            raise Unmeasured("holds no value that was measured")
+        return levels

@@ -19,14 +19,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-BLANK = ("", "na", "n/a", "nan", "null", "none")
-
-
-def is_blank(value: Any) -> bool:
-    """Whether this stands for a number that was not measured."""
-    return value is None or (isinstance(value, str) and value.strip().lower() in BLANK)
-
-
 @dataclass(frozen=True)
 class Measured(Reader):
     """A reader of real numbers, some of which may not have been measured.
@@ -87,14 +79,7 @@ class Measured(Reader):
         if array.size and not known.any():
             raise Unmeasured("holds no value that was measured")
         if self.center:
-            wide = (-1, *[1] * (array.ndim - 1)) if len(self.center) > 1 else ()
-            center, spread = (np.reshape(x, wide) for x in (self.center, self.spread))
-            try:
-                array = 2 * ((array / 2 - center / 2) / spread)
-            except ValueError:
-                raise InputError(
-                    f"has shape {list(array.shape)}, where others have {len(self.center)} channels"
-                ) from None
+            array = self.scale(array)
         with np.errstate(over="ignore"):
             array = np.ascontiguousarray(array, dtype=np.float32)
         if np.isinf(array).any():
@@ -106,6 +91,17 @@ class Measured(Reader):
         both = (array, known.astype(np.float32))
         picture = channel_axis(array.shape, self._kind(array.shape)) is None
         return np.stack(both) if picture else np.concatenate(both)
+
+    def scale(self, array: Array) -> Array:
+        """A sample, channels first, without its center, by its spread."""
+        wide = (-1, *[1] * (array.ndim - 1)) if len(self.center) > 1 else ()
+        center, spread = (np.reshape(x, wide) for x in (self.center, self.spread))
+        try:
+            return np.asarray(2 * ((array / 2 - center / 2) / spread))
+        except ValueError:
+            raise InputError(
+                f"has shape {list(array.shape)}, where others have {len(self.center)} channels"
+            ) from None
 
     def _kind(self, shape: tuple[int, ...]) -> str | None:
         return self.sample_kind or (kind_of(shape) if len(shape) in (1, 2, 3) else None)

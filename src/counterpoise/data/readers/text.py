@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from counterpoise.core.paths import expand
 from counterpoise.errors import InputError, check_number
 
 from .base import Array, Reader, Unmeasured, Value, existing, need, some
@@ -259,12 +260,12 @@ def _train(texts: Sequence[str], options: Text) -> str:
 
 def _find_tokenizer(name: str) -> str:
     """The JSON of a tokenizer on this machine."""
-    path = Path(name).expanduser()
+    path = expand(name)
     if path.is_dir():
         path = path / "tokenizer.json"
     if path.is_file():
         return path.read_text(encoding="utf-8")
-    if path.suffix == ".json" or Path(name).expanduser().is_dir():
+    if path.suffix == ".json" or expand(name).is_dir():
         raise InputError(f"tokenizer {path} is not there")
     hub = need("huggingface_hub", "text")
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,60 +12,44 @@ import numpy as np
 
 from counterpoise.errors import InputError, check_number
 
-from .base import Array, Reader, need
+from .base import Array, Reader, Unmeasured
 from .clips import check_pick, pick, span
+from .film import NEAR, find_pictures, find_zero, goes_on, open_container
 from .image import check_size, to_pixels
+from .upright import turn_frame
 
-NEAR = 1e-3  # seconds: times in files are rounded, some to milliseconds
 FAR = 12  # frames: one that lies further ahead is sought by its key frame
 
 Choice = Callable[[Sequence[float]], list[int]]
 
 
-@contextmanager
-def open_container(path: Path, what: str) -> Iterator[Any]:
-    """A container; whatever FFmpeg cannot read of it is an :class:`InputError`."""
-    av = need("av", "media")
-    try:
-        with av.open(str(path), metadata_errors="ignore") as container:
-            yield container
-    except av.error.FFmpegError:
-        raise InputError(f"{path.name} is no {what}, or damaged") from None
-
-
-def pictures(container: Any, path: Path) -> Any:
-    """The first stream of pictures that is not the cover of a recording."""
-    cover = getattr(need("av.stream", "media"), "Disposition", None)
-    for stream in container.streams.video:
-        if cover is None or not stream.disposition & cover.attached_pic:
-            if stream.codec_context is None:
-                raise InputError(f"{path.name} holds video of an unknown codec")
-            stream.codec_context.thread_count = 1  # files are read side by side already
-            return stream
-    raise InputError(f"{path.name} holds no video")
-
-
-def frames_of(path: Path, choose: Choice) -> list[Any]:
+def frames_of(path: Path, choose: Choice, square: bool = False) -> list[Any]:
     """The frames of a film that ``choose`` takes, upright, as pictures of Pillow.
 
     Args:
         path: of the film.
-        choose: seconds of all frames, counted from the first -> places of those wanted.
+        choose: seconds of all frames, by the file's clock (:mod:`.film`) -> places of those wanted.
+        square: widen the pictures of films whose pixels are not square.
+
+    Raises:
+        Unmeasured: there is sound, and no picture.
     """
     with open_container(path, "video") as container:
         times, keys, base = _index(container, path)
+        zero, heard = find_zero(container), bool(container.streams.audio)
+        ratio = _find_ratio(find_pictures(container, path)) if square else 1.0
     if times:
-        wanted = choose([(time - times[0]) * base for time in times])
-        found = _seek(path, sorted({times[i] for i in wanted}), times, keys)
+        wanted = choose([time * base - zero for time in times])
+        found = _seek(path, sorted({times[i] for i in wanted}), times, keys, ratio)
         if found is not None:
             return [found[times[i]] for i in wanted]
     # The file tells no times, or not those of its frames: decode it to count, and once more.
     seconds = [time for time, _ in _decode_all(path)]
     if not seconds:
-        raise InputError(f"{path.name} holds no frame")
-    wanted = choose([time - seconds[0] for time in seconds])
+        raise (Unmeasured if heard else InputError)(f"{path.name} holds no frame")
+    wanted = choose([time - zero for time in seconds])
     kept = set(wanted)
-    shown = {i: _turn_upright(frame) for i, (_, frame) in enumerate(_decode_all(path)) if i in kept}
+    shown = {i: _show(frame, ratio) for i, (_, frame) in enumerate(_decode_all(path)) if i in kept}
     return [shown[i] for i in wanted]
 
 
@@ -75,7 +58,7 @@ def _index(container: Any, path: Path) -> tuple[list[int], list[int], float]:
 
     No times at all where some are unknown.
     """
-    stream = pictures(container, path)
+    stream = find_pictures(container, path)
     times, keys = [], []
     for packet in container.demux(stream):
         if packet.size == 0 or getattr(packet, "is_discard", False):
@@ -91,12 +74,12 @@ def _index(container: Any, path: Path) -> tuple[list[int], list[int], float]:
 
 
 def _seek(
-    path: Path, wanted: Sequence[int], times: Sequence[int], keys: Sequence[int]
+    path: Path, wanted: Sequence[int], times: Sequence[int], keys: Sequence[int], ratio: float
 ) -> dict[int, Any] | None:
     """Frame time -> picture, by seeking if that skips much; None if a frame does not turn up."""
     found: dict[int, Any] = {}
     with open_container(path, "video") as container:
-        stream = pictures(container, path)
+        stream = find_pictures(container, path)
         frames, at = container.decode(stream), -1  # at: how many frames precede the current one
         for time in wanted:
             place = bisect_left(times, time)
@@ -108,7 +91,7 @@ def _seek(
                 if frame.pts is None or frame.pts > time:
                     return None
                 if frame.pts == time:
-                    found[time] = _turn_upright(frame)
+                    found[time] = _show(frame, ratio)
                     break
             else:
                 return None
@@ -117,18 +100,24 @@ def _seek(
 
 
 def _decode_all(path: Path) -> Iterator[tuple[float, Any]]:
-    """Every frame with its time in seconds."""
+    """Every frame with its time stamp in seconds."""
     with open_container(path, "video") as container:
-        stream = pictures(container, path)
-        rate = float(stream.average_rate or 25)
+        stream = find_pictures(container, path)
+        rate, zero = float(stream.average_rate or 25), find_zero(container)
         for i, frame in enumerate(container.decode(stream)):
-            yield i / rate if frame.time is None else frame.time, frame
+            yield zero + i / rate if frame.time is None else frame.time, frame
 
 
-def _turn_upright(frame: Any) -> Any:
+def _find_ratio(stream: Any) -> float:
+    """The width of a pixel, of its height; 1 where the film does not tell."""
+    return float(stream.sample_aspect_ratio or 1)
+
+
+def _show(frame: Any, ratio: float) -> Any:
     picture = frame.to_image()
-    turned = getattr(frame, "rotation", 0)  # degrees, as telephones note it
-    return picture.rotate(turned, expand=True) if turned else picture
+    if ratio != 1:
+        picture = picture.resize((max(1, round(picture.width * ratio)), picture.height))
+    return turn_frame(frame, picture)
 
 
 def subsampled(seconds: Sequence[float], fps: float) -> list[int]:
@@ -146,11 +135,23 @@ def _between(seconds: Sequence[float], start: float, end: float) -> list[int]:
     return [first - 1] if first > 0 and start < seconds[-1] + gap else []
 
 
+def _say_none(path: Path, seconds: Sequence[float], start: float) -> InputError:
+    """Why a segment has no picture: those of the film start late or end early, or it is over."""
+    if start < seconds[0]:
+        return Unmeasured(f"{path.name} shows no picture before {seconds[0]:.3g} s")
+    if goes_on(path, start):
+        return Unmeasured(f"{path.name} shows no picture at {start:g} s")
+    return InputError(f"{path.name} ends before {start:g} s")
+
+
 @dataclass(frozen=True)
 class Video(Reader):
     """A film -> uint8 [frames, 3, height, width].
 
-    A cell is a path, or (path, start, end) in seconds from the first frame.
+    A cell is a path, or (path, start, end) in seconds from where the first track of the file
+    starts, be it pictures or sound. Frames are turned and mirrored as the film's display matrix
+    says. Where it shows no picture, it lacks the modality: a file of sound, or a segment before
+    the first or after the last frame while there is sound.
 
     Attributes:
         frames: how many.
@@ -158,7 +159,8 @@ class Video(Reader):
         fps: choose among the frames that extraction at this rate keeps; None: among all.
         pick: ``"even"``: the centres of ``frames`` equal segments, a short film repeats frames;
             ``"first"``: those at the beginning.
-        keep: ``"squash"`` all of it into the size, or ``"crop"`` the middle in its proportions.
+        keep: ``"squash"`` all of it into the size, or ``"crop"`` the middle in its proportions,
+            those of the screen where pixels are not square.
     """
 
     name: ClassVar[str] = "video"
@@ -187,11 +189,12 @@ class Video(Reader):
             if end is not None:
                 places = _between(seconds, start, end)
             if not places:
-                raise InputError(f"{path.name} ends before {start:g} s")
+                raise _say_none(path, seconds, start)
             if self.fps is not None:
                 kept = subsampled([seconds[i] - seconds[places[0]] for i in places], self.fps)
                 places = [places[i] for i in kept]
             return [places[i] for i in pick(len(places), self.frames, self.pick)]
 
         size = check_size(self.size, self.keep)
-        return np.stack([to_pixels(p, size, self.keep) for p in frames_of(path, choose)])
+        shown = frames_of(path, choose, self.keep == "crop")
+        return np.stack([to_pixels(p, size, self.keep) for p in shown])
