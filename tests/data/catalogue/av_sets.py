@@ -47,7 +47,7 @@ def empty(path: Path) -> None:
 
 
 def prepared(name: str, raw: Path, out: Path, *options: str) -> ArrayData:
-    tiny = TINY[2:] if "--max-bad" in options else TINY
+    tiny = (*TINY[:6], "--quiet") if "--max-bad" in options else TINY
     assert main(["prepare", name, str(raw), str(out), *options, *tiny]) == 0
     return load(str(out))
 

@@ -89,7 +89,8 @@ def read_manifest(
     bad: list[Bad] = []
     stored = Stored(file, bad, lambda name, cells: seen[name].add(cells))
     if not len(stored):
-        raise InputError(f"{path} holds no row")
+        first = f" that can be read; the first: {bad[0].id} {bad[0].reason}" if bad else ""
+        raise InputError(f"{path} holds no row{first}")
     names = column_names(named)
     taken = choose(
         [Column(n, s.cells, s.missing, file.types.get(n, "")) for n, s in seen.items()],

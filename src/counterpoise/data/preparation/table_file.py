@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,10 +15,31 @@ from counterpoise.core.paths import expand
 from counterpoise.data.readers.base import need
 from counterpoise.errors import InputError, check_choice
 
+from . import delimited, json_lines
 from .table import Bad
+from .text_file import read_start
 
-FORMATS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
-BATCH = 65536  # rows
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".jsonl": "json",
+    ".ndjson": "json",
+}
+# What is none of them, by its first bytes.
+OTHERS = {
+    b"PK": "a spreadsheet or an archive, save it as CSV (UTF-8)",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet, save it as CSV (UTF-8)",
+    b"\x1f\x8b": "compressed, unpack it first",
+    b"BZh": "compressed, unpack it first",
+    b"\xfd7zXZ": "compressed, unpack it first",
+    b"(\xb5/\xfd": "compressed, unpack it first",
+    b"ARROW1": "an Arrow file, save it as Parquet",
+    b"%PDF": "a PDF file",
+    b"SQLite format 3": "a database, write the table as CSV or Parquet",
+}
+ROWS, SIGNS = 65536, 1 << 24  # rows, and characters, of a batch at most
+INDEX = "Unnamed: 0"  # what pandas calls a column without a name, in which it writes an index
 
 Batch = tuple[NDArray[np.int64], Any]  # the numbers of its rows, from 1, and pyarrow's RecordBatch
 
@@ -30,6 +50,7 @@ class TableFile:
 
     Attributes:
         path: of the file.
+        kind: ``"csv"``, ``"json"`` (an object a line) or ``"parquet"``.
         columns: their names, in the order of the file.
         types: column -> its type in Arrow's words, where the file says it (Parquet).
         delimiter: that parts the cells of a line; empty where there is none.
@@ -37,6 +58,7 @@ class TableFile:
     """
 
     path: Path
+    kind: str
     columns: tuple[str, ...]
     types: Mapping[str, str] = field(default_factory=dict)
     delimiter: str = ""
@@ -54,107 +76,137 @@ class TableFile:
         Raises:
             InputError: a file that is damaged.
         """
-        arrow = need("pyarrow", "stream")
-        if self.path.suffix.lower() == ".parquet":
-            parquet = need("pyarrow.parquet", "stream")
-            table = parquet.read_table(self.path).select(list(self.columns))
-            start = 1
-            for batch in table.to_batches(BATCH):
-                yield np.arange(start, start + len(batch)), batch
-                start += len(batch)
+        if self.kind == "parquet":
+            yield from _read_parquet(self.path)
             return
-        rows = list(_read_rows(self.path, self.delimiter, bad))
-        is_json = not self.delimiter
-        kind = arrow.string()
-        for start in range(0, len(rows), BATCH):
-            part = rows[start : start + BATCH]
-            columns = [
-                arrow.array(
-                    [
-                        None if c not in r else json.dumps(r[c]) if is_json else r[c]
-                        for _, r in part
-                    ],
-                    kind,
-                )
-                for c in self.columns
-            ]
-            batch = arrow.RecordBatch.from_arrays(columns, names=list(self.columns))
-            yield np.array([number for number, _ in part], np.int64), batch
+        width = len(self.columns)
+        if self.kind == "csv":
+            rows = delimited.read_rows(self.path, self.delimiter, width, bad)
+        else:
+            rows = json_lines.read_rows(self.path, self.columns, bad)
+        numbers: list[int] = []
+        cells: list[list[str | None]] = []
+        signs = 0
+        for number, row in rows:
+            numbers.append(number)
+            cells.append(row)
+            signs += sum(len(cell) for cell in row if cell)
+            if signs > SIGNS or len(cells) == ROWS:
+                yield self._join(numbers, cells)
+                numbers, cells, signs = [], [], 0
+        if cells:
+            yield self._join(numbers, cells)
+
+    def _join(self, numbers: list[int], rows: list[list[str | None]]) -> Batch:
+        arrow = need("pyarrow", "stream")
+        columns = [arrow.array(cells, arrow.string()) for cells in zip(*rows, strict=True)]
+        batch = arrow.RecordBatch.from_arrays(columns, names=list(self.columns))
+        return np.array(numbers, dtype=np.int64), batch
 
     def to_python(self, cells: Any) -> list[Any]:
         """The cells of a part of a column, an Arrow array, as Python's values."""
-        values: list[Any] = cells.to_pylist()
-        if self.delimiter or self.path.suffix.lower() == ".parquet":
+        try:
+            values: list[Any] = cells.to_pylist()
+        except (ValueError, OverflowError, ImportError, NotImplementedError):
+            values = cells.cast("string").to_pylist()  # times that Python's own cannot hold
+        if self.kind != "json":
             return values
         return [None if value is None else json.loads(value) for value in values]
 
 
 def open_table(path: Path | str) -> TableFile:
-    """A CSV, TSV, Parquet or JSON-lines table; its suffix says the format.
+    """A CSV, TSV, Parquet or JSON-lines table; its suffix says the format, unless it is another.
 
     Raises:
-        InputError: a file that is not there, of another format, or without rows.
+        InputError: a file that is not there, of another format, or without named columns.
     """
     path = expand(path)
     if not path.is_file():
         raise InputError(f"manifest {path} is not there")
     suffix = path.suffix.lower()
+    if suffix == ".json":
+        raise InputError(f"{path} must hold an object a line: write it as .jsonl, or as CSV")
+    kind = _find_kind(path, suffix)
+    notes: tuple[str, ...] = ()
+    types: dict[str, str] = {}
+    delimiter = ""
+    if kind == "parquet":
+        types = _read_schema(path)
+        columns = tuple(types)
+    elif kind == "json":
+        columns = json_lines.find_columns(path)
+    else:
+        columns, delimiter = delimited.find_columns(path, "\t" if suffix == ".tsv" else ",")
+    if FORMATS[suffix] != kind:
+        notes += (f"{path.name} is read as {kind.upper()}, which it is in spite of its name",)
+    if delimiter and delimiter != {".tsv": "\t"}.get(suffix, ","):
+        shown = "tabs" if delimiter == "\t" else f"{delimiter!r}"
+        notes += (f"columns of {path.name} are parted by {shown}",)
+    return TableFile(path, kind, _name_index(columns, path), types, delimiter, notes)
+
+
+def _find_kind(path: Path, suffix: str) -> str:
+    """The format by the first bytes, or else by the suffix."""
+    start = read_start(path, 4096)
+    if not start:
+        raise InputError(f"{path} is empty")
+    for mark, what in OTHERS.items():
+        if start.startswith(mark):
+            raise InputError(f"{path} is {what}")
+    if start.startswith(b"PAR1"):
+        check_choice("format of the manifest", suffix, FORMATS)
+        return "parquet"
     check_choice("format of the manifest", suffix, FORMATS)
-    if suffix == ".parquet":
-        arrow = need("pyarrow", "stream")
-        try:
-            schema = need("pyarrow.parquet", "stream").read_schema(path)
-        except (arrow.ArrowException, OSError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from None
-        return TableFile(path, tuple(schema.names), {f.name: str(f.type) for f in schema})
-    delimiter = {".csv": ",", ".tsv": "\t"}.get(suffix, "")
-    rows = list(_read_rows(path, delimiter, []))
-    columns = tuple(dict.fromkeys(key for _, row in rows for key in row))
-    return TableFile(path, columns, delimiter=delimiter)
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise InputError(f"{path} is a page or XML, save it as CSV (UTF-8)")
+    if FORMATS[suffix] == "parquet":
+        raise InputError(f"{path} cannot be read: it is no Parquet file")
+    return "json" if json_lines.is_object(text) else FORMATS[suffix]
 
 
-def _read_rows(path: Path, delimiter: str, bad: list[Bad]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _name_index(columns: tuple[str, ...], path: Path) -> tuple[str, ...]:
+    """The names, of which the first may be none: so pandas writes an index.
+
+    Raises:
+        InputError: a name that is missing, or stands twice.
+    """
+    if columns[:1] == ("",) and len(columns) > 1:
+        columns = (INDEX, *columns[1:])
+    if not columns or len(set(columns)) < len(columns) or "" in columns:
+        shown = ", ".join(map(repr, columns[:20]))
+        raise InputError(f"{path} must name each column once in its first line, found {shown}")
+    return columns
+
+
+def _read_schema(path: Path) -> dict[str, str]:
+    """Column -> its type."""
+    arrow, parquet = need("pyarrow", "stream"), need("pyarrow.parquet", "stream")
     try:
-        # The signature that spreadsheets put before UTF-8 is none of the first column's name.
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} must be UTF-8: {error}; save it as such") from None
-    yield from _read_csv(text, delimiter, path, bad) if delimiter else _read_json_lines(text, bad)
+        schema = parquet.read_schema(path)
+    except (arrow.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    _name_index(tuple(schema.names), path)
+    types = {name or INDEX: schema.field(k).type for k, name in enumerate(schema.names)}
+    is_coded = arrow.types.is_dictionary
+    return {n: str(t.value_type if is_coded(t) else t) for n, t in types.items()}
 
 
-def _read_csv(
-    text: str, delimiter: str, path: Path, bad: list[Bad]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    usual = csv.field_size_limit(1 << 27)  # texts may be long
-    lines = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+def _read_parquet(path: Path) -> Iterator[Batch]:
+    arrow, parquet = need("pyarrow", "stream"), need("pyarrow.parquet", "stream")
+    start = 1
     try:
-        head = [name.strip() for name in next(lines, [])]
-        if len(set(head)) < len(head) or "" in head:
-            raise InputError(f"{path} must name each column once in its first line, found {head}")
-        for number, fields in enumerate(lines, 1):
-            if len(fields) == len(head):
-                yield number, dict(zip(head, fields, strict=True))
-            elif fields:
-                reason = f"has {len(fields)} fields where the first line has {len(head)}"
-                bad.append(Bad(f"row {number}", "", reason))
-    except csv.Error as error:
-        raise InputError(f"{path}, line {lines.line_num}: {error}") from None
-    finally:
-        csv.field_size_limit(usual)  # of the whole process
-
-
-def _read_json_lines(text: str, bad: list[Bad]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            record = _parse(line)
-            if isinstance(record, dict):
-                yield number, record
-            else:
-                bad.append(Bad(f"row {number}", "", "is no JSON object"))
-
-
-def _parse(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROWS // 4):
+                columns = [
+                    c.dictionary_decode() if arrow.types.is_dictionary(c.type) else c
+                    for c in batch.columns
+                ]
+                names = [name or INDEX for name in batch.schema.names]
+                yield (
+                    np.arange(start, start + len(batch)),
+                    arrow.RecordBatch.from_arrays(columns, names=names),
+                )
+                start += len(batch)
+    except (arrow.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
