@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from counterpoise import ArrayData, InputError, build_model, fit
-from counterpoise.encoders import LSTM, Standardize, Steps, Transformer
+from counterpoise.encoders import GRU, LSTM, Standardize, Steps, Transformer
 from counterpoise.encoders.attention import Attention, sinusoids
 from counterpoise.encoders.base import Encoder
 from counterpoise.encoders.pooling import pool, real_steps
 
-KINDS = [LSTM, Transformer]
+KINDS = [LSTM, GRU, Transformer]
 
 
 def sequences(count: int = 4, channels: int = 3, length: int = 10) -> Tensor:
@@ -53,6 +53,8 @@ def test_a_sample_does_not_depend_on_its_batch(kind: type[Encoder]) -> None:
         (LSTM, {"pool": "mean"}),
         (LSTM, {"pool": "max", "layers": 2}),
         (LSTM, {"bidirectional": True}),
+        (GRU, {}),
+        (GRU, {"bidirectional": True, "pool": "max"}),
         (LSTM, {"bidirectional": True, "layers": 2, "pool": "mean"}),
         (Transformer, {}),
         (Transformer, {"pool": "max"}),
@@ -110,6 +112,12 @@ def test_an_lstm_is_that_of_pytorch() -> None:
     assert both(x).shape == (4, 32)
     torch.testing.assert_close(both(x), torch.cat([last[0], last[1]], 1))
     assert build(LSTM, layers=2, dropout=0.5).lstm.dropout == 0.5
+
+
+def test_a_gru_is_that_of_pytorch() -> None:
+    x, encoder = sequences(), build(GRU, layers=2)
+    assert type(encoder.gru) is nn.GRU and next(iter(encoder.state_dict())) == "gru.weight_ih_l0"
+    torch.testing.assert_close(encoder(x), encoder.gru(x.transpose(1, 2))[1][-1])
 
 
 def test_a_transformer_starts_with_different_layers_and_knows_the_order() -> None:

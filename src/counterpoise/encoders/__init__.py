@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .base import Encoder
     from .hugging_face import HuggingFace
     from .resnet import ResNet18
-    from .sequence import LSTM, Steps, Transformer
+    from .sequence import GRU, LSTM, Steps, Transformer
     from .small import MLP, CNN1d, CNN2d, Standardize
     from .text import Tokens
     from .usual import unstarted, usual_encoder
@@ -29,6 +29,7 @@ ENCODERS: Registry[Encoder] = Registry(
         "cnn2d": "counterpoise.encoders.small:CNN2d",
         "resnet18": "counterpoise.encoders.resnet:ResNet18",
         "lstm": "counterpoise.encoders.sequence:LSTM",
+        "gru": "counterpoise.encoders.sequence:GRU",
         "transformer": "counterpoise.encoders.sequence:Transformer",
         "tokens": "counterpoise.encoders.text:Tokens",
         "hugging-face": "counterpoise.encoders.hugging_face:HuggingFace",
@@ -44,6 +45,7 @@ ENCODERS: Registry[Encoder] = Registry(
 
 __all__ = [
     "ENCODERS",
+    "GRU",
     "LSTM",
     "MLP",
     "Adapter",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
+from counterpoise.core.batch import Input
 from counterpoise.errors import InputError, check_choice, unknown
 
+from .pooling import POOLS, blank, pool, some_step
+
+MASK = "attention_mask"
 HOW = ("mean", "max", "first", "last", "steps")
 
 
@@ -16,7 +21,8 @@ class Adapter(nn.Module):
     """Turns the output of any module into features [B, D].
 
     Args:
-        module: gets the inputs of a modality.
+        module: gets the inputs of a modality: several tensors (text) by name if its forward
+            names them, and then padding (``attention_mask``) is not pooled; else as one dict.
         pick: which part of its output to take: a key, an attribute, a place in a tuple, or a
             function of the output. By default the output itself, or the first of a tuple or list.
         pool: how an output with more than two dimensions becomes [B, D]: the ``"mean"``,
@@ -48,10 +54,38 @@ class Adapter(nn.Module):
         self.module, self.pick, self.pool = module, pick, pool
 
     def forward(self, inputs: Any) -> Tensor:
-        found = picked(self.module(inputs), self.pick)
+        found = picked(feed(self.module, inputs), self.pick)
         if not isinstance(self.pool, str):
             return self.pool(found)
-        return pooled(found, self.pool)
+        mask = inputs.get(MASK) if takes_names(self.module, inputs) else None
+        if mask is None or found.dim() != 3 or mask.shape != found.shape[:2]:
+            return pooled(found, self.pool)
+        real = some_step(mask != 0)
+        return pool(found, real, self.pool) if self.pool in POOLS else blank(found, real)
+
+
+def takes_names(module: nn.Module, inputs: Input) -> bool:
+    """Whether samples are several tensors, and a module's forward takes each by its name.
+
+    So it does if it names all of them, or some beside ``**`` for others, and needs nothing else.
+    """
+    if not isinstance(inputs, Mapping):
+        return False
+    parameters = inspect.signature(module.forward).parameters.values()
+    named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if not named & set(inputs):
+        return False
+    rest = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    plain = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = {p.name for p in parameters if p.default is p.empty and p.kind not in plain}
+    return needed <= set(inputs) and (rest or set(inputs) <= named)
+
+
+def feed(module: nn.Module, inputs: Input) -> Any:
+    """What a module makes of samples: several tensors by name if it takes them so, or as a dict."""
+    if not isinstance(inputs, Tensor) and takes_names(module, inputs):
+        return module(**inputs)
+    return module(inputs)
 
 
 def picked(output: Any, pick: str | int | Callable[[Any], Tensor] | None) -> Tensor:

@@ -32,8 +32,8 @@ class Encoder(nn.Module):
     """
 
     name: ClassVar[str] = ""
-    kind: ClassVar[str] = ""
     sized: ClassVar[bool] = True
+    kind: str = ""
     padding: bool = False  # whether steps of zeros are padding, and must stay zeros before it
 
     @classmethod
@@ -50,6 +50,9 @@ class Encoder(nn.Module):
     def fill_options(cls, options: Mapping[str, Any], data: Dataset, name: str) -> dict[str, Any]:
         """The options, completed from the data where they are not given."""
         return dict(options)
+
+    def check_data(self, data: Dataset, name: str) -> None:
+        """Raise :class:`InputError` where a modality holds what its shape does not tell."""
 
     @classmethod
     def build(cls, shape: Shapes, width: int = 128, **options: Any) -> Self:
@@ -72,7 +75,8 @@ class Encoder(nn.Module):
 def shape_of(shape: Shapes, kind: str, *dims: int) -> Shape:
     """The shape of a sample that must be one tensor with one of these numbers of dimensions."""
     if isinstance(shape, Mapping):
-        raise InputError(f"samples of several tensors ({', '.join(shape)}) are no {kind}")
+        hint = "; tokens, lstm and gru read token numbers" if "input_ids" in shape else ""
+        raise InputError(f"samples of several tensors ({', '.join(shape)}) are no {kind}{hint}")
     if len(shape) not in dims:
         raise InputError(f"samples of shape {list(shape)} are no {kind}")
     return shape

@@ -22,16 +22,19 @@ from .adapter import picked, pooled
 from .base import Encoder, Shapes
 from .pictures import Pictures, resize
 from .pooling import blank, pool
-from .text import ids_and_mask
+from .text import holds_tokens, ids_and_mask
+from .vocabulary import check_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from typing_extensions import Self
 
+    from counterpoise.data.dataset import Dataset
+
 POOLING = ("auto", "pooler", "mean", "max", "first")
 INPUTS = ("input_ids", "pixel_values", "input_values", "input_features")
-PREPROCESSOR = "preprocessor_config.json"
+PREPROCESSOR, TOKENIZER = "preprocessor_config.json", "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,12 @@ class HuggingFace(Encoder):
     ) -> None:
         super().__init__()
         check_choice("pool", pool, POOLING)
-        prepared = Preparation()
+        prepared, tokenizer = Preparation(), None
+        self.source = str(getattr(model, "name_or_path", model))
+        if self.source.startswith("~"):
+            self.source = str(expand(self.source))
         if not isinstance(model, nn.Module):
-            model, prepared = _load(str(model), fetch, revision)
+            model, prepared = _load(self.source, fetch, revision)
         module: Any = _choose_tower(model, tower)
         if not hasattr(module, "config"):
             raise InputError(f"model must be one of transformers, found {type(module).__name__}")
@@ -118,7 +124,9 @@ class HuggingFace(Encoder):
         self.wants = str(getattr(module, "main_input_name", usual))
         if self.wants not in INPUTS:
             raise InputError(f"model takes {self.wants!r}; known inputs: {', '.join(INPUTS)}")
-        self.model, self.prepared = module, prepared
+        if self.wants == "input_ids" and self.source:
+            tokenizer = _find_file(self.source, TOKENIZER, _where(self.source, fetch, revision))
+        self.model, self.prepared, self.tokenizer = module, prepared, tokenizer
         self.pool, self.steps, self.freeze = pool, steps, freeze
         config = module.config
         if getattr(config, "apply_spec_augment", False):
@@ -145,6 +153,10 @@ class HuggingFace(Encoder):
             raise InputError(f"{cls.name} needs a model: {cls.name}:model=FOLDER, or a name")
         model = options.pop("model")
         return cls(model, **{"tower": "text" if isinstance(shape, Mapping) else "vision"} | options)
+
+    def check_data(self, data: Dataset, name: str) -> None:
+        if self.wants == "input_ids" and holds_tokens(data, name):
+            check_tokens(self.model, data, name, self.source, self.tokenizer)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -189,7 +201,7 @@ class HuggingFace(Encoder):
         return features if self.steps else features.mean(1)
 
     def _encode_text(self, inputs: Input) -> Tensor:
-        ids, real = ids_and_mask(inputs)
+        ids, real = ids_and_mask(inputs, self.model.config.pad_token_id or 0)
         words = {} if isinstance(inputs, Tensor) else dict(inputs)
         # A row without tokens keeps its first one: attention to nothing is not defined.
         words |= {"input_ids": ids, "attention_mask": real.long()}
@@ -259,11 +271,7 @@ def _parse_size(said: Any) -> tuple[int, int] | None:
 def _load(source: str, fetch: bool, revision: str | None) -> tuple[nn.Module, Preparation]:
     """A model and the preparation of its inputs, from a folder or by name."""
     library = need("transformers", "text")
-    where: dict[str, Any] = {"local_files_only": not fetch, "revision": revision}
-    source = str(expand(source)) if source.startswith("~") else source
-    folder = Path(source)
-    if folder.is_dir():
-        where = {"local_files_only": True}
+    where, folder = _where(source, fetch, revision), Path(source)
     try:
         with _quiet(library):
             model = library.AutoModel.from_pretrained(
@@ -283,18 +291,31 @@ def _load(source: str, fetch: bool, revision: str | None) -> tuple[nn.Module, Pr
     return model.float(), _read_preparation(source, where)
 
 
-def _read_preparation(source: str, where: Mapping[str, Any]) -> Preparation:
-    path: Path | None = Path(source) / PREPROCESSOR
+def _where(source: str, fetch: bool, revision: str | None) -> dict[str, Any]:
+    """How the files of a model are found."""
+    if Path(source).is_dir():
+        return {"local_files_only": True}
+    return {"local_files_only": not fetch, "revision": revision}
+
+
+def _find_file(source: str, name: str, where: Mapping[str, Any]) -> Path | None:
+    """A file beside a model, or None if it has none."""
+    path = Path(source) / name
     if not Path(source).is_dir():
         hub = need("huggingface_hub", "text")
         try:
-            path = Path(hub.hf_hub_download(source, PREPROCESSOR, **where))
-        except OSError:  # the model has none
-            path = None
-    if path is None or not path.exists():
+            path = Path(hub.hf_hub_download(source, name, **where))
+        except (OSError, ValueError):  # there is none, or the source is no name
+            return None
+    return path if path.is_file() else None
+
+
+def _read_preparation(source: str, where: Mapping[str, Any]) -> Preparation:
+    path = _find_file(source, PREPROCESSOR, where)
+    if path is None:
         return Preparation()
     try:
-        return Preparation.read(json.loads(Path(path).read_text(encoding="utf-8")))
+        return Preparation.read(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error})") from None
 

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from counterpoise.errors import check_choice, check_number
+from counterpoise.core.batch import Input
+from counterpoise.errors import InputError, check_choice, check_number
 
 from .attention import Attention
 from .base import Encoder, Shapes, shape_of
 from .pooling import POOLS, blank, last_step, pool, real_steps
+from .text import Embedded, fill_vocabulary, find_length, holds_tokens, ids_and_mask
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from counterpoise.data.dataset import Dataset
 
 
-class LSTM(Encoder):
-    """A recurrent network: [B, C, T] -> [B, width], or [B, 2 * width] in both directions.
+class Recurrent(Encoder):
+    """The base of recurrent networks, over steps of numbers or over tokens.
 
-    Args:
-        channels: ``C``.
-        width: width of the state in each direction.
-        layers: number of layers, each on top of the one before.
-        bidirectional: read backwards too.
-        dropout: rate of dropout between the layers.
-        pool: ``"last"``: the state of each direction after the last step that it reads; or the
-            ``"mean"`` or ``"max"`` of all steps.
-        padding: steps of zeros at the end of a sequence are padding and are not read.
-        steps: return all steps, [B, T, width], with zeros where there is padding.
+    Attributes:
+        part: the name of the network among the parameters.
+        network: its class.
     """
 
-    name = "lstm"
     kind = "sequence"
+    part: ClassVar[str] = "lstm"
+    network: ClassVar[Callable[..., nn.RNNBase]] = nn.LSTM
 
     def __init__(
         self,
@@ -45,13 +47,18 @@ class LSTM(Encoder):
         pool: str = "last",
         padding: bool = True,
         steps: bool = False,
+        vocabulary: int = 0,
     ) -> None:
         super().__init__()
         check_number("layers", layers, 1, whole=True)
         check_number("dropout", dropout, 0, 1)
+        check_number("vocabulary", vocabulary, 0, whole=True)
         check_choice("pool", pool, ("last", "mean", "max"))
         self.pool, self.padding, self.steps = pool, padding, steps
-        self.lstm = nn.LSTM(
+        self.embed = Embedded(vocabulary, channels) if vocabulary else None
+        if vocabulary:
+            self.kind = ""  # tokens are used as they are
+        network = self.network(
             channels,
             width,
             layers,
@@ -59,40 +66,131 @@ class LSTM(Encoder):
             dropout=dropout if layers > 1 else 0.0,
             bidirectional=bidirectional,
         )
+        self.add_module(self.part, network)
 
     @classmethod
     def arguments(cls, shape: Shapes, width: int) -> tuple[Any, ...]:
+        if isinstance(shape, Mapping) or len(shape) == 1:
+            find_length(shape)
+            return width, width
         return shape_of(shape, "sequence", 2)[0], width
 
-    def forward(self, sequences: Tensor) -> Tensor:
+    @classmethod
+    def build(cls, shape: Shapes, width: int = 128, **options: Any) -> Self:
+        tokens = isinstance(shape, Mapping) or len(shape) == 1
+        if not tokens and options.get("vocabulary"):
+            raise InputError(f"vocabulary is of tokens [T], found samples {list(shape)}")
+        if tokens and not options.get("vocabulary"):
+            find_length(shape)
+            shape_of(shape, "sequence", 2)  # numbers [F] are none
+        return super().build(shape, width, **options)
+
+    @classmethod
+    def fill_options(cls, options: Mapping[str, Any], data: Dataset, name: str) -> dict[str, Any]:
+        return fill_vocabulary(options, data, name) if holds_tokens(data, name) else dict(options)
+
+    def forward(self, sequences: Input) -> Tensor:
+        if self.embed is not None:
+            return self._read_tokens(sequences)
+        if not isinstance(sequences, Tensor):
+            raise InputError(f"sequences are one tensor [B, C, T], found {', '.join(sequences)}")
         real = real_steps(sequences)
         if self.padding:  # zeros inside a sequence are steps
             places = torch.arange(real.shape[1], device=real.device)
             real = places <= last_step(real)[:, None]
         else:
             real = torch.ones_like(real)
-        states, last = self._read(sequences.transpose(1, 2), real)
+        return self._pool(*self._read(sequences.transpose(1, 2), real), real)
+
+    def _read_tokens(self, tokens: Input) -> Tensor:
+        assert self.embed is not None
+        ids, real = ids_and_mask(tokens)
+        if not self.padding:
+            real = torch.ones_like(real)
+        # What is left of a token or between two is padding too: the real ones come first.
+        order = (~real).int().argsort(dim=1, stable=True)
+        front = real.gather(1, order)
+        states, last = self._read(self.embed(ids.gather(1, order)), front)
+        if not self.steps:
+            return self._pool(states, last, front)
+        places = order.argsort(1)[:, :, None].expand_as(states)
+        return blank(states.gather(1, places), real)
+
+    def _pool(self, states: Tensor, last: Tensor, real: Tensor) -> Tensor:
         if self.steps:
             return blank(states, real)
         if self.pool != "last":
             return pool(states, real, self.pool)
-        return last if self.lstm.bidirectional else pool(states, real, "last")
+        return last if self._network.bidirectional else pool(states, real, "last")
+
+    @property
+    def _network(self) -> nn.RNNBase:
+        return cast(nn.RNNBase, self.get_submodule(self.part))
 
     def _read(self, rows: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         """The states [B, T, D] of all steps, and those [B, D] after the last step read."""
+        network = self._network
         # In evaluation mode cuDNN has no backward pass, which some methods need.
         plain = rows.is_cuda and torch.is_grad_enabled() and not self.training
         with torch.backends.cudnn.flags(enabled=False) if plain else nullcontext():
-            if self.padding and self.lstm.bidirectional:
+            if self.padding and network.bidirectional:
                 # The backward direction would read the padding first.
                 lengths = real.sum(1).cpu()
                 packed = pack_padded_sequence(rows, lengths, batch_first=True, enforce_sorted=False)
-                found, (state, _) = self.lstm(packed)
+                found, state = network(packed)
                 states, _ = pad_packed_sequence(found, batch_first=True, total_length=rows.shape[1])
             else:
-                states, (state, _) = self.lstm(rows)
-        both = state[-2:] if self.lstm.bidirectional else state[-1:]
+                states, state = network(rows)
+        hidden = state[0] if isinstance(state, tuple) else state
+        both = hidden[-2:] if network.bidirectional else hidden[-1:]
         return states, both.transpose(0, 1).flatten(1)
+
+
+class LSTM(Recurrent):
+    """A recurrent network: [B, C, T] or tokens [B, T] -> [B, width], or [B, 2 * width] both ways.
+
+    Tokens get a vector each first, of ``width``; they are ``{"input_ids", "attention_mask"}`` or
+    token numbers alone, of which 0 is padding.
+
+    Args:
+        channels: ``C``; of tokens, the width of their vectors.
+        width: width of the state in each direction.
+        layers: number of layers, each on top of the one before.
+        bidirectional: read backwards too.
+        dropout: rate of dropout between the layers.
+        pool: ``"last"``: the state of each direction after the last step that it reads; or the
+            ``"mean"`` or ``"max"`` of all steps.
+        padding: steps of zeros at the end of a sequence, or tokens without a mask, are padding and
+            are not read.
+        steps: return all steps, [B, T, width], with zeros where there is padding.
+        vocabulary: number of different tokens, which ``build_model`` finds; 0 for sequences of
+            real numbers.
+    """
+
+    name = "lstm"
+
+
+class GRU(Recurrent):
+    """Gated recurrent units (Cho et al. 2014), which read what `lstm` reads and give the same.
+
+    Args:
+        channels: ``C``; of tokens, the width of their vectors.
+        width: width of the state in each direction.
+        layers: number of layers, each on top of the one before.
+        bidirectional: read backwards too.
+        dropout: rate of dropout between the layers.
+        pool: ``"last"``: the state of each direction after the last step that it reads; or the
+            ``"mean"`` or ``"max"`` of all steps.
+        padding: steps of zeros at the end of a sequence, or tokens without a mask, are padding and
+            are not read.
+        steps: return all steps, [B, T, width], with zeros where there is padding.
+        vocabulary: number of different tokens, which ``build_model`` finds; 0 for sequences of
+            real numbers.
+    """
+
+    name = "gru"
+    part = "gru"
+    network = nn.GRU
 
 
 class Transformer(Encoder):

@@ -14,6 +14,7 @@ from counterpoise.core.batch import Batch, Output, map_tensors
 from counterpoise.core.device import check_weights
 from counterpoise.core.names import ByModality
 from counterpoise.core.task import Task
+from counterpoise.encoders.adapter import feed
 from counterpoise.errors import InputError
 from counterpoise.fusion import Fusion
 
@@ -148,7 +149,7 @@ class MultimodalModel(nn.Module):
                 torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
                 running_statistics(encoder, self.training and count == 1),
             ):
-                return encoder(inputs)
+                return feed(encoder, inputs)
 
         if self._parts == 1 or not torch.is_grad_enabled():
             features = encode(inputs, count)

@@ -16,6 +16,7 @@ from counterpoise.data.kinds import KINDS
 from counterpoise.data.readers.measured import Measured
 from counterpoise.data.settle import Form
 from counterpoise.encoders import ENCODERS, Encoder, Standardize, usual_encoder
+from counterpoise.encoders.adapter import feed
 from counterpoise.encoders.base import Shapes
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError, check_mapping, check_number, plain, unknown
@@ -78,6 +79,7 @@ def build_model(
             else _encoder(data, m, chosen, plain(width))
             for m in data.modalities
         }
+        _check_data(modules, data)
         widths = {m: feature_width(module, data, m, kind) for m, module in modules.items()}
         if isinstance(kind, Fusion):
             _check_built(kind, widths, unimodal)
@@ -125,6 +127,17 @@ def _encoder(data: Dataset, name: str, chosen: str | type[Encoder] | None, width
         raise InputError(f"the encoder of {name!r}: {error}") from None
     first = _standardize(data, name, encoder)
     return encoder if first is None else nn.Sequential(first, encoder)
+
+
+def _check_data(modules: Mapping[str, nn.Module], data: Dataset) -> None:
+    """Raise :class:`InputError` where an encoder does not know what its modality holds."""
+    for name, module in modules.items():
+        for part in module.modules():
+            if isinstance(part, Encoder):
+                try:
+                    part.check_data(data, name)
+                except InputError as error:
+                    raise InputError(f"the encoder of {name!r}: {error}") from None
 
 
 def _standardize(data: Dataset, name: str, encoder: Encoder) -> Standardize | None:
@@ -236,18 +249,25 @@ def feature_width(
     sample = data.train[row[None]].inputs[name]
     try:
         with torch.no_grad():
-            features = encoder(sample)
+            features = feed(encoder, sample)
     except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        known = f"of shape {list(data.shapes[name])}"
+        if isinstance(sample, dict):
+            known = f"of several tensors ({', '.join(sample)}), all by name or as one dict"
         raise InputError(
-            f"the encoder of {name!r} does not take samples of shape "
-            f"{list(data.shapes[name])}: {str(error).splitlines()[0]}"
+            f"the encoder of {name!r} does not take samples {known}: {str(error).splitlines()[0]}"
         ) from None
     finally:
         encoder.train(training)
     steps = fusion.steps
     if isinstance(features, torch.Tensor) and features.dim() == (3 if steps else 2):
         return features.shape[-1]
-    found = list(features.shape) if isinstance(features, torch.Tensor) else type(features)
+    if not isinstance(features, torch.Tensor):
+        raise InputError(
+            f"the encoder of {name!r} must give features, found {type(features).__name__}; say "
+            "which part of it: Adapter(module, pick=..., pool=...)"
+        )
+    found = list(features.shape)
     hint = "an encoder of one vector a sample, or a fusion of sequences such as fusion=bottleneck"
     raise InputError(
         f"the encoder of {name!r} must give features {'[B, T, D]' if steps else '[B, D]'}, found "
