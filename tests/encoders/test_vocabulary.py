@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from counterpoise import ArrayData, InputError, build_model, fit
 from counterpoise.data.readers import Text
 from counterpoise.encoders import Adapter, HuggingFace
-from counterpoise.encoders.adapter import feed
+from counterpoise.encoders.adapter import feed, takes_names
 from counterpoise.encoders.vocabulary import count_positions
 
 TEXTS = [f"The cat number {k} sat on the mat and slept {'very ' * (k % 3)}well" for k in range(60)]
@@ -76,6 +76,7 @@ def test_ids_of_another_vocabulary_are_refused(tmp_path: Path) -> None:
         [
             (bert(400), OWN, named + "that of the model, or make the model with vocab_size="),
             (bare, OWN, named + str(bare)),
+            (bert(size + 8), OWN, "has a vocabulary of"),
             (bert(size - 5), OWN, "has a vocabulary of"),
             (bert(size - 5), given, rf"holds those of {tmp_path}/t \({size}\)"),
             (bert(400), given, "has a vocabulary of 400"),
@@ -207,6 +208,14 @@ def test_modules_get_what_they_name() -> None:
 
     check_each([Lacks, Needs], refuse)
     assert feed(nn.Identity(), ids_) is ids_
+    both = {"input_ids": ids_, "attention_mask": mask}
+    found = {
+        kind.__name__
+        for kind in (Named, Bare, Keywords, Spare, Lacks, Needs)
+        if takes_names(kind(), both)
+    }
+    assert found == {"Named", "Keywords", "Spare"}
+    assert takes_names(bert(30), both) and not takes_names(nn.Sequential(Named()), both)
 
 
 def test_an_adapter_of_a_model_of_transformers_pools_no_padding() -> None:
