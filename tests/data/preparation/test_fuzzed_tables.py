@@ -183,7 +183,9 @@ values = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(texts, inner, max_size=2)),
     max_leaves=6,
 )
-keys = st.one_of(st.sampled_from(["a", "b", "c d", "é", "\u2028"]), st.text(signs, min_size=1))
+keys = st.one_of(
+    st.sampled_from(["a", "b", "c d", "é", "\u2028", "\ud800"]), st.text(signs, min_size=1)
+)
 records = st.one_of(
     st.dictionaries(keys, values, max_size=4),
     st.dictionaries(st.sampled_from(["a", "b", "target"]), values, min_size=1),
