@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,17 +28,18 @@ FORMATS = {
     ".jsonl": "json",
     ".ndjson": "json",
 }
-# What is none of them, by its first bytes.
+PARQUET = rb"PAR1\x15"  # a page or the footer follows; a name of a column may begin so, too
+# What is none of them, by its first bytes: more than a name of a column may begin with.
 OTHERS = {
-    b"PK": "a spreadsheet or an archive, save it as CSV (UTF-8)",
-    b"\xd0\xcf\x11\xe0": "an old spreadsheet, save it as CSV (UTF-8)",
-    b"\x1f\x8b": "compressed, unpack it first",
-    b"BZh": "compressed, unpack it first",
-    b"\xfd7zXZ": "compressed, unpack it first",
-    b"(\xb5/\xfd": "compressed, unpack it first",
-    b"ARROW1": "an Arrow file, save it as Parquet",
-    b"%PDF": "a PDF file",
-    b"SQLite format 3": "a database, write the table as CSV or Parquet",
+    rb"PK[\x03\x05][\x04\x06]": "a spreadsheet or an archive, save it as CSV (UTF-8)",
+    rb"\xd0\xcf\x11\xe0": "an old spreadsheet, save it as CSV (UTF-8)",
+    rb"\x1f\x8b": "compressed, unpack it first",
+    rb"BZh[1-9]1AY&SY": "compressed, unpack it first",
+    rb"\xfd7zXZ": "compressed, unpack it first",
+    rb"\(\xb5/\xfd": "compressed, unpack it first",
+    rb"ARROW1\x00": "an Arrow file, save it as Parquet",
+    rb"%PDF-": "a PDF file",
+    rb"SQLite format 3\x00": "a database, write the table as CSV or Parquet",
 }
 ROWS, SIGNS = 65536, 1 << 24  # rows, and characters, of a batch at most
 INDEX = "Unnamed: 0"  # what pandas calls a column without a name, in which it writes an index
@@ -151,12 +154,11 @@ def _find_kind(path: Path, suffix: str) -> str:
     if not start:
         raise InputError(f"{path} is empty")
     for mark, what in OTHERS.items():
-        if start.startswith(mark):
+        if re.match(mark, start):
             raise InputError(f"{path} is {what}")
-    if start.startswith(b"PAR1"):
-        check_choice("format of the manifest", suffix, FORMATS)
-        return "parquet"
     check_choice("format of the manifest", suffix, FORMATS)
+    if re.match(PARQUET, start) or (start.startswith(b"PAR1") and suffix == ".parquet"):
+        return "parquet"
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise InputError(f"{path} is a page or XML, save it as CSV (UTF-8)")
@@ -182,12 +184,11 @@ def _name_index(columns: tuple[str, ...], path: Path) -> tuple[str, ...]:
 def _read_schema(path: Path) -> dict[str, str]:
     """Column -> its type."""
     arrow, parquet = need("pyarrow", "stream"), need("pyarrow.parquet", "stream")
-    try:
+    with _refuse_damage(path):
         schema = parquet.read_schema(path)
-    except (arrow.ArrowException, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
-    _name_index(tuple(schema.names), path)
-    types = {name or INDEX: schema.field(k).type for k, name in enumerate(schema.names)}
+        names = tuple(schema.names)
+    _name_index(names, path)
+    types = {name or INDEX: schema.field(k).type for k, name in enumerate(names)}
     is_coded = arrow.types.is_dictionary
     return {n: str(t.value_type if is_coded(t) else t) for n, t in types.items()}
 
@@ -195,18 +196,28 @@ def _read_schema(path: Path) -> dict[str, str]:
 def _read_parquet(path: Path) -> Iterator[Batch]:
     arrow, parquet = need("pyarrow", "stream"), need("pyarrow.parquet", "stream")
     start = 1
+    with _refuse_damage(path), parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(ROWS // 4):
+            batch.validate(full=True)  # texts that are no UTF-8 would fail later
+            columns = [
+                c.dictionary_decode() if arrow.types.is_dictionary(c.type) else c
+                for c in batch.columns
+            ]
+            names = [name or INDEX for name in batch.schema.names]
+            yield (
+                np.arange(start, start + len(batch)),
+                arrow.RecordBatch.from_arrays(columns, names=names),
+            )
+            start += len(batch)
+        if start - 1 != (count := file.metadata.num_rows):
+            raise InputError(f"{path} cannot be read: it holds {start - 1} of {count} rows")
+
+
+@contextmanager
+def _refuse_damage(path: Path) -> Iterator[None]:
+    """Say in one line what pyarrow says in several, of data and of names that are no UTF-8."""
+    arrow = need("pyarrow", "stream")
     try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROWS // 4):
-                columns = [
-                    c.dictionary_decode() if arrow.types.is_dictionary(c.type) else c
-                    for c in batch.columns
-                ]
-                names = [name or INDEX for name in batch.schema.names]
-                yield (
-                    np.arange(start, start + len(batch)),
-                    arrow.RecordBatch.from_arrays(columns, names=names),
-                )
-                start += len(batch)
-    except (arrow.ArrowException, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+        yield
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
