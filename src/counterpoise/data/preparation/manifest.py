@@ -88,9 +88,7 @@ def read_manifest(
     seen = {name: _Seen() for name in file.columns}
     bad: list[Bad] = []
     stored = Stored(file, bad, lambda name, cells: seen[name].add(cells))
-    if not len(stored):
-        first = f" that can be read; the first: {bad[0].id} {bad[0].reason}" if bad else ""
-        raise InputError(f"{path} holds no row{first}")
+    _check_rows(stored, bad)
     names = column_names(named)
     taken = choose(
         [Column(n, s.cells, s.missing, file.types.get(n, "")) for n, s in seen.items()],
@@ -116,6 +114,13 @@ def read_manifest(
         for t in taken
     ]
     return Table(path.stem, rows, readers, task, bad, columns=taken, notes=file.notes)
+
+
+def _check_rows(stored: Stored, bad: Sequence[Bad]) -> None:
+    """Raise :class:`InputError` where there is no row."""
+    if not len(stored):
+        first = f" that can be read; the first: {bad[0].id} {bad[0].reason}" if bad else ""
+        raise InputError(f"{stored.file.path} holds no row{first}")
 
 
 class _Seen:
