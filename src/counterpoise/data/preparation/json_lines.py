@@ -22,7 +22,7 @@ def find_columns(path: Path) -> tuple[str, ...]:
     """The keys of all rows, in the order in which they come up.
 
     Raises:
-        InputError: a list instead of lines; no object at all.
+        InputError: a list instead of lines; no object at all; a name that is no text.
     """
     columns: dict[str, None] = {}
     first = ""
@@ -35,6 +35,11 @@ def find_columns(path: Path) -> tuple[str, ...]:
                 raise InputError(f"{path} {first}")
     if not columns:
         raise InputError(f"{path} holds no JSON object; the first row {first or 'is missing'}")
+    for name in columns:
+        if any("\ud800" <= sign <= "\udfff" for sign in name):
+            raise InputError(
+                f"{path} names a column {name!r:.80}: half a sign; write the whole one"
+            )
     return tuple(columns)
 
 
