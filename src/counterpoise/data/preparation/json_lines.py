@@ -12,6 +12,11 @@ from counterpoise.errors import InputError
 from .table import Bad
 from .text_file import open_text
 
+LISTS = (
+    "is the beginning of a JSON list; write one object a line",
+    "is a JSON list; write one object a line",
+)
+
 
 def is_object(start: bytes) -> bool:
     """Whether a text begins as an object does."""
@@ -31,7 +36,7 @@ def find_columns(path: Path) -> tuple[str, ...]:
             columns.update(dict.fromkeys(record))
         elif not first and not columns:
             first = record
-            if "list" in first:
+            if first in LISTS:
                 raise InputError(f"{path} {first}")
     if not columns:
         raise InputError(f"{path} holds no JSON object; the first row {first or 'is missing'}")
@@ -72,10 +77,10 @@ def _parse(line: str) -> dict[str, Any] | str:
         return f"names {error.args[0]!r:.60} twice"
     except (ValueError, RecursionError):
         if line.strip(" \t\r\n") == "[":
-            return "is the beginning of a JSON list; write one object a line"
+            return LISTS[0]
         return "is no JSON object"
     if isinstance(found, list):
-        return "is a JSON list; write one object a line"
+        return LISTS[1]
     return found if isinstance(found, dict) else "is no JSON object"
 
 
