@@ -12,6 +12,11 @@ from counterpoise.errors import InputError
 from .table import Bad
 from .text_file import open_text
 
+LISTS = (
+    "is the beginning of a JSON list; write one object a line",
+    "is a JSON list; write one object a line",
+)
+
 
 def is_object(start: bytes) -> bool:
     """Whether a text begins as an object does."""
@@ -22,7 +27,7 @@ def find_columns(path: Path) -> tuple[str, ...]:
     """The keys of all rows, in the order in which they come up.
 
     Raises:
-        InputError: a list instead of lines; no object at all.
+        InputError: a list instead of lines; no object at all; a name that is no text.
     """
     columns: dict[str, None] = {}
     first = ""
@@ -31,10 +36,15 @@ def find_columns(path: Path) -> tuple[str, ...]:
             columns.update(dict.fromkeys(record))
         elif not first and not columns:
             first = record
-            if "list" in first:
+            if first in LISTS:
                 raise InputError(f"{path} {first}")
     if not columns:
         raise InputError(f"{path} holds no JSON object; the first row {first or 'is missing'}")
+    for name in columns:
+        if any("\ud800" <= sign <= "\udfff" for sign in name):
+            raise InputError(
+                f"{path} names a column {name!r:.80}: half a sign; write the whole one"
+            )
     return tuple(columns)
 
 
@@ -67,10 +77,10 @@ def _parse(line: str) -> dict[str, Any] | str:
         return f"names {error.args[0]!r:.60} twice"
     except (ValueError, RecursionError):
         if line.strip(" \t\r\n") == "[":
-            return "is the beginning of a JSON list; write one object a line"
+            return LISTS[0]
         return "is no JSON object"
     if isinstance(found, list):
-        return "is a JSON list; write one object a line"
+        return LISTS[1]
     return found if isinstance(found, dict) else "is no JSON object"
 
 
