@@ -21,7 +21,8 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
     names = list(known)
     near = get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    listing = ", ".join(names) if names else "none"
+    # Names of columns may hold line breaks.
+    listing = " ".join(", ".join(names).splitlines()) if names else "none"
     return InputError(f"unknown {kind} {name!r}; {hint}known: {listing}")
 
 
