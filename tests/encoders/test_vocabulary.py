@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from folded import check_each
 from torch import Tensor, nn
 
 from counterpoise import ArrayData, InputError, build_model, fit
+from counterpoise.cli.main import main
 from counterpoise.data.readers import Text
 from counterpoise.encoders import Adapter, HuggingFace
-from counterpoise.encoders.adapter import feed
+from counterpoise.encoders.adapter import feed, takes_names
 from counterpoise.encoders.vocabulary import count_positions
 
 TEXTS = [f"The cat number {k} sat on the mat and slept {'very ' * (k % 3)}well" for k in range(60)]
@@ -76,6 +79,7 @@ def test_ids_of_another_vocabulary_are_refused(tmp_path: Path) -> None:
         [
             (bert(400), OWN, named + "that of the model, or make the model with vocab_size="),
             (bare, OWN, named + str(bare)),
+            (bert(size + 8), OWN, "has a vocabulary of"),
             (bert(size - 5), OWN, "has a vocabulary of"),
             (bert(size - 5), given, rf"holds those of {tmp_path}/t \({size}\)"),
             (bert(400), given, "has a vocabulary of 400"),
@@ -207,6 +211,14 @@ def test_modules_get_what_they_name() -> None:
 
     check_each([Lacks, Needs], refuse)
     assert feed(nn.Identity(), ids_) is ids_
+    both = {"input_ids": ids_, "attention_mask": mask}
+    found = {
+        kind.__name__
+        for kind in (Named, Bare, Keywords, Spare, Lacks, Needs)
+        if takes_names(kind(), both)
+    }
+    assert found == {"Named", "Keywords", "Spare"}
+    assert takes_names(bert(30), both) and not takes_names(nn.Sequential(Named()), both)
 
 
 def test_an_adapter_of_a_model_of_transformers_pools_no_padding() -> None:
@@ -224,3 +236,25 @@ def test_an_adapter_of_a_model_of_transformers_pools_no_padding() -> None:
     data = data_of(None, np.random.default_rng(0).integers(1, 30, (60, 7)))
     with pytest.raises(InputError, match=r"found .*BaseModelOutput.*; .*Adapter\(module, pick="):
         build_model(data, encoders={"text": model})
+
+
+def test_a_run_that_was_trained_all_the_same_is_evaluated_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json.dumps({"text": t, "target": "ab"[k % 2]}) for k, t in enumerate(TEXTS)]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    data, run = str(tmp_path / "data"), str(tmp_path / "run")
+    words = ["--set", "text.vocabulary=300", "--modalities", "text", "--quiet"]
+    assert main(["prepare", str(tmp_path / "t.jsonl"), data, *words]) == 0
+    bert(900).save_pretrained(tmp_path / "model")
+    encoder = f"text=hugging-face:model={tmp_path / 'model'}"
+    train = ["train", data, "--encoder", encoder, "--epochs", "1", "--out", run, "--quiet"]
+    assert main(train) == 2
+    with monkeypatch.context() as patch:  # as older versions did
+        patch.setattr("counterpoise.training.build.check_encoders", lambda *_: None)
+        assert main(train) == 0
+    capsys.readouterr()
+    with warnings.catch_warnings():  # which the command line prints
+        warnings.simplefilter("always")
+        assert main(["evaluate", run]) == 0
+    assert "was trained so: the encoder of 'text': BertModel has" in capsys.readouterr().err

@@ -97,12 +97,16 @@ def _prepare(options: argparse.Namespace, progress: Meter) -> tuple[Sheet, list[
     """Prepare what the command line asks for; a table of what was made, and what to do next."""
     from counterpoise.core.console import make_console
     from counterpoise.data import make_plan, prepare
+    from counterpoise.data.preparation.cache import find_older
 
     check_number("--seed", options.seed, 0, whole=True)
     source, out = _paths(options.paths)
     console = make_console(stderr=True, quiet=options.quiet)
     table = _table(source, out, options, console)
     settings = _options(options.set)
+    for modality, older in find_older(out).items():
+        if modality in table.readers:
+            settings[modality] = older | settings.get(modality, {})
     show_columns(table, console)
     plan = make_plan(
         table,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import torch
@@ -59,8 +59,37 @@ def build_model(
         InputError: an unknown modality, encoder or fusion, a modality that no training sample has,
             other arguments of an ``__init__`` or widths of a fusion, a shape of no usual encoder.
     """
-    method = build_method(method)
     seed = check_number("seed", seed, whole=True)
+    with float32(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return assemble_model(
+            data,
+            method,
+            encoders=encoders,
+            fusion=fusion,
+            unimodal=unimodal,
+            width=width,
+            precision=precision,
+        )
+
+
+def assemble_model(
+    data: Dataset,
+    method: str | Method | type[Method] = "joint",
+    *,
+    encoders: Mapping[str, nn.Module | str | type[Encoder]] | None = None,
+    fusion: str | Fusion | type[Fusion] | None = None,
+    unimodal: str | None = None,
+    width: int = 128,
+    precision: str = "fp32",
+    check: Callable[[Mapping[str, nn.Module], Dataset], None] | None = None,
+) -> MultimodalModel:
+    """:func:`build_model` with the random state as it is.
+
+    Args:
+        check: instead of :func:`check_encoders`.
+    """
+    method = build_method(method)
     given = check_mapping("encoders", encoders, "encoders")
     check_trained(data.train)
     for name in given:
@@ -71,21 +100,19 @@ def build_model(
     if fusion is None:
         fusion = method.fusions[0] if method.fusions[0] is not Fusion else "concat"
     kind, options = (fusion, {}) if isinstance(fusion, Fusion) else FUSIONS.resolve(fusion)
-    with float32(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        modules = {
-            m: chosen
-            if isinstance(chosen := given.get(m), nn.Module)
-            else _encoder(data, m, chosen, plain(width))
-            for m in data.modalities
-        }
-        _check_data(modules, data)
-        widths = {m: feature_width(module, data, m, kind) for m, module in modules.items()}
-        if isinstance(kind, Fusion):
-            _check_built(kind, widths, unimodal)
-            return MultimodalModel(modules, kind, precision)
-        policy = unimodal or _policy(kind, method)
-        head = make("fusion", Fusion, kind, widths, data.task.outputs, unimodal=policy, **options)
+    modules = {
+        m: chosen
+        if isinstance(chosen := given.get(m), nn.Module)
+        else _encoder(data, m, chosen, plain(width))
+        for m in data.modalities
+    }
+    (check or check_encoders)(modules, data)
+    widths = {m: feature_width(module, data, m, kind) for m, module in modules.items()}
+    if isinstance(kind, Fusion):
+        _check_built(kind, widths, unimodal)
+        return MultimodalModel(modules, kind, precision)
+    policy = unimodal or _policy(kind, method)
+    head = make("fusion", Fusion, kind, widths, data.task.outputs, unimodal=policy, **options)
     return MultimodalModel(modules, head, precision)
 
 
@@ -129,7 +156,7 @@ def _encoder(data: Dataset, name: str, chosen: str | type[Encoder] | None, width
     return encoder if first is None else nn.Sequential(first, encoder)
 
 
-def _check_data(modules: Mapping[str, nn.Module], data: Dataset) -> None:
+def check_encoders(modules: Mapping[str, nn.Module], data: Dataset) -> None:
     """Raise :class:`InputError` where an encoder does not know what its modality holds."""
     for name, module in modules.items():
         for part in module.modules():

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
+from counterpoise.core.device import float32
 from counterpoise.core.folder import Folder
 from counterpoise.core.loader import mix
 from counterpoise.core.registry import Registry
@@ -23,7 +28,7 @@ from counterpoise.methods import METHODS
 from counterpoise.methods.registry import build_method, split_chain
 from counterpoise.models.multimodal import MultimodalModel
 
-from .build import build_model
+from .build import assemble_model, check_encoders
 from .settings import Settings
 
 FORMAT = 2
@@ -174,20 +179,29 @@ class RunRecord:
             self._check_names(FUSIONS, [fusion])
             self._check_names(ENCODERS, encoders.values())
             method = build_method(self.method["name"], **self.method["options"])
-            model = build_model(
-                data,
-                method,
-                encoders={m: unstarted(label) for m, label in encoders.items()},
-                fusion=fusion,
-                unimodal=self.model["unimodal"],
-                width=notes["width"],
-                precision=self.model["precision"],
-            )
+            with float32(), torch.random.fork_rng(devices=[]):
+                model = assemble_model(
+                    data,
+                    method,
+                    encoders={m: unstarted(label) for m, label in encoders.items()},
+                    fusion=fusion,
+                    unimodal=self.model["unimodal"],
+                    width=notes["width"],
+                    precision=self.model["precision"],
+                    check=self._warn_of_encoders,
+                )
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"{self.folder} holds no run of the command line ({error} is missing in run.json)"
             ) from None
         return model, method
+
+    def _warn_of_encoders(self, modules: Mapping[str, nn.Module], data: Dataset) -> None:
+        """Older versions trained what :func:`check_encoders` refuses."""
+        try:
+            check_encoders(modules, data)
+        except InputError as error:
+            warnings.warn(f"{self.folder} was trained so: {error}", UserWarning, stacklevel=4)
 
     def _check_names(self, parts: Registry[Any], labels: Iterable[str]) -> None:
         """Raise :class:`InputError` unless the names of a run's parts are known."""

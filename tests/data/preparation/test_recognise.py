@@ -19,7 +19,7 @@ from media import jpeg, video, wav
 from scipy.io import savemat
 
 from counterpoise import InputError
-from counterpoise.data.preparation.choose import to_cell
+from counterpoise.data.preparation.choose import make_reading
 from counterpoise.data.preparation.paths import resolve
 from counterpoise.data.preparation.recognise import Guess, recognise
 from counterpoise.data.readers import (
@@ -173,7 +173,7 @@ def test_ways_to_write_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     }.items():
         guess = recognise([cell], tmp_path)
         assert guess.reader.name == "audio", cell
-        assert to_cell(guess.reader, cell, tmp_path) == str(tmp_path / path), cell
+        assert make_reading(guess.reader, tmp_path)(cell) == str(tmp_path / path), cell
         assert ("read as slashes" in guess.because) == ("\\" in cell)
 
 
@@ -189,17 +189,22 @@ def test_decimal_commas() -> None:
 def test_lists_in_cells(tmp_path: Path) -> None:
     nested = [[[1, 2], [3, None], [5, 6]], [[1, 2.5]]]
     assert find(nested) == find([str(nested[1]), "[[1, 2], [3, 4]]"]) == ArrayFile()
-    array = to_cell(ArrayFile(), nested[0], tmp_path)
+    array = make_reading(ArrayFile(), tmp_path)(nested[0])
     assert array.dtype == np.float64 and array.shape == (3, 2) and np.isnan(array[1, 1])
-    assert (to_cell(ArrayFile(), "[[1, 2], [3, 4]]", tmp_path) == [[1, 2], [3, 4]]).all()
+    assert (make_reading(ArrayFile(), tmp_path)("[[1, 2], [3, 4]]") == [[1, 2], [3, 4]]).all()
     assert find([[1, 2], [3, 4]]).name == "numbers"
     series = [[0.5] * k for k in range(3, 12)]
-    assert find(series) == ArrayFile() and to_cell(ArrayFile(), series[0], tmp_path).shape == (3,)
+    assert find(series) == ArrayFile() and make_reading(ArrayFile(), tmp_path)(series[0]).shape == (
+        3,
+    )
     pictures = [touch(tmp_path, f"{k}.jpg", f"{k}b.jpg") for k in range(3)]
     assert find(pictures, tmp_path).name == "frames"
-    assert to_cell(Frames(), pictures[0], tmp_path) == [str(tmp_path / x) for x in pictures[0]]
-    assert to_cell(Audio(), "NA", tmp_path) is None and to_cell(Numbers(), "[]", tmp_path) is None
-    ragged = to_cell(ArrayFile(), [[1, 2], [3]], tmp_path)
+    assert make_reading(Frames(), tmp_path)(pictures[0]) == [str(tmp_path / x) for x in pictures[0]]
+    assert (
+        make_reading(Audio(), tmp_path)("NA") is None
+        and make_reading(Numbers(), tmp_path)("[]") is None
+    )
+    ragged = make_reading(ArrayFile(), tmp_path)([[1, 2], [3]])
     with pytest.raises(InputError, match="its lists differ in length"):
         ArrayFile().read(ragged)
 
@@ -254,7 +259,7 @@ def test_any_cells_are_recognised_or_refused_in_a_line(cells: list[Any], delimit
             assert len(str(error).splitlines()) == 1
             return
         for cell in cells:
-            to_cell(reader, cell, Path(name))
+            make_reading(reader, Path(name))(cell)
 
 
 @pytest.mark.parametrize("name", list(READERS))

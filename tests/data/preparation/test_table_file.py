@@ -214,3 +214,16 @@ def test_a_table_beyond_memory_lies_in_a_temporary_file(
     assert list(here.rows) == list(there.rows) and here.identity() == there.identity()
     del there
     assert not list(own.iterdir())
+
+
+def test_targets_and_weights_with_a_decimal_comma(tmp_path: Path) -> None:
+    rows = "".join(f"{k},{k % 10};{k % 3};{1 + k % 2},5\n" for k in range(30))
+    path = written(tmp_path / "t.csv", f"target;x;w\n{rows}")
+    for task in (None, "regression"):
+        plan = make_plan(read_manifest(path, modalities=["x"], weight="w", task=task))
+        assert [row.target for row in plan.rows][:3] == ["0.0", "1.1", "2.2"]
+        assert plan.target.tolist() == pytest.approx([k + k % 10 / 10 for k in range(30)])
+        assert plan.weights is not None and sorted(set(plan.weights.tolist())) == [1.5, 2.5]
+    written(path, "target;x\n" + "".join(f"{k % 2},{k % 3};{k % 5}\n" for k in range(40)))
+    task = make_plan(read_manifest(path, modalities=["x"], task="classification")).task
+    assert task.outputs == 6

@@ -25,6 +25,7 @@ from counterpoise.core.workers import run_jobs
 from counterpoise.data.cells import Spec, sample_bytes, try_cell
 from counterpoise.data.dataset import Dataset
 from counterpoise.data.duplicates import to_codes, warn_of_same
+from counterpoise.data.readers import READERS
 from counterpoise.data.readers.base import Reader, need
 from counterpoise.errors import InputError, check_number
 
@@ -129,6 +130,22 @@ def _jobs(plan: Plan, out: Path) -> Iterator[Job]:
                 part == "train",
                 None if plan.weights is None else plan.weights[chosen],
             )
+
+
+def find_older(out: Path | str) -> dict[str, dict[str, Any]]:
+    """Modality -> what its settings mean, where a folder was begun before there were others.
+
+    Only what is not the default by now; empty where there is no such folder.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    with contextlib.suppress(InputError, OSError, KeyError, TypeError, AttributeError):
+        record = storage.read_json(expand(out) / "plan.json")
+        for modality, settings in record.get("identity", record)["readers"].items():
+            kind, default = READERS.find(settings["type"]), READERS.find(settings["type"]).options()
+            changed = {k: v for k, v in kind.young.items() if k not in settings and v != default[k]}
+            if changed:
+                found[modality] = changed
+    return found
 
 
 def _claim(out: Path, plan: Plan) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,21 +143,28 @@ def is_file(reader: Reader) -> bool:
     return isinstance(reader, Text) and reader.file
 
 
-def to_cell(reader: Reader, value: Any, folder: Path) -> Any:
-    """What a reader reads, of a cell that is not empty as it was written.
+def make_reading(reader: Reader, folder: Path) -> Callable[[Any], Any]:
+    """What makes of a cell, as it was written, what a reader reads.
 
     Paths become absolute, lists of lists arrays, and blanks around names of files go. Nothing is
-    raised: what is wrong with a cell its reader says.
-
-    Returns:
-        None where the cell says that the modality is missing (``NA`` among names of files, ``[]``).
+    raised: what is wrong with a cell its reader says. None stands for an empty cell, and for one
+    that says that the modality is missing (``NA`` among names of files, ``[]``).
     """
-    if isinstance(value, str) and value.strip() == "[]" and isinstance(reader, Measured):
-        return None
-    if not is_file(reader):
-        return value
-    if isinstance(value, str) and is_blank(value):
-        return None
+    named, measured = is_file(reader), isinstance(reader, Measured)
+
+    def to_cell(value: Any) -> Any:
+        if isinstance(value, str):
+            text = value.strip()
+            if not text or (measured and text == "[]") or (named and is_blank(text)):
+                return None
+        elif value is None or value == [] or value != value:
+            return None
+        return _to_file(reader, value, folder) if named else value
+
+    return to_cell
+
+
+def _to_file(reader: Reader, value: Any, folder: Path) -> Any:
     if isinstance(reader, ArrayFile):
         value = to_array(value)
     return value if isinstance(value, np.ndarray) else resolve(folder, value)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from counterpoise.core.paths import expand
-from counterpoise.data.readers.base import Reader
+from counterpoise.data.readers.number_words import is_blank
 from counterpoise.data.targets import TASKS
 from counterpoise.errors import InputError, check_choice, unknown
 
-from .choose import SEEN, Asked, Column, choose, to_cell
+from .choose import SEEN, Asked, Column, choose, make_reading
 from .rows import Stored, StoredRows
 from .table import Bad, Table
 from .table_file import open_table
@@ -88,9 +88,7 @@ def read_manifest(
     seen = {name: _Seen() for name in file.columns}
     bad: list[Bad] = []
     stored = Stored(file, bad, lambda name, cells: seen[name].add(cells))
-    if not len(stored):
-        first = f" that can be read; the first: {bad[0].id} {bad[0].reason}" if bad else ""
-        raise InputError(f"{path} holds no row{first}")
+    _check_rows(stored, bad)
     names = column_names(named)
     taken = choose(
         [Column(n, s.cells, s.missing, file.types.get(n, "")) for n, s in seen.items()],
@@ -106,13 +104,23 @@ def read_manifest(
         "group": _to_word,
         "weight": clean,
     }
-    cells = {m: partial(_to_cell, path.parent, reader) for m, reader in readers.items()}
+    for part in ("target", "weight"):
+        if part in names and _has_decimal_comma(seen[names[part]].cells, file.delimiter):
+            read[part] = partial(_with_points, read[part])
+    cells = {m: make_reading(reader, path.parent) for m, reader in readers.items()}
     rows = StoredRows(stored, names, read, cells, readers)
     taken = [
         replace(t, missing=len(rows) - rows.count_present(t.name)) if t.name in readers else t
         for t in taken
     ]
     return Table(path.stem, rows, readers, task, bad, columns=taken, notes=file.notes)
+
+
+def _check_rows(stored: Stored, bad: Sequence[Bad]) -> None:
+    """Raise :class:`InputError` where there is no row."""
+    if not len(stored):
+        first = f" that can be read; the first: {bad[0].id} {bad[0].reason}" if bad else ""
+        raise InputError(f"{stored.file.path} holds no row{first}")
 
 
 class _Seen:
@@ -128,12 +136,6 @@ class _Seen:
         self.cells += full[: SEEN - len(self.cells)]
 
 
-def _to_cell(folder: Path, reader: Reader, value: Any) -> Any:
-    """What a reader reads of a cell, None where it is empty."""
-    value = clean(value)
-    return None if value is None else to_cell(reader, value, folder)
-
-
 def clean(value: Any) -> Any:
     """What a cell holds, None where it is empty."""
     if isinstance(value, str):
@@ -141,6 +143,20 @@ def clean(value: Any) -> Any:
     if isinstance(value, float) and value != value:
         return None
     return None if value is None or value == [] else value
+
+
+def _has_decimal_comma(cells: Sequence[Any], delimiter: str) -> bool:
+    """Whether cells of a table that commas do not part are numbers such as ``1,5``."""
+    if delimiter in ("", ","):
+        return False
+    texts = [cell.strip() for cell in cells if isinstance(cell, str)]
+    numbers = [text for text in texts if re.fullmatch(r"[-+]?\d+(,\d+)?([eE][-+]?\d+)?", text)]
+    some = any("," in text for text in numbers)
+    return some and all(text in numbers or is_blank(text) for text in texts)
+
+
+def _with_points(read: Callable[[Any], Any], value: Any) -> Any:
+    return read(value.replace(",", ".") if isinstance(value, str) else value)
 
 
 def _to_word(value: Any) -> str | None:

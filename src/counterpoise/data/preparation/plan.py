@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,20 @@ class Plan:
 
     def identity(self) -> dict[str, Any]:
         """What makes this preparation this one, in plain values."""
+        return {
+            "name": self.name,
+            "task": self.task.state() | {"names": list(getattr(self.task, "names", None) or [])},
+            "readers": {m: reader.settings() for m, reader in self.readers.items()},
+            "tensors": {
+                m: {key: [dtype, list(shape)] for key, (dtype, shape) in spec.items()}
+                for m, spec in self.specs.items()
+            },
+            "splits": {part: len(rows) for part, rows in self.splits.items()},
+            "rows": self._rows_digest,
+        }
+
+    @cached_property
+    def _rows_digest(self) -> str:
         digest = hashlib.sha256(self.target.tobytes())
         for part, places in self.splits.items():
             digest.update(part.encode() + places.tobytes())
@@ -97,17 +112,7 @@ class Plan:
                     digest.update(np.ascontiguousarray(cell).tobytes())
         if self.weights is not None:
             digest.update(b"weights" + self.weights.tobytes())
-        return {
-            "name": self.name,
-            "task": self.task.state() | {"names": list(getattr(self.task, "names", None) or [])},
-            "readers": {m: reader.settings() for m, reader in self.readers.items()},
-            "tensors": {
-                m: {key: [dtype, list(shape)] for key, (dtype, shape) in spec.items()}
-                for m, spec in self.specs.items()
-            },
-            "splits": {part: len(rows) for part, rows in self.splits.items()},
-            "rows": digest.hexdigest(),
-        }
+        return digest.hexdigest()
 
     def live(self) -> Dataset:
         """The data set, decoded on the fly: slower than what was prepared, and the same samples.

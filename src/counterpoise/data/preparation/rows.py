@@ -286,10 +286,13 @@ class Picked(Sequence[Row]):
     def at(self, places: Sequence[int] | Places) -> list[Row]:
         """The rows at these places, in this order, without the modalities that they lack."""
         found = []
+        lacking = [(m, ~there) for m, there in self._present.items() if not there.all()]
         for place, row in zip(places, self._rows.at(self._places[places]), strict=True):
-            gone = [m for m, there in self._present.items() if not there[place]]
-            cells = {**row.cells, **dict.fromkeys(gone)} if gone else row.cells
-            found.append(replace(row, cells=cells, split=ALIASES.get(row.split or "", row.split)))
+            gone = [m for m, there in lacking if there[place]]
+            split = ALIASES.get(row.split or "", row.split)
+            if gone or split != row.split:
+                row = replace(row, cells={**row.cells, **dict.fromkeys(gone)}, split=split)
+            found.append(row)
         return found
 
     def pick(self, places: Places) -> Picked:

@@ -17,6 +17,7 @@ from counterpoise.data.duplicates import Key, find_keys, find_varied
 from counterpoise.data.readers.base import Reader
 from counterpoise.data.weights import Weights
 
+from .choose import is_file
 from .format import encode_shard
 from .moments import count_gaps, sum_moments
 from .table import Bad, Row
@@ -51,7 +52,7 @@ def write_shard(
         "rows": int(good.sum()),
         "bad": [asdict(b) for b in bad],
         "moments": sum_moments(kept, present, specs, readers) if job.training else {},
-        "keys": _find_keys(job, kept, present) if good.any() else {},
+        "keys": _find_keys(readers, kept, present) if good.any() else {},
     }
     if gaps := count_gaps(kept, present):
         entry["gaps"] = gaps
@@ -67,13 +68,14 @@ def write_shard(
 
 
 def _find_keys(
-    job: Job, kept: Mapping[str, Mapping[str, Array]], present: Mapping[str, NDArray[np.bool_]]
+    readers: Mapping[str, Reader],
+    kept: Mapping[str, Mapping[str, Array]],
+    present: Mapping[str, NDArray[np.bool_]],
 ) -> dict[str, list[Key]]:
     """What tells equal rows: of the whole (``""``), and of each modality that lies in files."""
     keys = {"": find_keys(kept, present)}
     for modality, tensors in kept.items():
-        cells = [row.cells.get(modality) for row in job.rows]
-        if not any(isinstance(cell, str | list) for cell in cells):
+        if not is_file(readers[modality]):
             continue
         varied = np.logical_or.reduce([find_varied(array) for array in tensors.values()])
         found = find_keys({modality: tensors}, present)
