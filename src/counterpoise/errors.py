@@ -11,6 +11,10 @@ from typing import Any
 class InputError(ValueError):
     """Something that was passed in is wrong; the command line shows it and exits with status 2."""
 
+    def __str__(self) -> str:
+        # Names and cells that users write, and other libraries' reasons, may hold line breaks.
+        return " ".join(line.strip() for line in super().__str__().splitlines())
+
 
 class NotFiniteError(InputError):
     """A loss or a prediction is infinite or no number: training cannot go on."""
@@ -21,8 +25,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
     names = list(known)
     near = get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    # Names of columns may hold line breaks.
-    listing = " ".join(", ".join(names).splitlines()) if names else "none"
+    listing = ", ".join(names) if names else "none"
     return InputError(f"unknown {kind} {name!r}; {hint}known: {listing}")
 
 

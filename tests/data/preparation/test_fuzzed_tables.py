@@ -10,6 +10,7 @@ import io
 import json
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -360,6 +361,26 @@ def test_texts_of_parquet_that_are_no_utf_8(folder: Path) -> None:
     path.write_bytes(SEEDS[".parquet"].replace("é".encode(), b"\xff\xfe"))
     with pytest.raises(InputError, match=r"cannot be read: .*UTF8"):
         read(path)
+
+
+def test_a_table_of_parquet_that_lost_rows(folder: Path) -> None:
+    path = folder / "table.parquet"
+    content = SEEDS[".parquet"]
+    for place in range(5, len(content) // 2):  # among them the counts of the pages
+        path.write_bytes(content[:place] + b'"' + content[place + 1 :])
+        with suppress(InputError):
+            assert len(read(path)[1]) == 3
+
+
+def test_names_and_ids_with_line_ends_are_refused_in_one_line(folder: Path) -> None:
+    for end in ("\n", "\r\n", "\u2028", "\u0085"):
+        path = folder / "table.csv"
+        rows = [["id", f"x{end}y", "split"], [f"a{end}b", "1", "nowhere"]]
+        path.write_text(write_rows(rows, ",", "\n", csv.QUOTE_ALL), encoding="utf-8", newline="")
+        for arguments in ({}, {"target": f"x{end}y", "modalities": ["z"]}, {"target": "id"}):
+            with pytest.raises(InputError) as caught:
+                make_plan(read_manifest(path, **arguments))
+            assert len(str(caught.value).splitlines()) == 1
 
 
 class TestAnything:

@@ -53,12 +53,12 @@ def find_columns(path: Path, usual: str) -> tuple[tuple[str, ...], str]:
 
 def _share(lines: list[str], delimiter: str) -> float:
     """The share of rows with as many cells as the first, which must have two."""
-    counts = []
+    counts: list[int] = []
     # Strictly: a wrong delimiter inside of quotes parts nothing. Damage is said when it is read.
     with _long_cells(), suppress(csv.Error):
-        for row in csv.reader(lines, delimiter=delimiter, strict=True):
-            if row:
-                counts.append(len(row))
+        counts.extend(
+            len(row) for row in csv.reader(lines, delimiter=delimiter, strict=True) if row
+        )
     if not counts or counts[0] < 2:
         return 0.0
     # The last may be cut; a table of nothing but names is one.
