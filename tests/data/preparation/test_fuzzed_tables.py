@@ -125,19 +125,19 @@ class TestDelimited:
     def test_ordinary_tables_are_never_refused(self, folder: Path, drawn: Drawn) -> None:
         check_ordinary(drawn, folder)
 
-    @fuzz(160)
+    @fuzz(140)
     @given(tables(odd_cells, odd_names))
     def test_odd_cells_and_names(self, folder: Path, drawn: Drawn) -> None:
         check_odd(drawn, folder)
 
     @pytest.mark.slow
-    @fuzz(1500)
+    @fuzz(800)
     @given(tables(ordinary_cells, ordinary_names))
     def test_many_ordinary_tables(self, folder: Path, drawn: Drawn) -> None:
         check_ordinary(drawn, folder)
 
     @pytest.mark.slow
-    @fuzz(4000)
+    @fuzz(2000)
     @given(tables(odd_cells, odd_names))
     def test_many_odd_ones(self, folder: Path, drawn: Drawn) -> None:
         check_odd(drawn, folder)
@@ -394,7 +394,7 @@ class TestAnything:
     def test_scraps_of_tables(self, folder: Path, suffix: str, parts: list[str]) -> None:
         check_anything(folder / f"any{suffix}", "".join(parts).encode())
 
-    @fuzz(200)
+    @fuzz(150)
     @given(st.sampled_from(list(SEEDS)), edits)
     def test_damaged_files(
         self, folder: Path, suffix: str, changes: list[tuple[float, int, bytes]]
@@ -402,7 +402,7 @@ class TestAnything:
         check_anything(folder / f"any{suffix}", damage(SEEDS[suffix], changes))
 
     @pytest.mark.slow
-    @fuzz(6000)
+    @fuzz(2500)
     @given(st.sampled_from(list(SEEDS)), edits)
     def test_many_damaged_files(
         self, folder: Path, suffix: str, changes: list[tuple[float, int, bytes]]
@@ -410,7 +410,7 @@ class TestAnything:
         check_anything(folder / f"any{suffix}", damage(SEEDS[suffix], changes))
 
     @pytest.mark.slow
-    @fuzz(6000)
+    @fuzz(2500)
     @given(st.sampled_from([".csv", ".tsv", ".jsonl"]), scraps)
     def test_many_scraps(self, folder: Path, suffix: str, parts: list[str]) -> None:
         check_anything(folder / f"any{suffix}", "".join(parts).encode())
