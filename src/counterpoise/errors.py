@@ -11,6 +11,10 @@ from typing import Any
 class InputError(ValueError):
     """Something that was passed in is wrong; the command line shows it and exits with status 2."""
 
+    def __str__(self) -> str:
+        # Names and cells that users write, and other libraries' reasons, may hold line breaks.
+        return " ".join(line.strip() for line in super().__str__().splitlines())
+
 
 class NotFiniteError(InputError):
     """A loss or a prediction is infinite or no number: training cannot go on."""

@@ -21,7 +21,7 @@ ODD = (
 )
 NAMES = (
     "a",
-    "b",
+    ";a;",
     "Target",
     "ID",
     "text 1",

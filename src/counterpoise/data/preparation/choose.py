@@ -118,8 +118,7 @@ def choose(columns: Sequence[Column], asked: Asked, path: Path, delimiter: str =
     if asked.modalities is None:
         doubts = find_doubts(columns, readers, asked.names, types)
     if errors or doubts:
-        refusal = _refuse(errors, doubts, [n for n in others if n not in errors], path)
-        raise InputError(" ".join(str(refusal).splitlines()))  # names may hold line breaks
+        raise _refuse(errors, doubts, [n for n in others if n not in errors], path)
     return [_take(column, guesses.get(column.name), roles, asked) for column in columns]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -53,11 +53,12 @@ def find_columns(path: Path, usual: str) -> tuple[tuple[str, ...], str]:
 
 def _share(lines: list[str], delimiter: str) -> float:
     """The share of rows with as many cells as the first, which must have two."""
-    with _long_cells():
-        try:
-            counts = [len(row) for row in csv.reader(lines, delimiter=delimiter) if row]
-        except csv.Error:  # said when it is read
-            return 0.0
+    counts: list[int] = []
+    # Strictly: a wrong delimiter inside of quotes parts nothing. Damage is said when it is read.
+    with _long_cells(), suppress(csv.Error):
+        counts.extend(
+            len(row) for row in csv.reader(lines, delimiter=delimiter, strict=True) if row
+        )
     if not counts or counts[0] < 2:
         return 0.0
     # The last may be cut; a table of nothing but names is one.

@@ -215,9 +215,9 @@ def _read_parquet(path: Path) -> Iterator[Batch]:
 
 @contextmanager
 def _refuse_damage(path: Path) -> Iterator[None]:
-    """Say in one line what pyarrow says in several, of data and of names that are no UTF-8."""
+    """Refuse what pyarrow cannot read, data and names that are no UTF-8 among it."""
     arrow = need("pyarrow", "stream")
     try:
         yield
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path} cannot be read: {error}") from None
