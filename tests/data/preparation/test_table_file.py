@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from folded import check_each
 
-from counterpoise.data import make_plan, read_manifest
+from counterpoise.data import make_plan, prepare, read_manifest
 from counterpoise.data.preparation.table import Bad
 from counterpoise.data.preparation.table_file import TableFile, open_table
 from counterpoise.errors import InputError
@@ -227,3 +227,9 @@ def test_targets_and_weights_with_a_decimal_comma(tmp_path: Path) -> None:
     written(path, "target;x\n" + "".join(f"{k % 2},{k % 3};{k % 5}\n" for k in range(40)))
     task = make_plan(read_manifest(path, modalities=["x"], task="classification")).task
     assert task.outputs == 6
+
+
+def test_an_id_of_half_a_sign(tmp_path: Path) -> None:
+    lines = [json.dumps({"id": f"i{k}\ud800", "target": "ab"[k % 2], "x": k}) for k in range(30)]
+    path = written(tmp_path / "t.jsonl", "\n".join(lines))
+    assert len(prepare(make_plan(read_manifest(path)), tmp_path / "out").train) == 21

@@ -161,7 +161,8 @@ def _with_points(read: Callable[[Any], Any], value: Any) -> Any:
 
 def _to_word(value: Any) -> str | None:
     value = clean(value)
-    return None if value is None else str(value).strip()
+    # Half a sign, as JSON may hold, has no bytes.
+    return None if value is None else str(value).strip().encode("utf-8", "replace").decode()
 
 
 def _to_target(value: Any, task: str | None) -> Any:
