@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,8 +120,18 @@ def write_rows(rows: list[Any], delimiter: str, line_end: str, quoting: int) -> 
     return file.getvalue()
 
 
+def _skip_blanks(text: str, place: int, state: str, delimiter: str) -> int:
+    """Where the cell goes on, if these are blanks before or after its quotes; else 0."""
+    end = rf" *(?=[\r\n{re.escape(delimiter)}]|\Z)"
+    blanks = {"new": rf' +(?="(?:[^"\r\n]|"")*"{end})', "closed": end}.get(state)
+    match = re.compile(blanks).match(text, place) if blanks else None
+    return match.end() if match else 0
+
+
 def parse(text: str, delimiter: str) -> list[list[str]]:
     """The records of a text by RFC 4180, sign by sign; an empty line is one without cells.
+
+    Empty lines above the first record are none, nor do blanks around a quoted cell belong to it.
 
     Raises:
         ValueError: a quote that is not closed, or is followed by something.
@@ -128,8 +139,12 @@ def parse(text: str, delimiter: str) -> list[list[str]]:
     records: list[list[str]] = []
     row: list[str] = []
     cell, state = "", "new"  # then: "bare", "quoted", "closed"
-    text = text.replace("\0", "\ue000")  # a sign as any other, and no end
+    text = re.sub(r"\A(\ufeff| *[\r\n])+", "", text.replace("\0", "\ue000"))  # a sign, and no end
+    skip = 0
     for place, sign in enumerate([*text, "\0"]):
+        skip = max(skip, _skip_blanks(text, place, state, delimiter))
+        if place < skip:
+            continue
         if state == "quoted" and sign != '"':
             if sign == "\0":
                 raise ValueError("a quote is not closed")

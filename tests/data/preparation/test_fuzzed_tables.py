@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -351,7 +352,7 @@ def check_anything(path: Path, content: bytes) -> None:
         wrong = [f"row {k}" for k, row in enumerate(records, 1) if len(row) not in (0, len(head))]
         assert [b.id for b in bad] == wrong
     else:
-        known = enumerate(map(try_json, _decode(path).split("\n")), 1)
+        known = enumerate(map(try_json, re.split(r"\r\n|\r|\n", _decode(path))), 1)
         wanted = {k: [v.get(c) for c in columns] for k, v in known if isinstance(v, dict)}
         assert rows == {k: wanted[k] for k in rows}
 

@@ -1,26 +1,55 @@
-"""Tables whose lines hold cells between delimiters: CSV, and what spreadsheets call so.
-
-Python's own reader, strictly: pyarrow's joins rows without a word where a quote is not closed.
-"""
+"""Tables whose lines hold cells between delimiters: CSV, and what spreadsheets call so."""
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from counterpoise.data.readers.base import need
 from counterpoise.errors import InputError
 
+from .quotes import drop_blanks, find_end, pair_quotes
 from .table import Bad
-from .text_file import open_text
+from .text_file import LONGEST, count_lines, read_pieces
 
-DELIMITERS = (",", ";", "\t", "|")
-DECLARED = re.compile(r"sep=([,;\t|])\s*", re.IGNORECASE)  # a first line that Excel writes
-LOOKED_AT = 200  # lines, to find the delimiter
-LONGEST = 1 << 27  # characters of a cell
+DELIMITERS = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'"}  # and how they are shown
+LOOKED_AT, FEW = 1 << 16, 10  # bytes, to find the delimiter; more if they hold fewer rows,
+MOST = 1 << 24  # but not more than so many
+MOST_BAD = 100_000  # rows, when there is no good one
+MARK = b"\xef\xbb\xbf"  # Arrow drops one at the beginning of whatever it reads
+# A second mark, empty lines, and a first line that Excel writes.
+START = re.compile(
+    rb'(?:\xef\xbb\xbf| *[\r\n])*(?:"?sep=([,;\t|])"? *(?:[\r\n]|\Z)(?: *[\r\n])*)?', re.IGNORECASE
+)
+BLANKS = "".join(map(chr, filter(lambda code: chr(code).isspace(), range(0x3001))))
+
+Wrong = list[tuple[int, int]]  # of rows of another width: their places, from 1, and their widths
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How a delimiter suits the first rows of a table.
+
+    Attributes:
+        delimiter: it.
+        names: what the first row holds.
+        rows: how many there are, but for the first.
+        share: of rows with as many cells, the first among them.
+        literal: whether a quote stands inside of a cell that no quote opened.
+    """
+
+    delimiter: str
+    names: tuple[str, ...]
+    rows: int
+    share: float
+    literal: bool
 
 
 def find_columns(path: Path, usual: str) -> tuple[tuple[str, ...], str]:
@@ -31,87 +60,178 @@ def find_columns(path: Path, usual: str) -> tuple[tuple[str, ...], str]:
         usual: the delimiter by its suffix; another one is taken if it parts more lines alike.
 
     Raises:
-        InputError: one column only, or a damaged line.
+        InputError: one column only, a damaged first line, or two delimiters that do as well.
     """
-    with open_text(path, "") as file:
-        lines = list(islice(file, LOOKED_AT))
-    declared = DECLARED.fullmatch(lines[0]) if lines else None
-    if declared:
-        lines, usual = lines[1:], declared[1]
-    names = (usual,) if declared else sorted(DELIMITERS, key=lambda d: d != usual)
-    shares = {d: _share(lines, d) for d in names}
-    delimiter = max(names, key=lambda d: shares[d])  # the first of those that do as well
-    head = next(_split(lines, delimiter, path), [])
-    columns = tuple(name.strip() for name in head)
-    if len(columns) == 1 and not declared:
-        raise InputError(
-            f"{path} must name its columns in its first line, between commas, semicolons, tabs or "
-            f"|, found {columns[0]!r:.80}"
-        )
-    return columns, delimiter
-
-
-def _share(lines: list[str], delimiter: str) -> float:
-    """The share of rows with as many cells as the first, which must have two."""
-    counts: list[int] = []
-    # Strictly: a wrong delimiter inside of quotes parts nothing. Damage is said when it is read.
-    with _long_cells(), suppress(csv.Error):
-        counts.extend(
-            len(row) for row in csv.reader(lines, delimiter=delimiter, strict=True) if row
-        )
-    if not counts or counts[0] < 2:
-        return 0.0
-    # The last may be cut; a table of nothing but names is one.
-    rest = counts[1:-1] if len(counts) > 2 else counts[1:]
-    return (1 + sum(n == counts[0] for n in rest)) / (1 + len(rest))
-
-
-def _split(lines: list[str], delimiter: str, path: Path) -> Iterator[list[str]]:
-    with _long_cells():
-        try:
-            yield from csv.reader(lines, delimiter=delimiter)
-        except csv.Error as error:
-            raise InputError(f"{path}, line 1: {error}") from None
+    size, known, whole = LOOKED_AT, list[_Fit](), False
+    while not whole and size <= MOST and max((fit.rows for fit in known), default=0) < FEW:
+        head, declared, whole = _read_head(path, size)
+        fits = [_fit(head, each, whole) for each in ([declared] if declared else DELIMITERS)]
+        known = [fit for fit in fits if fit and (len(fit.names) > 1 or declared)]
+        size *= 8
+    if known:
+        fit = _choose(known, usual, path)
+        return tuple(name.strip() for name in fit.names), fit.delimiter
+    for _ in _read_blocks(path, declared or usual):  # which says where a quote is wrong
+        break
+    rows = head.splitlines()
+    first = rows[0].decode(errors="replace").strip() if rows else ""
+    seen = next((each for row in rows[1:9] for each in DELIMITERS if each.encode() in row), None)
+    though = f", though {DELIMITERS[seen]} part the rows below" if seen else ""
+    raise InputError(
+        f"{path} must name its columns in its first line, between commas, semicolons, tabs or "
+        f"|, found {first!r:.80}{though}"
+    )
 
 
 def read_rows(
-    path: Path, delimiter: str, width: int, bad: list[Bad]
-) -> Iterator[tuple[int, list[str | None]]]:
-    """The number of each row, from 1 after the names, and its cells; rows without a cell are none.
+    path: Path, delimiter: str, columns: Sequence[str], bad: list[Bad]
+) -> Iterator[tuple[NDArray[np.int64], Any]]:
+    """The numbers of rows, from 1 after the names, and Arrow's table of their cells, in parts.
+
+    Rows without a cell are none, but they are counted.
 
     Args:
         path: of the table.
         delimiter: of its cells.
-        width: how many cells a row has.
+        columns: their names.
         bad: takes rows of another width.
 
     Raises:
-        InputError: a quote that is not closed, or is followed by something.
+        InputError: a quote that is not closed, or is followed by something; nothing but rows of
+            another width.
     """
-    with open_text(path, "") as file, _long_cells():
-        if not DECLARED.fullmatch(file.readline()):
-            file.seek(0)
-        lines, done = csv.reader(file, delimiter=delimiter, strict=True), 0
-        try:
-            next(lines, None)
-            done = lines.line_num
-            for number, row in enumerate(lines, 1):
-                done = lines.line_num
-                if len(row) == width:
-                    if any(row) and not all(map(str.isspace, filter(None, row))):
-                        yield number, row  # type: ignore[misc]  # no cell is None
-                elif row:
-                    reason = f"has {len(row)} fields where the first line has {width}"
-                    bad.append(Bad(f"row {number}", "", reason))
-        except csv.Error as error:
-            cause = "a quote is not closed" if "end of data" in str(error) else str(error)
-            raise InputError(f"{path}, line {done + 1}: {cause}") from None
+    start, good, known = 0, 0, len(bad)  # the number of the next row; the names are row 0
+    for block in _read_blocks(path, delimiter):
+        table, wrong = _parse(block, delimiter, columns)
+        for place, width in wrong:
+            reason = f"has {width} fields where the first line has {len(columns)}"
+            bad.append(Bad(f"row {start + place - 1}", "", reason))
+        count = len(table) + len(wrong)
+        numbers = np.delete(np.arange(start, start + count), [place - 1 for place, _ in wrong])
+        keep = ~_find_empty(table)
+        keep[: int(start == 0)] = False
+        if not keep.all():
+            table, numbers = table.filter(keep), numbers[keep]
+        start, good = start + count, good + len(table)
+        if not good and len(bad) - known >= MOST_BAD:
+            raise InputError(
+                f"{path} holds no row that can be read; the first: {bad[known].id} "
+                f"{bad[known].reason}"
+            )
+        yield numbers, table
 
 
-@contextmanager
-def _long_cells() -> Iterator[None]:
-    usual = csv.field_size_limit(LONGEST)  # of the whole process
-    try:
-        yield
-    finally:
-        csv.field_size_limit(usual)
+def _read_head(path: Path, size: int) -> tuple[bytes, str, bool]:
+    """The first bytes, the delimiter that the file declares, and whether there is no more."""
+    head = b""
+    for piece in read_pieces(path):
+        head += piece
+        if len(head) > size:
+            break
+    whole = len(head) <= size
+    match = START.match(head)
+    declared = (match[1] or b"").decode() if match else ""
+    return head[match.end() if match else 0 : size], declared, whole
+
+
+def _fit(head: bytes, delimiter: str, whole: bool) -> _Fit | None:
+    """How a delimiter suits the first rows; None where it makes none of them."""
+    quotes = pair_quotes(head, delimiter)
+    end = find_end(head, quotes, whole)
+    text = drop_blanks(head, quotes, end)
+    if not text.strip():
+        return None
+    table, wrong = _parse(text, delimiter)
+    rows = len(table) + len(wrong)
+    share = (1 + len(table)) / (1 + rows)
+    return _Fit(delimiter, tuple(table.column_names), rows, share, quotes.literal)
+
+
+def _choose(fits: list[_Fit], usual: str, path: Path) -> _Fit:
+    """The delimiter that parts most rows alike; the usual one of those that do as well."""
+    best = max(fit.share for fit in fits)
+    fits = [fit for fit in fits if fit.share == best]
+    fits = [fit for fit in fits if not fit.literal] or fits
+    first = next((fit for fit in fits if fit.delimiter == usual), fits[0])
+    others = [fit for fit in fits if fit is not first]
+    if others and (
+        first.delimiter != usual or any(len(o.names) > len(first.names) for o in others)
+    ):
+        shown = " or ".join(f"{DELIMITERS[f.delimiter]} ({len(f.names)})" for f in fits)
+        raise InputError(
+            f"the columns of {path} may be parted by {shown}; say which by a line above the names, "
+            f"such as sep={others[0].delimiter}"
+        )
+    return first
+
+
+def _read_blocks(path: Path, delimiter: str) -> Iterator[bytes]:
+    """The text in blocks of whole rows, without what comes before the names."""
+    rest, wanted, line = b"", 0, 0
+    for piece in chain(read_pieces(path), [None]):
+        rest += piece or b""
+        if piece is not None and len(rest) < wanted:
+            continue
+        if not line and (match := START.match(rest)):
+            line, rest = 1 + count_lines(match[0]), rest[match.end() :]
+        quotes = pair_quotes(rest, delimiter)
+        end = find_end(rest, quotes, piece is None)
+        if end:
+            yield drop_blanks(rest, quotes, end)
+            line, rest = line + count_lines(rest[:end]), rest[end:]
+        where = f"{path}, line {line}:"
+        if quotes.fault is not None:
+            raise InputError(
+                f"{where} '{delimiter}' expected after the '\"' that closes a cell; write a quote "
+                "inside of a quoted cell twice"
+            )
+        if rest and piece is None:
+            raise InputError(f"{where} a quote is not closed")
+        if len(rest) > LONGEST:
+            raise InputError(f"{where} a row of more than {LONGEST >> 20} MiB; is a quote closed?")
+        wanted = 2 * len(rest)  # a long row is not looked through again for each piece
+
+
+def _parse(text: bytes, delimiter: str, names: Sequence[str] | None = None) -> tuple[Any, Wrong]:
+    """A table of strings, and the rows of another width.
+
+    Without names the first row is taken as these, and the types of columns are guessed.
+    """
+    arrow, reader = need("pyarrow", "stream"), need("pyarrow.csv", "stream")
+    wrong: Wrong = []
+
+    def skip(row: Any) -> str:
+        wrong.append((row.number, row.actual_columns))
+        return "skip"
+
+    if not text.endswith((b"\n", b"\r")):
+        text += b"\n"  # Arrow does not know a table of names alone without it
+    table = reader.read_csv(
+        arrow.BufferReader(MARK + text),
+        # Threads know no numbers of rows.
+        reader.ReadOptions(use_threads=False, block_size=len(text) + 8, column_names=names),
+        reader.ParseOptions(
+            delimiter=delimiter,
+            newlines_in_values=True,
+            ignore_empty_lines=names is None,  # else a row of empty cells, which is counted
+            invalid_row_handler=skip,
+        ),
+        reader.ConvertOptions(
+            check_utf8=False, column_types={name: arrow.string() for name in names or ()}
+        ),
+    )
+    return table, wrong
+
+
+def _find_empty(table: Any) -> NDArray[np.bool_]:
+    """bool [N]: which rows hold nothing but blanks."""
+    compute = need("pyarrow.compute", "stream")
+    places = np.arange(len(table))
+    for column in table.columns:
+        if not len(places):
+            break
+        cells = compute.utf8_trim(column.take(places), BLANKS)
+        places = places[np.asarray(compute.equal(cells, ""))]
+    found: NDArray[np.bool_] = np.zeros(len(table), dtype=bool)
+    found[places] = True
+    return found

@@ -27,7 +27,7 @@ ROLES = {
     "weight": ("weight", "weights", "sample_weight", "sample_weights"),
 }
 PARTS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"}
-INDEX = re.compile(r"|index|idx|row|rowid|unnamed: ?\d+|__index_level_\d+__|level_\d+")
+INDEX = re.compile(r"|index|idx|row|rowid|unnamed: ?\d+(\.\d+)*|__index_level_\d+__|level_\d+")
 IDS = re.compile(r".*(_id|[a-z]I[dD]|_uuid|_hash)|uuid|guid|hash|md5|sha1|sha256")
 CODE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16,}", re.IGNORECASE)
 DATE = re.compile(

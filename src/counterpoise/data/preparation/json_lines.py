@@ -1,21 +1,21 @@
-"""Tables of JSON objects, one a line. Lines end with a line feed alone: texts may hold others."""
+"""Tables of JSON objects, one a line."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import Any
 
 from counterpoise.errors import InputError
 
 from .table import Bad
-from .text_file import open_text
+from .text_file import read_lines
 
-LISTS = (
-    "is the beginning of a JSON list; write one object a line",
-    "is a JSON list; write one object a line",
-)
+HINT = "write one object a line"
+LISTS = (f"is the beginning of a JSON list; {HINT}", f"is a JSON list; {HINT}")
 
 
 def is_object(start: bytes) -> bool:
@@ -39,7 +39,9 @@ def find_columns(path: Path) -> tuple[str, ...]:
             if first in LISTS:
                 raise InputError(f"{path} {first}")
     if not columns:
-        raise InputError(f"{path} holds no JSON object; the first row {first or 'is missing'}")
+        raise InputError(
+            f"{path} holds no JSON object; the first row {first or 'is missing'}; {HINT}"
+        )
     for name in columns:
         if any("\ud800" <= sign <= "\udfff" for sign in name):
             raise InputError(
@@ -56,7 +58,7 @@ def read_rows(
         if isinstance(record, dict):
             yield (
                 number,
-                [json.dumps(record[name]) if name in record else None for name in columns],
+                [_write(record[name]) if name in record else None for name in columns],
             )
         else:
             bad.append(Bad(f"row {number}", "", record))
@@ -64,10 +66,9 @@ def read_rows(
 
 def _read(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Number and object of each line that is not empty; or why there is none."""
-    with open_text(path, "\n") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip(" \t\r\n"):
-                yield number, _parse(line)
+    for number, line in enumerate(read_lines(path), 1):
+        if line.strip(" \t\r\n"):
+            yield number, _parse(line)
 
 
 def _parse(line: str) -> dict[str, Any] | str:
@@ -76,12 +77,31 @@ def _parse(line: str) -> dict[str, Any] | str:
     except _Twice as error:
         return f"names {error.args[0]!r:.60} twice"
     except (ValueError, RecursionError):
-        if line.strip(" \t\r\n") == "[":
+        if re.match(r"\s*\[\s*(\{|$)", line):
             return LISTS[0]
         return "is no JSON object"
     if isinstance(found, list):
         return LISTS[1]
     return found if isinstance(found, dict) else "is no JSON object"
+
+
+def read_cells(cells: Sequence[str | None]) -> list[Any]:
+    """What the JSON of some cells says, None where there is none."""
+    try:
+        found: list[Any] = json.loads(f"[{','.join('null' if c is None else c for c in cells)}]")
+    except RecursionError:
+        raise InputError("a cell is nested too deep; write less deep lists and objects") from None
+    return found
+
+
+def _write(value: Any) -> str:
+    """The JSON of a value, as ``json.dumps`` writes it; what is frequent takes a short way."""
+    kind = type(value)
+    if kind is str:
+        return encode_basestring_ascii(value)
+    if kind is int or (kind is float and value - value == 0):
+        return repr(value)
+    return json.dumps(value)
 
 
 class _Twice(Exception):

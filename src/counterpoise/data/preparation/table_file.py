@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from counterpoise.errors import InputError, check_choice
 
 from . import delimited, json_lines
 from .table import Bad
-from .text_file import read_start
+from .text_file import find_encoding, read_start
 
 FORMATS = {
     ".csv": "csv",
@@ -42,6 +41,7 @@ OTHERS = {
     rb"SQLite format 3\x00": "a database, write the table as CSV or Parquet",
 }
 ROWS, SIGNS = 65536, 1 << 24  # rows, and characters, of a batch at most
+SIZE = 1 << 26  # bytes of a batch of Parquet, about
 INDEX = "Unnamed: 0"  # what pandas calls a column without a name, in which it writes an index
 
 Batch = tuple[NDArray[np.int64], Any]  # the numbers of its rows, from 1, and pyarrow's RecordBatch
@@ -80,13 +80,16 @@ class TableFile:
             InputError: a file that is damaged.
         """
         if self.kind == "parquet":
-            yield from _read_parquet(self.path)
+            yield from _read_parquet(self.path, self.columns)
             return
-        width = len(self.columns)
         if self.kind == "csv":
-            rows = delimited.read_rows(self.path, self.delimiter, width, bad)
-        else:
-            rows = json_lines.read_rows(self.path, self.columns, bad)
+            for places, table in delimited.read_rows(self.path, self.delimiter, self.columns, bad):
+                start = 0
+                for batch in table.combine_chunks().to_batches(ROWS):
+                    yield places[start : start + len(batch)], batch
+                    start += len(batch)
+            return
+        rows = json_lines.read_rows(self.path, self.columns, bad)
         numbers: list[int] = []
         cells: list[list[str | None]] = []
         signs = 0
@@ -108,13 +111,18 @@ class TableFile:
 
     def to_python(self, cells: Any) -> list[Any]:
         """The cells of a part of a column, an Arrow array, as Python's values."""
+        arrow = need("pyarrow", "stream")
         try:
             values: list[Any] = cells.to_pylist()
-        except (ValueError, OverflowError, ImportError, NotImplementedError):
-            values = cells.cast("string").to_pylist()  # times that Python's own cannot hold
-        if self.kind != "json":
-            return values
-        return [None if value is None else json.loads(value) for value in values]
+        except (ValueError, OverflowError, ImportError, NotImplementedError) as error:
+            try:
+                values = cells.cast("string").to_pylist()  # times that Python's own cannot hold
+            except arrow.ArrowException:
+                raise InputError(
+                    f"{self.path} holds cells of type {cells.type} that Python cannot hold: "
+                    f"{' '.join(str(error).split())}"
+                ) from None
+        return json_lines.read_cells(values) if self.kind == "json" else values
 
 
 def open_table(path: Path | str) -> TableFile:
@@ -130,22 +138,31 @@ def open_table(path: Path | str) -> TableFile:
     if suffix == ".json":
         raise InputError(f"{path} must hold an object a line: write it as .jsonl, or as CSV")
     kind = _find_kind(path, suffix)
-    notes: tuple[str, ...] = ()
-    types: dict[str, str] = {}
+    notes: list[str] = []
+    types: list[str] = []
+    usual = "\t" if suffix == ".tsv" else ","
     delimiter = ""
     if kind == "parquet":
-        types = _read_schema(path)
-        columns = tuple(types)
+        names, types = _read_schema(path)
     elif kind == "json":
-        columns = json_lines.find_columns(path)
+        names = json_lines.find_columns(path)
     else:
-        columns, delimiter = delimited.find_columns(path, "\t" if suffix == ".tsv" else ",")
+        names, delimiter = delimited.find_columns(path, usual)
+    columns = names if kind == "json" else _name_index(names)
+    if not columns or len(set(columns)) < len(columns) or "" in columns:
+        shown = ", ".join(map(repr, columns[:20]))
+        where = " in its first line" if kind == "csv" else ""
+        raise InputError(f"{path} must name each column once{where}, found {shown}")
     if FORMATS[suffix] != kind:
-        notes += (f"{path.name} is read as {kind.upper()}, which it is in spite of its name",)
-    if delimiter and delimiter != {".tsv": "\t"}.get(suffix, ","):
-        shown = "tabs" if delimiter == "\t" else f"{delimiter!r}"
-        notes += (f"columns of {path.name} are parted by {shown}",)
-    return TableFile(path, kind, _name_index(columns, path), types, delimiter, notes)
+        notes.append(f"{path.name} is read as {kind.upper()}, which it is in spite of its name")
+    if kind != "parquet" and find_encoding(path) in ("utf-16-le", "utf-16-be"):
+        notes.append(f"{path.name} is read as UTF-16, though no mark says so")
+    if delimiter not in ("", usual):
+        notes.append(f"columns of {path.name} are parted by {delimited.DELIMITERS[delimiter]}")
+    if columns != names:
+        notes.append(f"the first column of {path.name} has no name: it is called {columns[0]!r}")
+    named_types = dict(zip(columns, types, strict=False))
+    return TableFile(path, kind, columns, named_types, delimiter, tuple(notes))
 
 
 def _find_kind(path: Path, suffix: str) -> str:
@@ -160,57 +177,57 @@ def _find_kind(path: Path, suffix: str) -> str:
     if re.match(PARQUET, start) or (start.startswith(b"PAR1") and suffix == ".parquet"):
         return "parquet"
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<table", b"<meta")):
         raise InputError(f"{path} is a page or XML, save it as CSV (UTF-8)")
     if FORMATS[suffix] == "parquet":
         raise InputError(f"{path} cannot be read: it is no Parquet file")
     return "json" if json_lines.is_object(text) else FORMATS[suffix]
 
 
-def _name_index(columns: tuple[str, ...], path: Path) -> tuple[str, ...]:
-    """The names, of which the first may be none: so pandas writes an index.
-
-    Raises:
-        InputError: a name that is missing, or stands twice.
-    """
-    if columns[:1] == ("",) and len(columns) > 1:
-        columns = (INDEX, *columns[1:])
-    if not columns or len(set(columns)) < len(columns) or "" in columns:
-        shown = ", ".join(map(repr, columns[:20]))
-        raise InputError(f"{path} must name each column once in its first line, found {shown}")
-    return columns
+def _name_index(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, of which the first may be none: so pandas writes an index, again and again."""
+    if names[:1] != ("",) or len(names) == 1:
+        return names
+    index = INDEX
+    while index in names:
+        index += ".1"
+    return index, *names[1:]
 
 
-def _read_schema(path: Path) -> dict[str, str]:
-    """Column -> its type."""
+def _read_schema(path: Path) -> tuple[tuple[str, ...], list[str]]:
+    """The names of the columns, and their types."""
     arrow, parquet = need("pyarrow", "stream"), need("pyarrow.parquet", "stream")
     with _refuse_damage(path):
         schema = parquet.read_schema(path)
-        names = tuple(schema.names)
-    _name_index(names, path)
-    types = {name or INDEX: schema.field(k).type for k, name in enumerate(names)}
-    is_coded = arrow.types.is_dictionary
-    return {n: str(t.value_type if is_coded(t) else t) for n, t in types.items()}
+        is_coded = arrow.types.is_dictionary
+        types = [str(t.value_type if is_coded(t) else t) for t in schema.types]
+        return tuple(schema.names), types
 
 
-def _read_parquet(path: Path) -> Iterator[Batch]:
+def _read_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[Batch]:
     arrow, parquet = need("pyarrow", "stream"), need("pyarrow.parquet", "stream")
     start = 1
     with _refuse_damage(path), parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(ROWS // 4):
+        for batch in file.iter_batches(_count_rows(file.metadata)):
             batch.validate(full=True)  # texts that are no UTF-8 would fail later
-            columns = [
+            cells = [
                 c.dictionary_decode() if arrow.types.is_dictionary(c.type) else c
                 for c in batch.columns
             ]
-            names = [name or INDEX for name in batch.schema.names]
             yield (
                 np.arange(start, start + len(batch)),
-                arrow.RecordBatch.from_arrays(columns, names=names),
+                arrow.RecordBatch.from_arrays(cells, names=list(columns)),
             )
             start += len(batch)
         if start - 1 != (count := file.metadata.num_rows):
             raise InputError(f"{path} cannot be read: it holds {start - 1} of {count} rows")
+
+
+def _count_rows(metadata: Any) -> int:
+    """How many rows a batch may hold: fewer where they hold pictures, say."""
+    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
+    size = max((g.total_byte_size / max(1, g.num_rows) for g in groups), default=1)
+    return int(max(1, min(ROWS // 4, SIZE / max(1, size))))
 
 
 @contextmanager
