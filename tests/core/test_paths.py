@@ -42,7 +42,7 @@ def test_nobodys_home_is_an_error_and_a_file_of_that_name_is_not() -> None:
 
 
 def test_in_python(home: Path) -> None:
-    lines = [f"{k},{'ab'[k % 2]},{k},{k / 7}" for k in range(40)]
+    lines = [f"{k},{'ab'[k % 2]},{k % 9},{k / 7}" for k in range(40)]
     (home / "t.csv").write_text("\n".join(["id,target,x,y", *lines]))
     prepare(make_plan(read_manifest("~/t.csv")), "~/prepared")
     assert cp.load("~/prepared").fingerprint() == open_cache("~/prepared").fingerprint()

@@ -35,6 +35,11 @@ def run(options: argparse.Namespace) -> None:
     if against is not None:
         _check_run("--against", against)
         reference, same = open_run(against, options.data_dir)
+        if reference.method.name != "unimodal":
+            raise InputError(
+                f"--against must be a run of the method unimodal, found {reference.method.name} in "
+                f"{against}"
+            )
         if same.fingerprint() != data.fingerprint() or same.modalities != data.modalities:
             raise InputError(f"--against {against} was trained on other data")
         verdicts = colearning(result, reference.evaluate(same, options.split, options.which))

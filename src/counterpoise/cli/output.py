@@ -48,12 +48,14 @@ def print_notes(data: Dataset, source: str) -> None:
 
 def print_metrics(result: Evaluation, title: str) -> None:
     """Print a table with a line for each subset, and as many metrics as fit, the primary first."""
+    from rich.cells import cell_len
+
     from counterpoise.core.console import make_console, make_table
     from counterpoise.evaluation.subsets import column_title, format_value
 
     console, table = make_console(), make_table(title=title)
     table.add_column("present", vertical="bottom", no_wrap=True)
-    left = console.width - max(len(" + ".join(subset)) for subset in result.metrics)
+    left = console.width - max(cell_len(" + ".join(subset)) for subset in result.metrics)
     shown: list[str] = []
     hidden: list[str] = []
     for metric in next(iter(result.metrics.values())):

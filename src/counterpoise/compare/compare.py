@@ -62,6 +62,9 @@ def compare(
         NotFiniteError: a run stopped since a number was not finite; after all other runs.
     """
     check_number("jobs", jobs, 1, whole=True)
+    for name, given in (("methods", methods), ("seeds", seeds)):
+        if not given:
+            raise InputError(f"{name} must name one at least, found none")
     if len(set(methods)) < len(methods):
         raise InputError(f"methods must differ from each other, found {','.join(methods)}")
     comparison = Comparison(recipe, data or recipe.load(), expand(out))

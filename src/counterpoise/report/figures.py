@@ -15,9 +15,12 @@ from math import ceil
 from typing import Any
 from xml.etree import ElementTree
 
+from rich.cells import cell_len
+
 from .summary import Headline, Shown, spaced
 
 WIDTH = 7.6  # inches
+LEGEND = 110  # letters in a line of a legend
 # Each figure stays below 40 KB.
 MOST_DOTS = 72
 MOST_ROWS = 12  # methods in a panel of dots
@@ -155,15 +158,16 @@ def _curves(found: Mapping[str, Curves], metric: Shown) -> str:
             axes.set_xlabel("epoch")
         figure.supylabel(f"validation {metric.label}", fontsize=8.5)
         known = [s for s in subsets if s in handles]
-        legend = figure.legend(
+        names = [_short(spaced(subset), 40) for subset in known]
+        longest = max(map(cell_len, names), default=0)
+        figure.legend(
             [handles[s] for s in known],
-            ["x" for _ in known],  # matplotlib before 3.10 leaves out what begins with _
+            # matplotlib before 3.10 leaves out what begins with _
+            [f" {name}" if name.startswith("_") else name for name in names],
             loc="outside lower center",
-            ncols=min(4, len(subsets)),
+            ncols=max(1, min(4, len(known), LEGEND // (longest + 8))),
             frameon=False,
         )
-        for text, subset in zip(legend.get_texts(), known, strict=True):
-            text.set_text(_short(spaced(subset), 40))
         return _svg(
             figure,
             f"Curves of validation {metric.label} over epochs for each subset of the modalities, "

@@ -14,7 +14,13 @@ from counterpoise.engine.callback import Callback
 def show_epochs(epochs: int, whole: str, *, show: bool) -> Iterator[list[Callback]]:
     """The callback that moves a bar after each epoch; none where nobody would see it."""
     if show:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         from counterpoise.core.console import make_console
 
@@ -22,7 +28,8 @@ def show_epochs(epochs: int, whole: str, *, show: bool) -> Iterator[list[Callbac
         # isatty, as FORCE_COLOR makes is_terminal true of a pipe.
         if sys.stderr.isatty() or console.is_jupyter:
             text = TextColumn("{task.description}", markup=False)
-            with Progress(text, BarColumn(), TimeRemainingColumn(), console=console) as bar:
+            columns = (text, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+            with Progress(*columns, console=console) as bar:
                 line = bar.add_task("training", total=epochs)
 
                 class Bar(Callback):

@@ -50,11 +50,22 @@ def read_weights(name: str, value: Any) -> str | dict[str, float] | list[float]:
     return [float(weight) for weight in weights.values()]
 
 
+def _to_number(text: Any) -> Any:
+    try:
+        return float(text)
+    except (TypeError, ValueError):  # refused by its name
+        return text
+
+
 def _read_file(name: str, path: Path) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML, too
+        # JSON is YAML, too. Words stay words: YAML takes the class "no" for False.
+        found = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+        if isinstance(found, dict):
+            return {key: _to_number(value) for key, value in found.items()}
+        return [_to_number(value) for value in found] if isinstance(found, list) else found
     except OSError as error:
         raise InputError(
             f"{name} must be 'balanced' or a file of class: weight lines, found {str(path)!r} "

@@ -231,7 +231,7 @@ def test_targets_and_weights_with_a_decimal_comma(tmp_path: Path) -> None:
 
 def test_an_id_of_half_a_sign(tmp_path: Path) -> None:
     lines = [
-        json.dumps({"id": f"i{k}\ud800", "target": "ab"[k % 2], "x": k % 7 * 0.5})
+        json.dumps({"id": f"i{k}\ud800", "target": "ab"[k % 2], "x": k % 7 + k / 100})
         for k in range(30)
     ]
     path = written(tmp_path / "t.jsonl", "\n".join(lines))

@@ -52,7 +52,7 @@ def write_shard(
         "rows": int(good.sum()),
         "bad": [asdict(b) for b in bad],
         "moments": sum_moments(kept, present, specs, readers) if job.training else {},
-        "keys": _find_keys(readers, kept, present) if good.any() else {},
+        "keys": _find_keys(job.rows, readers, kept, present) if good.any() else {},
     }
     if gaps := count_gaps(kept, present):
         entry["gaps"] = gaps
@@ -68,6 +68,7 @@ def write_shard(
 
 
 def _find_keys(
+    rows: Sequence[Row],
     readers: Mapping[str, Reader],
     kept: Mapping[str, Mapping[str, Array]],
     present: Mapping[str, NDArray[np.bool_]],
@@ -75,8 +76,9 @@ def _find_keys(
     """What tells equal rows: of the whole (``""``), and of each modality that lies in files."""
     keys = {"": find_keys(kept, present)}
     for modality, tensors in kept.items():
-        if not is_file(readers[modality]):
-            continue
+        cells = (row.cells.get(modality) for row in rows)
+        if not is_file(readers[modality]) or not any(isinstance(c, str | list) for c in cells):
+            continue  # what a table itself holds
         varied = np.logical_or.reduce([find_varied(array) for array in tensors.values()])
         found = find_keys({modality: tensors}, present)
         keys[modality] = [
