@@ -50,6 +50,7 @@ def test_what_people_write(tmp_path: Path) -> None:
         "quotes that bars leave whole": ('x|"a,b"\n1|"p,q"\n', {1: ["1", "p,q"]}),
         "names with another delimiter": ("a,b;c\n1,2;3\n", {1: ["1", "2;3"]}),
         "a row of blanks, which counts": ("a,b\n , \n\n1,2\n", {3: ["1", "2"]}),
+        "a row of other blanks": ("a,b\n\u3000,\x1c\u2028\n1,2\n", {2: ["1", "2"]}),
         "signs of no width at the start": ("a,b\n\ufeffx,2\n", {1: ["\ufeffx", "2"]}),
     }
     names = {
@@ -144,15 +145,23 @@ class TestBlocks:
             '"",9\r\n9,""""\r\n\ufeff10,11'
         )
         lines = '{"a": "é"}\r\n\r\n{"b": 1}\r{"a": 2}\n[]\n{"b": "x"}'
-        for suffix, content, encoding in product([".csv", ".jsonl"], [0], ["utf-8", "utf-16"]):
+        for suffix, encoding in product([".csv", ".jsonl"], ["utf-8", "utf-16"]):
             path = tmp_path / f"t{suffix}"
             path.write_bytes((text if suffix == ".csv" else lines).encode(encoding))
             monkeypatch.undo()
             whole = read(path)
             assert len(whole[1]) >= 4 and len(whole[2]) == 1
-            for size in (1, 2, 3, 5, 8, 13, 30):
+            for size in range(1, 60):
                 with_pieces(monkeypatch, size)
-                assert read(path) == whole, (size, content)
+                assert read(path) == whole, size
+
+    def test_a_block_that_begins_with_a_mark(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "t.csv"
+        path.write_text("a,b\n1,2\n\ufeff10,11\n12,13\n", encoding="utf-8")
+        with_pieces(monkeypatch, 1)
+        assert read(path)[1] == {1: ["1", "2"], 2: ["\ufeff10", "11"], 3: ["12", "13"]}
 
     @settings(max_examples=60, derandomize=True, deadline=None)
     @given(tables(odd_cells, odd_names), st.integers(1, 40))

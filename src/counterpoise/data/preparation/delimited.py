@@ -154,9 +154,9 @@ def _choose(fits: list[_Fit], usual: str, path: Path) -> _Fit:
     fits = [fit for fit in fits if not fit.literal] or fits
     first = next((fit for fit in fits if fit.delimiter == usual), fits[0])
     others = [fit for fit in fits if fit is not first]
-    if others and (
-        first.delimiter != usual or any(len(o.names) > len(first.names) for o in others)
-    ):
+    if first.delimiter == usual:  # its names may hold some of another one
+        others = [fit for fit in others if len(fit.names) > len(first.names)]
+    if others:
         shown = " or ".join(f"{DELIMITERS[f.delimiter]} ({len(f.names)})" for f in fits)
         raise InputError(
             f"the columns of {path} may be parted by {shown}; say which by a line above the names, "
