@@ -43,6 +43,8 @@ def find_columns(path: Path, usual: str) -> tuple[tuple[str, ...], str]:
     delimiter = max(names, key=lambda d: shares[d])  # the first of those that do as well
     head = next(_split(lines, delimiter, path), [])
     columns = tuple(name.strip() for name in head)
+    while len(columns) > 2 and not columns[-1]:  # as spreadsheets leave behind
+        columns = columns[:-1]
     if len(columns) == 1 and not declared:
         raise InputError(
             f"{path} must name its columns in its first line, between commas, semicolons, tabs or "
@@ -93,10 +95,12 @@ def read_rows(
             file.seek(0)
         lines, done = csv.reader(file, delimiter=delimiter, strict=True), 0
         try:
-            next(lines, None)
+            whole = len(next(lines, []))  # with columns at the end that have no name
             done = lines.line_num
             for number, row in enumerate(lines, 1):
                 done = lines.line_num
+                if len(row) == whole > width and not any(cell.strip() for cell in row[width:]):
+                    row = row[:width]
                 if len(row) == width:
                     if any(row) and not all(map(str.isspace, filter(None, row))):
                         yield number, row  # type: ignore[misc]  # no cell is None
