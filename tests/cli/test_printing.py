@@ -39,7 +39,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 COMMANDS = (
     ("prepare", "own.npz", "data"),
     ("train", "data", "--out", "run", *FAST, "--encoder", f"{NAMES[2]}=mlp"),
-    ("evaluate", "run", "--against", "run"),
+    ("train", "data", "--out", "alone", *FAST, "--method", "unimodal"),
+    ("evaluate", "run", "--against", "alone"),
     ("evaluate", "run", "--json"),
     ("compare", "own.npz", "--methods", "joint", "--seeds", "1", "--out", "all", *FAST),
     ("report", "all"),

@@ -283,5 +283,5 @@ def test_other_values_are_another_preparation(tmp_path: Path) -> None:
     changed = arrays()["pose"]
     changed[7, 3, 3] += 1e-3
     plan = make_plan(npz_table(write(tmp_path, pose=changed)))
-    with pytest.raises(InputError, match="holds a prepared data set with other settings"):
+    with pytest.raises(InputError, match="holds samples of other rows"):
         prepare(plan, tmp_path / "out")

@@ -106,7 +106,7 @@ def test_other_weights_are_another_preparation(tmp_path: Path) -> None:
     plans = [make_plan(read_manifest(table(tmp_path, w), weight="w")) for w in (W, W[::-1])]
     assert plans[0].identity() != plans[1].identity()
     prepare(plans[0], tmp_path / "out")
-    with pytest.raises(InputError, match="holds a prepared data set with other settings"):
+    with pytest.raises(InputError, match="holds samples of other rows"):
         prepare(plans[1], tmp_path / "out")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -203,8 +204,9 @@ def read_path(text: str) -> Path:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """The names in ``A,B``."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    """The names in ``A,B``; one with a comma in it stands in quotes, as in a CSV file."""
+    found = next(csv.reader([text], skipinitialspace=True), [])
+    return tuple(name.strip() for name in found if name.strip())
 
 
 def optional(kind: Callable[[str], Any]) -> Callable[[str], Any]:

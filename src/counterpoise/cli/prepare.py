@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from counterpoise.data import Dataset, Plan, Table
 
 
+MANY = 12  # modalities, from which on evaluation takes long
+
+
 def add(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
@@ -108,6 +111,11 @@ def _prepare(options: argparse.Namespace, progress: Meter) -> tuple[Sheet, list[
         if modality in table.readers:
             settings[modality] = older | settings.get(modality, {})
     show_columns(table, console)
+    if (many := len(table.readers)) > MANY:
+        console.print(
+            f"{many} modalities have 2^{many} subsets, of which evaluation looks at each: put what "
+            "belongs together in one cell (1 2 3)"
+        )
     plan = make_plan(
         table,
         fractions=options.fractions,

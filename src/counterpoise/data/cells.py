@@ -130,7 +130,7 @@ def find_spec(modality: str, reader: Reader, cells: Sequence[Any]) -> Spec:
         raise InputError(f"modality {modality!r}: no training cell holds a value that was measured")
     raise InputError(
         f"modality {modality!r}: none of the first {len(reasons)} cells can be read as "
-        f"{reader.name}; the first, {reasons[0]}"
+        f"{reader.name}; the first, {reasons[0].replace('COLUMN', modality)}"
     )
 
 

@@ -12,7 +12,13 @@ from torch import Tensor
 from counterpoise.errors import InputError, unknown
 
 SPLITS = ("train", "validation", "test")
-ALIASES = {"val": "validation", "valid": "validation", "dev": "validation", "training": "train"}
+ALIASES = {
+    "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "training": "train",
+    "testing": "test",
+}
 
 Indices = NDArray[np.int64]
 

@@ -34,15 +34,23 @@ def check_tokens(
         source: where the model comes from; empty if unknown.
         tokenizer: the ``tokenizer.json`` beside the model, if there is one.
     """
+    _check_vocabulary(model, data, name, source, tokenizer)  # with another one the length changes
     spec = data.specs[name]
     length = spec.get(IDS, spec.get("", ("", (0,))))[1][0]
     most, kind = count_positions(model), type(model).__name__
     if most is not None and length > most:
+        own = getattr(data.readers.get(name), "tokenizer", None)
+        also = f" --set {name}.tokenizer={own}" if own else ""
         raise InputError(
-            f"{kind} reads at most {most} tokens, found {length}; prepare the data with --set "
-            f"{name}.length={most}"
+            f"{kind} reads at most {most} tokens, found {length}; prepare the data with{also} "
+            f"--set {name}.length={most}"
         )
-    rows = count_rows(model)
+
+
+def _check_vocabulary(
+    model: nn.Module, data: Dataset, name: str, source: str, tokenizer: Path | None
+) -> None:
+    rows, kind = count_rows(model), type(model).__name__
     reader = data.readers.get(name)
     if rows is None:
         return

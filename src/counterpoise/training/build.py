@@ -140,8 +140,8 @@ def _encoder(data: Dataset, name: str, chosen: str | type[Encoder] | None, width
     """The encoder of a label or a class, or the usual one for the modality's shape."""
     if chosen is None and not _real(data, name) and not _several(data, name):
         raise InputError(
-            f"modality {name!r} holds no real numbers; pass its encoder in `encoders`, such as "
-            '"tokens", or floats'
+            f"modality {name!r} holds whole numbers: if they are tokens, choose --encoder "
+            f"{name}=tokens (`encoders`), else pass floats (prepare with --set {name}.real=true)"
         )
     shape = _shapes(data, name)
     chosen = chosen or data.kinds.get(name) or usual_encoder(shape, name)

@@ -48,6 +48,10 @@ def test_what_people_write(tmp_path: Path) -> None:
         "declared against the looks": ("sep=,\na;b,c\n1;2,3\n", {1: ["1;2", "3"]}),
         "an index of an index": (",Unnamed: 0,a\n0,0,x\n", {1: ["0", "0", "x"]}),
         "quotes that bars leave whole": ('x|"a,b"\n1|"p,q"\n', {1: ["1", "p,q"]}),
+        "cells at the end that are left out": (
+            'a,b,,\n1,2,,\n3,"4\n"\n5, 6 , ,\n',
+            {1: ["1", "2"], 2: ["3", "4\n"], 3: ["5", " 6 "]},
+        ),
         "names with another delimiter": ("a,b;c\n1,2;3\n", {1: ["1", "2;3"]}),
         "a row of blanks, which counts": ("a,b\n , \n\n1,2\n", {3: ["1", "2"]}),
         "a row of other blanks": ("a,b\n\u3000,\x1c\u2028\n1,2\n", {2: ["1", "2"]}),
@@ -103,6 +107,18 @@ def test_what_is_refused(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
     check_each(cases, check)
+
+
+def test_cells_beyond_the_names(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,\n1,2,x\n3\n5,6\n7,8,\n9,0,,\n,,\n1,1,\n")
+    _, rows, bad, _ = read(path)
+    assert rows == {3: ["5", "6"], 4: ["7", "8"], 7: ["1", "1"]}
+    assert [(b[0], b[1][:12]) for b in bad] == [
+        ("row 1", "has 3 fields"),
+        ("row 2", "has 1 fields"),
+        ("row 5", "has 4 fields"),
+    ]
 
 
 def test_what_is_guessed_is_said(tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ def numbered(rows: list[list[str]]) -> dict[int, list[str]]:
 
 
 def columns_of(names: list[str]) -> tuple[str, ...]:
+    while len(names) > 2 and not names[-1].strip():  # as spreadsheets leave behind
+        names = names[:-1]
     return tuple(name.strip() or "Unnamed: 0" for name in names)
 
 

@@ -53,6 +53,7 @@ RIGHT: dict[str, tuple[str, list[list[str]]]] = {
     "bars": ("a|b\nx|2\n", [["x", "2"]]),
     "commas though cells hold semicolons": ("a,b\nx;y,2\nz;u,3\n", [["x;y", "2"], ["z;u", "3"]]),
     "a delimiter in quotes": ('a,b\n"x;y;z",2\n', [["x;y;z", "2"]]),
+    "columns without names at the end": ("a,b,,\n1,2,,\n3,4\n", [["1", "2"], ["3", "4"]]),
     "declared": ("sep=;\na;b\n1;2\n", [["1", "2"]]),
 }
 
@@ -236,3 +237,32 @@ def test_an_id_of_half_a_sign(tmp_path: Path) -> None:
     ]
     path = written(tmp_path / "t.jsonl", "\n".join(lines))
     assert len(prepare(make_plan(read_manifest(path)), tmp_path / "out").train) == 21
+
+
+def test_rows_without_an_id_take_nobodys(tmp_path: Path) -> None:
+    lines = [f"{'' if k == 4 else k},{'ab'[k % 2]},{k % 7 + k / 100}" for k in range(30)]
+    table = read_manifest(written(tmp_path / "t.csv", "\n".join(["id,target,x", *lines])))
+    plan = make_plan(table)
+    assert not plan.bad and [row.id for row in plan.rows][3:7] == ["3", "row 5", "5", "6"]
+    found = prepare(plan, tmp_path / "out")
+    assert len(found.train) + len(found.validation) + len(found.test) == 30
+    lines[7] = "7,a,9"
+    written(tmp_path / "t.csv", "\n".join(["id,target,x", *lines]))
+    with pytest.raises(InputError, match="holds samples of other rows, or of other cells"):
+        prepare(make_plan(read_manifest(tmp_path / "t.csv")), tmp_path / "out")
+
+
+def test_what_a_comma_means_in_a_target(tmp_path: Path) -> None:
+    def refuse(text: str) -> None:
+        with pytest.raises(InputError, match="column 'target' holds numbers with a comma"):
+            read_manifest(written(tmp_path / "t.csv", text), task="regression")
+
+    cells = [f'"-{k},{k:02}",{k % 7}' for k in range(30)]
+    thousands = [f'"{k + 1},{k:03}",{k % 7}' for k in range(30)]
+    points = [f"{k},{k:03};0.{k % 7}5" for k in range(30)]
+    for head, lines in (("target,x", cells), ("target,x", thousands), ("target;x", points)):
+        refuse("\n".join([head, *lines]))
+    # The other way round: a column with commas, beside one with decimal points.
+    other = [f"{k % 2};{k + 1},{k:03};0.{k % 7}5" for k in range(30)]
+    with pytest.raises(InputError, match=r"column 'a' .*--type a=numbers:decimal=,"):
+        read_manifest(written(tmp_path / "t.csv", "\n".join(["target;a;b", *other])))

@@ -151,7 +151,15 @@ def find_older(out: Path | str) -> dict[str, dict[str, Any]]:
 def _claim(out: Path, plan: Plan) -> None:
     """Make the folder, or check that it holds this very preparation."""
     folder = Folder(out, "plan.json", kind="prepared data set", format=2, upgrade=_upgrade)
-    folder.claim(plan.identity(), made_with=made_with())
+    try:
+        folder.claim(plan.identity(), made_with=made_with())
+    except InputError as error:
+        if "settings: rows is" not in str(error):
+            raise
+        raise InputError(
+            f"{out} holds samples of other rows, or of other cells, than this table has now; "
+            "choose another folder, or delete that one"
+        ) from None
 
 
 def _upgrade(record: dict[str, Any]) -> dict[str, Any]:

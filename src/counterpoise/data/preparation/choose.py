@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from .recognise import Guess, recognise
 from .refused import DATES, find_refused, refuse_kind
 
 FOLDERS = (Frames, Flow)
+# Not 4.082, which may be four thousand.
+POINT = re.compile(r"[-+]?\d*\.(\d{1,2}|\d{4,})")
 SEEN = 200  # cells by which the type of a column is recognised
 
 
@@ -105,6 +108,8 @@ def choose(columns: Sequence[Column], asked: Asked, path: Path, delimiter: str =
     chosen = list(others if asked.modalities is None else asked.modalities)
     if not chosen:
         raise InputError(f"{path} holds no column for a modality")
+    if delimiter not in ("", ",") and has_points(column.cells for column in columns):
+        delimiter = ","  # commas need not be decimal
     guesses: dict[str, Guess] = {}
     errors: dict[str, InputError] = {}
     for column in columns:
@@ -118,7 +123,7 @@ def choose(columns: Sequence[Column], asked: Asked, path: Path, delimiter: str =
     if asked.modalities is None:
         doubts = find_doubts(columns, readers, asked.names, types)
     if errors or doubts:
-        raise _refuse(errors, doubts, [n for n in others if n not in errors], path)
+        raise _refuse(errors, doubts, [n for n in others if n not in errors], asked, path)
     return [_take(column, guesses.get(column.name), roles, asked) for column in columns]
 
 
@@ -133,6 +138,14 @@ def _take(column: Column, guess: Guess | None, roles: Mapping[str, str], asked: 
     else:
         because = "--ignore" if column.name in asked.ignore else "not in --modalities"
     return Taken(column.name, role, because, example, column.missing)
+
+
+def has_points(columns: Iterable[Sequence[Any]]) -> bool:
+    """Whether a column holds numbers with a decimal point, and no others."""
+    return any(
+        cells and all(isinstance(c, str) and POINT.fullmatch(c.strip()) for c in cells)
+        for cells in columns
+    )
 
 
 def is_file(reader: Reader) -> bool:
@@ -226,11 +239,20 @@ def _guess(column: Column, path: Path, types: Mapping[str, str], delimiter: str)
     return recognise(column.cells, path.parent, column.name, delimiter)
 
 
+def _join(names: Sequence[str]) -> str:
+    """Names as ``--ignore`` takes them."""
+    return ",".join(f'"{name}"' if "," in name else name for name in names)
+
+
 def _refuse(
-    errors: Mapping[str, InputError], doubts: Mapping[str, str], good: Sequence[str], path: Path
+    errors: Mapping[str, InputError],
+    doubts: Mapping[str, str],
+    good: Sequence[str],
+    asked: Asked,
+    path: Path,
 ) -> InputError:
     """One line for all columns that cannot be taken, or not without being asked for."""
-    leave = ",".join([*errors, *doubts])
+    leave = _join([*asked.ignore, *errors, *doubts])
     if errors:
         first = next(iter(errors.values()))
         others = len(errors) + len(doubts) - 1
@@ -238,7 +260,7 @@ def _refuse(
         return InputError(f"{first}{more if others else ''}")
     shown = "; ".join(f"{name!r} ({why})" for name, why in list(doubts.items())[:8])
     more = f"; and {len(doubts) - 8} more" if len(doubts) > 8 else ""
-    wanted = shlex.quote(",".join(good)) if len(good) <= 20 else "A,B,..."
+    wanted = shlex.quote(_join(good)) if len(good) <= 20 else "A,B,..."
     return InputError(
         f"{path.name} has columns that may be no modality: {shown}{more}; leave them out with "
         f"--ignore {shlex.quote(leave)}, or name what to take, such as --modalities {wanted}"

@@ -64,7 +64,12 @@ def has_only_sound(paths: Sequence[Path | None]) -> bool:
 def _text_or_table(path: Path) -> str:
     try:
         read_table(path)
-    except InputError:
+    except InputError as error:
+        if path.suffix.lower() in (".csv", ".tsv"):
+            raise InputError(
+                f"{error}; mend it (leave such columns out), or say --type COLUMN=text:file=true "
+                "for its words"
+            ) from None
         return "text file"
     return "array"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,13 @@ START = re.compile(
 )
 BLANKS = "".join(map(chr, filter(lambda code: chr(code).isspace(), range(0x3001))))
 
-Wrong = list[tuple[int, int]]  # of rows of another width: their places, from 1, and their widths
+
+class _Wrong(NamedTuple):
+    """A row of another width: its place, from 0, its number of cells, and its text."""
+
+    place: int
+    width: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,10 @@ def find_columns(path: Path, usual: str) -> tuple[tuple[str, ...], str]:
         size *= 8
     if known:
         fit = _choose(known, usual, path)
-        return tuple(name.strip() for name in fit.names), fit.delimiter
+        columns = tuple(name.strip() for name in fit.names)
+        while len(columns) > 2 and not columns[-1]:  # as spreadsheets leave behind
+            columns = columns[:-1]
+        return columns, fit.delimiter
     for _ in _read_blocks(path, declared or usual):  # which says where a quote is wrong
         break
     rows = head.splitlines()
@@ -101,24 +110,59 @@ def read_rows(
             another width.
     """
     start, good, known = 0, 0, len(bad)  # the number of the next row; the names are row 0
+    width = whole = len(columns)
     for block in _read_blocks(path, delimiter):
-        table, wrong = _parse(block, delimiter, columns)
-        for place, width in wrong:
-            reason = f"has {width} fields where the first line has {len(columns)}"
-            bad.append(Bad(f"row {start + place - 1}", "", reason))
+        if start == 0:  # there may be columns at the end without a name
+            head = _parse(block, delimiter, columns)[1][:1]
+            whole = head[0].width if head and head[0].place == 0 else width
+        table, places, wrong = _read_block(block, delimiter, width, whole)
+        for row in wrong:
+            reason = f"has {row.width} fields where the first line has {width}"
+            bad.append(Bad(f"row {start + row.place}", "", reason))
         count = len(table) + len(wrong)
-        numbers = np.delete(np.arange(start, start + count), [place - 1 for place, _ in wrong])
         keep = ~_find_empty(table)
         keep[: int(start == 0)] = False
         if not keep.all():
-            table, numbers = table.filter(keep), numbers[keep]
-        start, good = start + count, good + len(table)
+            table, places = table.filter(keep), places[keep]
+        good += len(table)
         if not good and len(bad) - known >= MOST_BAD:
             raise InputError(
                 f"{path} holds no row that can be read; the first: {bad[known].id} "
                 f"{bad[known].reason}"
             )
-        yield numbers, table
+        yield start + places, table.rename_columns(list(columns))
+        start += count
+
+
+def _read_block(
+    block: bytes, delimiter: str, width: int, whole: int
+) -> tuple[Any, NDArray[np.int64], list[_Wrong]]:
+    """The table of some rows, their places among all of the block, and the rows of another width.
+
+    Args:
+        block: whole rows.
+        delimiter: of their cells.
+        width: how many columns have names.
+        whole: with those at the end that have none; rows may have all cells, or leave these out.
+    """
+    table, wrong = _parse(block, delimiter, list(map(str, range(whole))))
+    count = len(table) + len(wrong)
+    places = np.delete(np.arange(count), [row.place for row in wrong])
+    if whole == width:
+        return table, places, wrong
+    over = ~_find_empty(table.select(list(range(width, whole))))
+    short = [row for row in wrong if row.width == width]
+    wrong = [row for row in wrong if row.width != width]
+    wrong += [_Wrong(place, whole, "") for place in places[over].tolist()]
+    table, places = table.select(list(range(width))).filter(~over), places[~over]
+    if short:
+        text = "\n".join(row.text for row in short).encode()
+        more, _ = _parse(text, delimiter, table.column_names)
+        places = np.concatenate([places, [row.place for row in short]])
+        order = np.argsort(places)
+        table = need("pyarrow", "stream").concat_tables([table, more]).take(order)
+        places = places[order]
+    return table, places, sorted(wrong, key=lambda row: row.place)
 
 
 def _read_head(path: Path, size: int) -> tuple[bytes, str, bool]:
@@ -192,16 +236,18 @@ def _read_blocks(path: Path, delimiter: str) -> Iterator[bytes]:
         wanted = 2 * len(rest)  # a long row is not looked through again for each piece
 
 
-def _parse(text: bytes, delimiter: str, names: Sequence[str] | None = None) -> tuple[Any, Wrong]:
+def _parse(
+    text: bytes, delimiter: str, names: Sequence[str] | None = None
+) -> tuple[Any, list[_Wrong]]:
     """A table of strings, and the rows of another width.
 
     Without names the first row is taken as these, and the types of columns are guessed.
     """
     arrow, reader = need("pyarrow", "stream"), need("pyarrow.csv", "stream")
-    wrong: Wrong = []
+    wrong: list[_Wrong] = []
 
     def skip(row: Any) -> str:
-        wrong.append((row.number, row.actual_columns))
+        wrong.append(_Wrong(row.number - 1, row.actual_columns, row.text))
         return "skip"
 
     if not text.endswith((b"\n", b"\r")):

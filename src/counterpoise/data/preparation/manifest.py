@@ -14,13 +14,16 @@ from counterpoise.data.readers.number_words import is_blank
 from counterpoise.data.targets import TASKS
 from counterpoise.errors import InputError, check_choice, unknown
 
-from .choose import SEEN, Asked, Column, choose, make_reading
+from .choose import SEEN, Asked, Column, choose, has_points, make_reading
 from .rows import Stored, StoredRows
 from .table import Bad, Table
 from .table_file import open_table
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+
+COMMA = re.compile(r"[-+]?\d+(,\d+)?([eE][-+]?\d+)?")
 
 
 class ColumnNames(TypedDict, total=False):
@@ -105,7 +108,7 @@ def read_manifest(
         "weight": clean,
     }
     for part in ("target", "weight"):
-        if part in names and _has_decimal_comma(seen[names[part]].cells, file.delimiter):
+        if part in names and _has_decimal_comma(names[part], seen, file.delimiter):
             read[part] = partial(_with_points, read[part])
     cells = {m: make_reading(reader, path.parent) for m, reader in readers.items()}
     rows = StoredRows(stored, names, read, cells, readers)
@@ -145,14 +148,26 @@ def clean(value: Any) -> Any:
     return None if value is None or value == [] else value
 
 
-def _has_decimal_comma(cells: Sequence[Any], delimiter: str) -> bool:
-    """Whether cells of a table that commas do not part are numbers such as ``1,5``."""
-    if delimiter in ("", ","):
+def _has_decimal_comma(name: str, seen: Mapping[str, _Seen], delimiter: str) -> bool:
+    """Whether the cells of a column are numbers such as ``1,5``.
+
+    Raises:
+        InputError: they may be, and commas part the cells of the table, or points are decimal in
+            another column.
+    """
+    texts = [cell.strip() for cell in seen[name].cells if isinstance(cell, str)]
+    numbers = [text for text in texts if COMMA.fullmatch(text)]
+    if len(numbers) < len(texts) or not any("," in t and not is_blank(t) for t in texts):
         return False
-    texts = [cell.strip() for cell in cells if isinstance(cell, str)]
-    numbers = [text for text in texts if re.fullmatch(r"[-+]?\d+(,\d+)?([eE][-+]?\d+)?", text)]
-    some = any("," in text for text in numbers)
-    return some and all(text in numbers or is_blank(text) for text in texts)
+    if delimiter not in ("", ",") and not has_points(seen[n].cells for n in seen):
+        return True
+    if any(text.startswith(("-", "0,")) or len(text.split(",")[-1]) == 3 for text in numbers):
+        shown = next(text for text in numbers if "," in text)
+        raise InputError(
+            f"column {name!r} holds numbers with a comma, such as {shown!r}: a decimal sign, "
+            "thousands, or two numbers? write them with points, or thousands without a sign"
+        )
+    return False
 
 
 def _with_points(read: Callable[[Any], Any], value: Any) -> Any:

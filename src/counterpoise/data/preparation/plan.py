@@ -21,8 +21,10 @@ from counterpoise.data.cells import Spec, find_spec, sample_bytes
 from counterpoise.data.columns import Decoded, TrainingMean
 from counterpoise.data.dataset import Dataset, Split
 from counterpoise.data.kinds import KINDS
+from counterpoise.data.readers.array import ArrayFile
 from counterpoise.data.readers.base import Reader
 from counterpoise.data.readers.measured import Measured
+from counterpoise.data.readers.text import LONGEST, Text
 from counterpoise.data.targets import describe_target
 from counterpoise.data.weights import Weights, normalise_splits
 from counterpoise.errors import InputError, unknown
@@ -190,6 +192,7 @@ def make_plan(
         cells = rows.cells(modality, training)
         readers[modality] = reader = _fit(modality, reader, cells)
         specs[modality] = find_spec(modality, reader, cells)
+        _warn_of_channels(modality, reader, specs[modality])
     return Plan(
         table.name,
         draft.task,
@@ -210,7 +213,7 @@ def make_plan(
 
 def _fit(modality: str, reader: Reader, cells: Sequence[Any]) -> Reader:
     """A reader fitted on training cells; says so where it takes an offset off."""
-    given = reader
+    given: Any = reader
     try:
         reader = reader.fit(cells)
     except InputError as error:
@@ -223,6 +226,13 @@ def _fit(modality: str, reader: Reader, cells: Sequence[Any]) -> Reader:
             UserWarning,
             stacklevel=3,
         )
+    if isinstance(reader, Text) and given.length is None and reader.length == LONGEST:
+        warnings.warn(
+            f"{modality}: texts of more than {LONGEST} tokens are cut there; --set "
+            f"{modality}.length=N keeps N",
+            UserWarning,
+            stacklevel=3,
+        )
     if isinstance(reader, Measured) and reader.center:
         warnings.warn(
             f"{modality}: float32 cannot hold how its values vary; standardised in float64 by "
@@ -231,6 +241,19 @@ def _fit(modality: str, reader: Reader, cells: Sequence[Any]) -> Reader:
             stacklevel=3,
         )
     return reader
+
+
+def _warn_of_channels(modality: str, reader: Reader, spec: Spec) -> None:
+    """Warn where arrays look like pictures as other libraries hold them, channels last."""
+    shape = spec[""][1] if isinstance(reader, ArrayFile) and "" in spec else ()
+    if len(shape) == 3 and shape[2] in (3, 4) and min(shape[:2]) >= 8:
+        warnings.warn(
+            f"{modality}: arrays {list(shape)} look like pictures with their channels last, and "
+            f"encoders take the first axis for channels: write them as [{shape[2]}, {shape[0]}, "
+            f"{shape[1]}] if so",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _choose_readers(

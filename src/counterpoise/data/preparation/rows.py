@@ -218,7 +218,7 @@ class StoredRows(Rows, Sequence[Row]):
             for cell, number in zip(cells, numbers, strict=False):
                 value = read(cell)
                 if field == "id":
-                    yield str(number) if value is None else value
+                    yield f"row {number}" if value is None else value
                 elif isinstance(value, str) and len(known) < CHUNK:
                     yield known.setdefault(value, value)
                 else:
@@ -232,10 +232,11 @@ class StoredRows(Rows, Sequence[Row]):
             for field, name in self._names.items()
         }
         cells = {m: [make(cell) for cell in found[m]] for m, make in self._cells.items()}
+        word = "row " if "id" in fields else ""  # its number could be another's id
         ids = fields.pop("id", None) or [None] * len(where)
         return [
             Row(
-                str(self._stored.numbers[place]) if ids[k] is None else ids[k],
+                f"{word}{self._stored.numbers[place]}" if ids[k] is None else ids[k],
                 cells={m: column[k] for m, column in cells.items() if self._present[m][place]},
                 **{"target": None, **{field: column[k] for field, column in fields.items()}},
             )
@@ -255,7 +256,7 @@ class StoredRows(Rows, Sequence[Row]):
 
 
 class Picked(Sequence[Row]):
-    """Some rows of a table, those that can be used.
+    """Some rows of a table.
 
     Args:
         rows: all.
@@ -322,11 +323,9 @@ class Cells(Sequence[Any]):
     def __getitem__(self, place: slice) -> list[Any]: ...
 
     def __getitem__(self, place: int | slice) -> Any:
-        return (
-            self.take(np.arange(len(self))[place])
-            if isinstance(place, slice)
-            else (self.take(np.array([place]))[0])
-        )
+        if isinstance(place, slice):
+            return self.take(np.arange(len(self))[place])
+        return self.take(np.array([place]))[0]
 
     def take(self, places: Sequence[int] | Places) -> list[Any]:
         """The cells at these places, in this order."""

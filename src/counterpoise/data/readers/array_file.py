@@ -135,7 +135,13 @@ def _choose(key: str | None, held: Mapping[str, str], path: Path) -> str:
         )
     if key not in names:
         listing = ", ".join(names or others) or "no array"
-        asked = f"holds no {key!r}" if key is not None else "needs a key" if names else ""
+        asked = (
+            f"holds no {key!r}"
+            if key is not None
+            else "needs a key (--set COLUMN.key=NAME)"
+            if names
+            else ""
+        )
         if not asked:
             raise InputError(f"{path.name} holds no array of real numbers, found {listing}")
         raise InputError(f"{path.name} {asked}; it holds {listing}")

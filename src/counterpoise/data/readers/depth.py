@@ -65,7 +65,7 @@ def find_depth(cells: Sequence[Any]) -> str | None:
         (one, a), (other, b) = list(found.items())[:2]
         raise InputError(
             f"training pictures hold {NAMES[one]} ({a.name}) and {NAMES[other]} ({b.name}), which "
-            "no scale joins; bring them to one depth, or set depth=high (the upper 8 bits)"
+            "no scale joins; bring them to one depth, or --set COLUMN.depth=high (the upper 8 bits)"
         )
     depth = next(iter(found), "bytes")
     return None if depth == "bytes" else depth
