@@ -135,6 +135,8 @@ class TestTrainAndEvaluate:
         assert "--against RUN" in capsys.readouterr().out
         assert cli("evaluate", alone, "--against", run_folder / "unimodal", "--which", "best") == 0
         assert "co-learning, against" in capsys.readouterr().out
+        assert cli("evaluate", alone, "--against", run_folder / "mla") == 2
+        assert "must be a run of the method unimodal, found mla" in capsys.readouterr().err
 
     def test_one_modality(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         assert cli("train", "digits", "--modalities", "audio", *FAST, "--out", tmp_path / "r") == 0
@@ -239,6 +241,7 @@ class TestBadInput:
             (["train", "digits", "--device", "cuda:9"], "device 'cuda:9' cannot be used here"),
             (["train", "digits", "--precision", "fp8"], "fp8"),
             (["compare", "digits", "--methods", "joint,mla2"], "did you mean 'mla'?"),
+            (["compare", "digits", "--methods", ""], "methods must name one at least"),
             (["compare", "digits", "--methods", "joint,joint"], "must differ"),
             (["compare", "digits", "--seeds", "0"], "seeds must be a whole number from 1, found 0"),
             (["compare", "digits", "--set", "mlb.order=shuffle"], "did you mean 'mla'?"),

@@ -10,6 +10,7 @@ import pytest
 
 from counterpoise import METRICS
 from counterpoise.cli.main import main
+from counterpoise.training.settings import Settings
 
 
 def test_flags_reach_the_run_and_its_evaluation(
@@ -53,3 +54,9 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(
     )
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
+
+
+def test_words_of_yaml_are_classes_in_a_file_of_weights(tmp_path: Path) -> None:
+    path = tmp_path / "weights.yaml"
+    path.write_text("no: 1\nyes: 2.5\n1e3: 3\n")  # which YAML takes for False, True and 1000
+    assert Settings(class_weights=str(path)).class_weights == {"no": 1, "yes": 2.5, "1e3": 3}

@@ -15,6 +15,7 @@ from counterpoise import Classification, InputError, MultiLabel, Regression
 from counterpoise.data import Row, Table, make_plan
 from counterpoise.data.preparation.draft import Draft, find_repeated
 from counterpoise.data.preparation.table import Bad
+from counterpoise.data.readers import ArrayFile, Text
 
 
 def rows_of(targets: list[Any], splits: list[str | None] | None = None) -> list[Row]:
@@ -248,3 +249,22 @@ def test_ids_that_repeat() -> None:
     words = ["a", "b", "a", "", "b", "a", "c"]
     assert find_repeated(lambda: words, 7).tolist() == [k in (2, 4, 5) for k in range(7)]
     assert not find_repeated(lambda: map(str, range(1000)), 1000).any()
+
+
+def test_pictures_with_their_channels_last_are_said(tmp_path: Path) -> None:
+    rows = [
+        Row(str(k), "ab"[k % 2], {"x": np.zeros((8, 9, 3), np.uint8) + k % 9}) for k in range(20)
+    ]
+    table = Table("t", rows, {"x": ArrayFile()})
+    with pytest.warns(
+        UserWarning, match=r"x: arrays \[8, 9, 3\] look like .* as \[3, 8, 9\] if so"
+    ):
+        make_plan(table)
+
+
+def test_texts_that_are_cut_are_said() -> None:
+    long = " ".join(str(k) for k in range(400))
+    rows = [Row(str(k), "ab"[k % 2], {"note": f"{long} {k}"}) for k in range(20)]
+    table = Table("t", rows, {"note": Text()})
+    with pytest.warns(UserWarning, match=r"note: .* 256 tokens are cut .*--set note.length=N"):
+        make_plan(table)
