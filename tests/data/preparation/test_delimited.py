@@ -32,6 +32,7 @@ def read(path: Path) -> Read:
     file, bad, rows = open_table(path), list[Bad](), dict[int, list[Any]]()
     for numbers, batch in file.batches(bad):
         columns = [file.to_python(column) for column in batch.columns]
+        assert (np.diff([max(rows, default=0), *numbers]) > 0).all()
         rows |= dict(zip(numbers.tolist(), map(list, zip(*columns, strict=True)), strict=True))
     return file.columns, rows, [(b.id, b.reason) for b in bad], file.notes
 
