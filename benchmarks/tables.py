@@ -16,7 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as Sheet
 
-SIZES = (125_000, 250_000, 500_000, 1_000_000)
+SIZES = (125_000, 1_000_000)
 WORDS = ("the", "cat", "ran", "sat", "quick", "slow", "bright", "dark", "warm", "cold", "day")
 NUMBERS = ("x1", "x2", "x3", "x4")
 

@@ -74,7 +74,7 @@ def test_a_dot_in_a_name_is_no_end_of_it(own: Path, capsys: pytest.CaptureFixtur
     assert "acc.x (numbers)" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("cp1252", marks=pytest.mark.slow)])
 def test_a_terminal_prints_what_it_can(
     own: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
