@@ -47,6 +47,7 @@ bench: setup
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/tables.py
 
 # Only torch is newer: its old builds bring CUDA. See tests/lowest.py.
 LOWEST := .venv-lowest
