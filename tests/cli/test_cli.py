@@ -365,11 +365,13 @@ def _weights(folder: Path) -> bytes:
 class TestKill:
     WORDS = (
         *("train", "digits", "--method", "diagnose-relearn", "--set", "every=1"),
-        *("--epochs", "6", "--width", "16", "--quiet"),
+        *("--width", "16", "--quiet", "--epochs", "6"),
     )
+    # So many epochs that it cannot end before the signal, however busy the machine is.
+    LONG = (*WORDS[:-1], "60")
 
-    def start(self, out: Path, *more: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "counterpoise", *self.WORDS, "--out", str(out), *more]
+    def start(self, out: Path, *more: str, words: tuple[str, ...] = WORDS) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "counterpoise", *words, "--out", str(out), *more]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
     def test_killed_again_and_again_ends_with_the_same_weights(self, tmp_path: Path) -> None:
@@ -395,8 +397,7 @@ class TestKill:
 
     def test_ctrl_c_leaves_a_run_that_resumes(self, tmp_path: Path) -> None:
         out = tmp_path / "r"
-        # So many epochs that it cannot end before the signal, however busy the machine is.
-        worker = self.start(out, "--epochs", "60")
+        worker = self.start(out, words=self.LONG)
         deadline = time.monotonic() + 300
         while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -405,7 +406,7 @@ class TestKill:
         assert worker.returncode == 130
         assert err.count("\n") == 1
         assert "the same command with --resume goes on" in err
-        assert main([*self.WORDS, "--out", str(out), "--epochs", "60", "--resume"]) == 0
+        assert main([*self.LONG, "--out", str(out), "--resume"]) == 0
 
 
 @pytest.mark.slow

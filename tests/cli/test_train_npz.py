@@ -79,8 +79,8 @@ def test_the_task_goes_with_the_run(
 @pytest.mark.slow
 def test_compare_and_report(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "compared"
-    words = ["compare", file, "--methods", "joint,unimodal", "--seeds", "1", "--out", out, *SMALL]
-    assert command(*words, "--task", "regression", "--quiet") == 0
+    words = ["compare", file, "--methods", "joint,unimodal", "--out", out, *SMALL]
+    assert command(*words, "--task", "regression", "--seeds", "1", "--quiet") == 0
     assert command(*words, "--task", "regression", "--jobs", "2", "--seeds", "2", "--quiet") == 0
     assert command("report", out, "--quiet") == 0
     run, _ = open_run(out / "runs" / "unimodal" / "seed-1")
