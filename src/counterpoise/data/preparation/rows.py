@@ -156,7 +156,27 @@ class Stored:
         return found
 
 
-class StoredRows(Rows, Sequence[Row]):
+class Indexed(Sequence[Row]):
+    """Rows by their place, over ``at``."""
+
+    @abstractmethod
+    def at(self, places: Sequence[int] | Places) -> list[Row]: ...
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Row]: ...
+
+    def __getitem__(self, place: int | slice) -> Row | list[Row]:
+        if isinstance(place, slice):
+            return self.at(np.arange(len(self))[place])
+        if not -len(self) <= place < len(self):
+            raise IndexError(place)
+        return self.at(np.array([place % len(self)]))[0]
+
+
+class StoredRows(Rows, Indexed):
     """The rows of a table in a file.
 
     Args:
@@ -190,16 +210,6 @@ class StoredRows(Rows, Sequence[Row]):
 
     def __len__(self) -> int:
         return len(self._stored)
-
-    @overload
-    def __getitem__(self, place: int) -> Row: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[Row]: ...
-
-    def __getitem__(self, place: int | slice) -> Row | list[Row]:
-        found: Row | list[Row] = _get(self, place)
-        return found
 
     def values(self, field: str) -> Iterator[Any]:
         if field not in self._names:
@@ -255,7 +265,7 @@ class StoredRows(Rows, Sequence[Row]):
         return np.stack([self._present[m] for m in modalities], 1)
 
 
-class Picked(Sequence[Row]):
+class Picked(Indexed):
     """Some rows of a table.
 
     Args:
@@ -269,16 +279,6 @@ class Picked(Sequence[Row]):
 
     def __len__(self) -> int:
         return len(self._places)
-
-    @overload
-    def __getitem__(self, place: int) -> Row: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[Row]: ...
-
-    def __getitem__(self, place: int | slice) -> Row | list[Row]:
-        found: Row | list[Row] = _get(self, place)
-        return found
 
     def __iter__(self) -> Iterator[Row]:
         for start in range(0, len(self), CHUNK):
@@ -339,11 +339,3 @@ class Cells(Sequence[Any]):
 def pick(rows: Sequence[Row], places: Places) -> Sequence[Row]:
     """The rows at these places, in this order; in memory only if all are."""
     return rows.pick(places) if isinstance(rows, Picked) else [rows[place] for place in places]
-
-
-def _get(rows: Any, place: int | slice) -> Any:
-    if isinstance(place, slice):
-        return rows.at(np.arange(len(rows))[place])
-    if not -len(rows) <= place < len(rows):
-        raise IndexError(place)
-    return rows.at(np.array([place % len(rows)]))[0]
