@@ -46,7 +46,7 @@ class Pack:
 def is_pack(path: Path | str) -> bool:
     """Whether a folder holds a pack."""
     try:
-        return storage.read_json(expand(path) / CONFIG).get("library_name") == KIND
+        return bool(storage.read_json(expand(path) / CONFIG).get("library_name") == KIND)
     except (InputError, AttributeError, OSError):
         return False
 
@@ -144,7 +144,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} holds no pack ({CONFIG}); `counterpoise pack RUN {path}` makes one of a run"
         )
-    facts = storage.read_json(file)
+    facts: Any = storage.read_json(file)
     if not isinstance(facts, dict) or facts.get("library_name") != KIND:
         raise InputError(f"{file} is of another library, not a pack of counterpoise")
     found = facts.get("format")
@@ -160,4 +160,4 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise InputError(f"{file} is damaged or was changed; copy it again, or pack the run again")
     for number in range(found, FORMAT):
         facts = UPGRADES[number](facts)
-    return facts
+    return dict(facts)

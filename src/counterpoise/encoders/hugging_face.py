@@ -164,7 +164,7 @@ class HuggingFace(Encoder):
         with hide_progress(library):
             made = cls(kind(config.from_dict(dict(recipe["settings"]))), **recipe["options"])
         prepared = recipe["prepared"].items()
-        said = {key: tuple(v) if isinstance(v, list) else v for key, v in prepared}
+        said: Any = {key: tuple(v) if isinstance(v, list) else v for key, v in prepared}
         made._set_up(Preparation(**said), recipe["white"])
         return made
 
