@@ -176,8 +176,13 @@ class Method(nn.Module):
     def rule_state(self) -> dict[str, Tensor]:
         """The part of the state that :meth:`predict` reads."""
         state: dict[str, Tensor] = self.state_dict()
-        if self.reads is None:
-            return state if self.overrides("predict") else {}
+        if not self.overrides("predict"):
+            return {}
+        kinds = type(self).__mro__
+        own = next(k for k, kind in enumerate(kinds) if "predict" in vars(kind))
+        said = any("reads" in vars(kind) for kind in kinds[: own + 1])
+        if self.reads is None or not said:  # a base says what its own predict reads
+            return state
         return {key: value for key, value in state.items() if key.split(".")[0] in self.reads}
 
     def load_rule(self, state: Mapping[str, Tensor]) -> None:
