@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,24 @@ Whole = NDArray[np.int64]
 STEPS = 40  # thresholds are tried that answer 1/40, 2/40, ... of the rows
 DOUBT = 0.1  # a promise of accuracy may be broken in one of ten calibrations
 _STARTS = 4  # further places, beside the first one, from which thresholds are tried
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What answering only the surest rows of a subset gives, as measured on the second half.
+
+    Attributes:
+        threshold: the least chance of the predicted class; ``None`` where the wanted accuracy
+            cannot be had, and every row is withheld.
+        share: of the rows, those that are answered (the coverage).
+        accuracy: of these; ``None`` where there are none.
+        rows: how many were measured.
+    """
+
+    threshold: float | None
+    share: float
+    accuracy: float | None
+    rows: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +126,20 @@ class Steps:
             np.add.at(shares, (every, step), DOUBT / 2 / _STARTS)
         return shares
 
+    def describe(self, best: Whole) -> dict[int, Answers]:
+        """Measured place -> what its threshold gives, of those that :meth:`choose` found."""
+        found = {}
+        for place in np.flatnonzero(self.rows).tolist():
+            step, rows = int(best[place]), int(self.rows[place])
+            kept = int(self.kept[place, step]) if step >= 0 else 0
+            found[place] = Answers(
+                float(self.thresholds[place, step]) if step >= 0 else None,
+                kept / rows,
+                int(self.right[place, step]) / kept if kept else None,
+                rows,
+            )
+        return found
+
     def state(self, place: int) -> dict[str, Any]:
         """What a place holds, for JSON."""
         return {
@@ -140,3 +173,9 @@ def _find_first(rows: Whole, accuracy: float) -> Whole:
     need = np.where(rows >= needs[0], needs[0], needs[1])
     step = np.ceil(need * STEPS / np.maximum(rows, 1)).astype(np.int64) - 1
     return np.clip(step, 0, STEPS - 1)
+
+
+@lru_cache(maxsize=64)
+def find_steps(steps: Steps, accuracy: float) -> Whole:
+    """:meth:`Steps.choose`, once for each accuracy that is asked for."""
+    return steps.choose(accuracy)

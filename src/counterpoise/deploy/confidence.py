@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,35 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from counterpoise.core.tasks import TASKS, Classification, MultiLabel, Regression, Task
-from counterpoise.errors import InputError, show
+from counterpoise.errors import InputError, check_number, show
 from counterpoise.evaluation.subsets import Evaluation
 
 from . import remarks
-from .abstention import Steps
-from .conformal import Scores
+from .abstention import Answers, Steps, find_steps
+from .conformal import Scores, find_limits
 from .halves import halve
+from .measuring import check_alike, fit_temperatures, measure_scores, measure_steps, scale
 from .places import Cases, Places
-from .temperature import LEAST_ROWS, fit_temperature, spread_temperatures
+from .temperature import LEAST_ROWS, spread_temperatures
 
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What answering only the surest rows of a subset gives, as measured on the second half.
-
-    Attributes:
-        threshold: the least chance of the predicted class; ``None`` where the wanted accuracy
-            cannot be had, and every row is withheld.
-        share: of the rows, those that are answered (the coverage).
-        accuracy: of these; ``None`` where there are none.
-        rows: how many were measured.
-    """
-
-    threshold: float | None
-    share: float
-    accuracy: float | None
-    rows: int
 
 
 class Confidence:
@@ -64,23 +45,19 @@ class Confidence:
         task: Task,
         modalities: Sequence[str],
         temperatures: Mapping[int, tuple[float, int]] | None = None,
-        steps: Steps | None = None,
-        scores: Scores | None = None,
-        said: Sequence[str] = (),
     ) -> None:
-        """Of parts that :meth:`fit` or :meth:`from_state` made.
+        """With temperatures only; :meth:`fit` and :meth:`from_state` add what was measured.
 
         Args:
             task: what is predicted.
             modalities: their order in masks.
             temperatures: place -> its own temperature, and of how many rows.
-            steps: thresholds; of classes only.
-            scores: of classes or a regression; ``None`` where nothing was measured.
-            said: what was found in the data, a line each.
         """
         self.task, self.places = task, Places.of(modalities)
-        self.temperatures, self.said = dict(temperatures or {}), tuple(said)
-        self.steps, self.scores = steps, scores
+        self.temperatures = dict(temperatures or {})
+        self.steps: Steps | None = None
+        self.scores: Scores | None = None
+        self.said: tuple[str, ...] = ()
         count = len(self.places)
         own, enough = np.ones(count), np.zeros(count, dtype=np.bool_)
         for place, (value, rows) in self.temperatures.items():
@@ -114,6 +91,7 @@ class Confidence:
         groups: Tensor | None = None,
         *,
         thresholds: Evaluation | None = None,
+        modalities: Sequence[str] | None = None,
         seed: int = 0,
     ) -> Confidence:
         """Calibrate on one half of a split, and measure on the other.
@@ -124,53 +102,30 @@ class Confidence:
             groups: [N], which of its samples belong together; they stay in one half.
             thresholds: another split, which then is what is measured on; all of ``found``
                 calibrates.
+            modalities: those of the model, where the data lack some; they are the columns of
+                masks.
             seed: of the halves.
 
         Raises:
             InputError: logits that are not finite; two evaluations that do not fit together.
         """
-        made = cls(found.task, found.modalities)
-        cases, said = Cases.of(found, made.places), []
+        task, names = found.task, modalities or found.modalities
+        places = Places.of(names)
+        cases = Cases.of(found, places)
+        said: tuple[str, ...] = ()
         if thresholds is None:
-            second = halve(found.task, found.target, groups, seed)[cases.row]
+            second = halve(task, found.target, groups, seed)[cases.row]
             calibrating, measured = cases.part(~second), cases.part(second)
-            if not second.any():
-                said = ["validation holds fewer than two samples or groups, so nothing is measured"]
+            said = () if second.any() else (remarks.NO_HALVES,)
         else:
-            _check_alike(found, thresholds)
-            calibrating, measured = cases, Cases.of(thresholds, made.places)
-        made = cls(found.task, found.modalities, _fit_temperatures(found.task, calibrating))
-        count = len(made.places)
-        measured, calibrating = measured.once(count, seed), calibrating.once(count, seed)
-        steps = made._measure_steps(calibrating, measured)
-        scores = made._measure_scores(measured)
-        return cls(found.task, found.modalities, made.temperatures, steps, scores, said)
-
-    def _measure_steps(self, calibrating: Cases, measured: Cases) -> Steps | None:
-        if not isinstance(self.task, Classification):
-            return None
-        steps, sides = Steps.empty(len(self.places)), []
-        for cases in (calibrating, measured):
-            sure, guess = self._scale(cases.logits, cases.place).max(1)
-            sides.append((sure.float().numpy(), (guess == cases.target).numpy()))
-        (before, _), (after, right) = sides
-        for place in np.intersect1d(calibrating.place, measured.place):
-            here = measured.place == place
-            steps.count(int(place), before[calibrating.place == place], after[here], right[here])
-        return steps
-
-    def _measure_scores(self, measured: Cases) -> Scores | None:
-        shape = len(self.places), self.task.outputs
-        if isinstance(self.task, Classification):
-            chances = self._scale(measured.logits, measured.place).float()
-            true = chances.gather(1, measured.target[:, None]).squeeze(1)
-            cell = measured.place * shape[1] + measured.target.numpy()
-            return Scores.of(cell, (1 - true).numpy(), shape)
-        if isinstance(self.task, Regression):
-            away = (measured.logits - measured.target.reshape(measured.logits.shape)).abs().float()
-            cells = measured.place[:, None] * shape[1] + np.arange(shape[1])
-            return Scores.of(cells.reshape(-1), away.numpy().reshape(-1), shape)
-        return None
+            check_alike(found, thresholds)
+            calibrating, measured = cases, Cases.of(thresholds, places)
+        made = cls(task, names, fit_temperatures(task, calibrating))
+        count = len(places)
+        calibrating, measured = (x.once(count, seed) for x in (calibrating, measured))
+        made.said, made.scores = said, measure_scores(task, made.table, measured)
+        made.steps = measure_steps(task, made.table, calibrating, measured)
+        return made
 
     def state(self) -> dict[str, Any]:
         """Everything, for strict JSON; :meth:`from_state` makes an equal one."""
@@ -223,7 +178,9 @@ class Confidence:
                     sets[places.number(name)] = each["sets"]
             offered = isinstance(task, Classification | Regression)
             scores = Scores.restore(sets, (len(places), task.outputs)) if offered else None
-            return cls(task, modalities, temperatures, steps, scores, state["said"])
+            made = cls(task, modalities, temperatures)
+            made.steps, made.scores, made.said = steps, scores, tuple(state["said"])
+            return made
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"confidence is damaged: {error!r}; pack the model again") from None
 
@@ -241,13 +198,7 @@ class Confidence:
 
         Of a regression, and of a task without chances, it is ``logits`` itself.
         """
-        return self._scale(logits, self.places.find(present))
-
-    def _scale(self, logits: Tensor, place: NDArray[np.int64]) -> Tensor:
-        if not isinstance(self.task, Classification | MultiLabel):
-            return logits
-        heat = torch.from_numpy(self.table[place]).to(logits)
-        return self.task.chances(logits / heat[:, None])
+        return scale(self.task, logits, self.table[self.places.find(present)])
 
     def answers(self, accuracy: float) -> dict[str, Answers]:
         """Subset (or number of modalities) -> what is answered there, for a wanted accuracy.
@@ -259,14 +210,10 @@ class Confidence:
             InputError: a task without classes; nothing was measured.
         """
         steps, best = self._choose(accuracy)
-        found = {}
-        for place in np.flatnonzero(steps.rows):
-            step, rows = int(best[place]), int(steps.rows[place])
-            kept, right = int(steps.kept[place, step]), int(steps.right[place, step])
-            least = float(steps.thresholds[place, step])
-            some = Answers(least, kept / rows, right / kept if kept else None, rows)
-            found[self.places.names()[place]] = some if step >= 0 else Answers(None, 0, None, rows)
-        return found
+        found = steps.describe(best)
+        return {
+            name: found[place] for place, name in enumerate(self.places.names()) if place in found
+        }
 
     def _choose(self, accuracy: float) -> tuple[Steps, NDArray[np.int64]]:
         if not isinstance(self.task, Classification):
@@ -276,7 +223,7 @@ class Confidence:
             )
         if self.steps is None or not self.fitted:
             raise _find_nothing("accuracy")
-        return self.steps, _find_steps(self.steps, _check_share("accuracy", accuracy))
+        return self.steps, find_steps(self.steps, _check_share("accuracy", accuracy))
 
     def keeps(self, chances: Tensor, present: Tensor, accuracy: float) -> Tensor:
         """bool [N]: which rows are answered, so that those reach the wanted accuracy.
@@ -321,7 +268,7 @@ class Confidence:
         """
         scores = self._find_scores(coverage)
         place = self.places.find(present)
-        limits = _find_limits(scores, coverage, isinstance(self.task, Classification))
+        limits = find_limits(scores, coverage, isinstance(self.task, Classification))
         limit = torch.from_numpy(limits[place]).to(chances.device)
         if isinstance(self.task, Classification):
             return ~(1 - chances.float() > limit)
@@ -364,37 +311,7 @@ class Confidence:
         return lines
 
 
-def _fit_temperatures(task: Task, cases: Cases) -> dict[int, tuple[float, int]]:
-    """Place -> its temperature and how many rows it had; empty for tasks without chances."""
-    if not isinstance(task, Classification | MultiLabel):
-        return {}
-    found = {}
-    for place in np.unique(cases.place[cases.place > 0]).tolist():
-        here = cases.part(cases.place == place)
-        truth = task.truth(here.target)
-        heat = fit_temperature(here.logits, truth, isinstance(task, Classification))
-        found[place] = heat, len(np.unique(here.row))
-    return found
-
-
-def _check_alike(found: Evaluation, thresholds: Evaluation) -> None:
-    if found.modalities != thresholds.modalities:
-        raise InputError(
-            "thresholds must be of the same modalities as what calibrates "
-            f"({', '.join(found.modalities)}), found {', '.join(thresholds.modalities)}"
-        )
-    if type(found.task) is not type(thresholds.task) or found.task.outputs != (
-        thresholds.task.outputs
-    ):
-        raise InputError(
-            f"thresholds must be of the same task as what calibrates ({show(found.task.state())}), "
-            f"found {show(thresholds.task.state())}"
-        )
-
-
 def _check_share(argument: str, value: object) -> float:
-    from counterpoise.errors import check_number
-
     number = float(check_number(argument, value))
     if not 0 < number < 1:
         raise InputError(f"{argument} must be a number above 0 and below 1, found {show(value)}")
@@ -406,13 +323,3 @@ def _find_nothing(argument: str) -> InputError:
         f"{argument} needs a model that was calibrated on validation, found one that was not; "
         "pack it again with data that have a validation split"
     )
-
-
-@lru_cache(maxsize=64)
-def _find_steps(steps: Steps, accuracy: float) -> NDArray[np.int64]:
-    return steps.choose(accuracy)
-
-
-@lru_cache(maxsize=64)
-def _find_limits(scores: Scores, coverage: float, pool: bool) -> NDArray[np.float32]:
-    return scores.find_limits(coverage, pool)

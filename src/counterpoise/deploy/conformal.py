@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -145,3 +146,9 @@ class Scores:
             np.array(value, dtype=np.float32),
             np.array(weight, dtype=np.int64),
         )
+
+
+@lru_cache(maxsize=64)
+def find_limits(scores: Scores, coverage: float, pool: bool) -> Floats:
+    """:meth:`Scores.find_limits`, once for each coverage that is asked for."""
+    return scores.find_limits(coverage, pool)

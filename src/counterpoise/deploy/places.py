@@ -53,7 +53,8 @@ class Places:
         weights = np.ones(len(self.modalities), dtype=np.int64)
         if not self.by_count:
             weights <<= np.arange(len(self.modalities))
-        return np.asarray(present.cpu().numpy() @ weights, dtype=np.int64)
+        masks: NDArray[np.bool_] = present.cpu().numpy()
+        return np.asarray(np.matmul(masks, weights), dtype=np.int64)
 
     def names(self) -> list[str]:
         """What each place is called: ``audio+image``, or ``"3"`` modalities; the first is empty."""

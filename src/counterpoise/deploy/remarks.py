@@ -12,6 +12,10 @@ from counterpoise.core.tasks import Classification, Task
 from .conformal import Scores
 
 _MOST = 8  # names in a line
+NO_HALVES = (
+    "validation holds fewer than two samples or groups, so there are no halves: all of it "
+    "calibrates, and nothing was measured; name another set for thresholds"
+)
 
 
 def list_names(names: Iterable[str]) -> str:
