@@ -151,11 +151,9 @@ class Predictor:
             path: of a folder that does not exist, or is empty.
             overwrite: replace a pack that is there.
         """
-        files = {
-            f"{number}-{name}": content
-            for number, how in enumerate(self.preprocessing.values())
-            for name, content in how.files().items()
-        }
+        files: dict[str, bytes] = {}
+        for how in self.preprocessing.values():
+            files |= how.files()
         weights = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         ruler = self.method.ruler()
         if ruler is not None:
@@ -301,11 +299,10 @@ class Predictor:
 
 def _build(pack: Pack, given: Given, device: torch.device) -> Predictor:
     facts = pack.facts
-    preprocessing = {}
-    for number, (name, about) in enumerate(facts["modalities"].items()):
-        head = f"{number}-"
-        files = {k.removeprefix(head): v for k, v in pack.files.items() if k.startswith(head)}
-        preprocessing[name] = Preprocessing.from_state(about["preprocessing"], files)
+    preprocessing = {
+        name: Preprocessing.from_state(about["preprocessing"], pack.files)
+        for name, about in facts["modalities"].items()
+    }
     task = build_task(facts["task"])
     specs = {m: how.spec for m, how in preprocessing.items()}
     encoders = {m: about["encoder"] for m, about in facts["modalities"].items()}
