@@ -78,7 +78,7 @@ def make_predictor(
         "rule": describe_rule(method),
         "pool": None,  # a pool of weights for all subsets will have its place here
         "confidence": confidence.state(),
-        "figures": {p: measure(e, data.splits[p].groups) for p, e in found.items()},
+        "figures": {p: measure(e, data.splits[p].groups, confidence) for p, e in found.items()},
         "data": _describe_data(data, task),
         "training": dict(training or {}),
         "requires": {"python": f">={'.'.join(platform.python_version_tuple()[:2])}"}
