@@ -275,7 +275,7 @@ class Predictor:
         more: dict[str, Any] = {
             "present": {m: present[:, k].numpy() for k, m in enumerate(names)},
             "weights": {m: found.weights[:, k].numpy() for k, m in enumerate(names)},
-            "expected": expected(figures, task, names, present.numpy()),
+            "expected": expected(figures, task, names, present).numpy(),
             "metric": task.primary,
             "problems": found.problems,
         }
@@ -292,7 +292,8 @@ class Predictor:
             numbers: Array = found.values.numpy()
             return numbers if self.task.outputs > 1 else numbers[:, 0]
         if isinstance(self.task, MultiLabel):
-            return (found.logits > 0).numpy()
+            flags: Array = (found.logits > 0).numpy()
+            return flags
         named: Array = np.asarray(self.classes)
         return named[found.logits.nan_to_num(-torch.inf).argmax(1).numpy()]
 
