@@ -275,7 +275,7 @@ class Predictor:
         more: dict[str, Any] = {
             "present": {m: present[:, k].numpy() for k, m in enumerate(names)},
             "weights": {m: found.weights[:, k].numpy() for k, m in enumerate(names)},
-            "expected": expected(figures, task, names, present).numpy(),
+            "expected": expected(figures, task, names, present.numpy()),
             "metric": task.primary,
             "problems": found.problems,
         }
