@@ -16,7 +16,7 @@ from .card_measured import (
     limits_section,
     metric_names,
 )
-from .card_parts import data_section, method_section
+from .card_parts import data_section, find_classes, method_section
 from .card_use import use_section
 
 Facts = Mapping[str, Any]
@@ -24,7 +24,6 @@ Facts = Mapping[str, Any]
 TASKS = {
     "classification": "one of {} classes",
     "multilabel": "any of {} labels",
-    "regression": "{} number(s)",
     "sentiment": "a sentiment, a number from -3 to 3",
 }
 ANY = ", and answers from whichever of them a row has: any may be missing, in each row others"
@@ -99,14 +98,15 @@ def _results(facts: Facts) -> Iterator[dict[str, Any]]:
     task, data = _task_name(facts) or "other", facts.get("data") or {}
     name = flatten(data.get("name") or "unknown")
     kind = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "unknown"
+    names = metric_names(facts)
     most = max((subset.count("+") for subset in figures), default=0)
     for subset, values in figures.items():
         if subset.count("+") not in (0, most):
             continue
         metrics = [
-            {"type": metric, "name": f"{metric} ({subset})", "value": round(each["value"], 6)}
-            for metric, each in values.items()
-            if isinstance(each, Mapping) and each.get("value") is not None
+            {"type": metric, "name": f"{metric} ({subset})", "value": round(figure["value"], 6)}
+            for metric in (names if subset.count("+") == most else names[:1])
+            if (figure := values.get(metric) or {}).get("value") is not None
         ]
         if metrics:
             where = {"name": name, "type": kind, "config": subset, "split": part}
@@ -120,8 +120,9 @@ def _task_name(facts: Facts) -> str:
 def _introduction(facts: Facts) -> str:
     """What the model is, what it answers, and from what."""
     task, names = facts.get("task") or {}, list(facts.get("modalities") or {})
-    count, classes = task.get("outputs", "?"), list(facts.get("classes") or task.get("names") or [])
-    what = TASKS.get(_task_name(facts), "{} number(s)").format(count)
+    count, classes = task.get("outputs", 0), find_classes(facts)
+    kind = "{} numbers" if count > 1 else "a number"
+    what = (TASKS | {"regression": kind}).get(_task_name(facts), "an answer").format(count)
     listed = ""
     if classes:
         shown = ", ".join(map(format_code, classes[:MOST_CLASSES]))

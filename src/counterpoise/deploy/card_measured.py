@@ -46,12 +46,20 @@ def figures_section(facts: Facts) -> str:
         return "\n\n".join([*words, "Nothing was measured."])
     words.append(
         "Each line is measured on the rows that have all of these modalities, with the others "
-        "hidden.\nIntervals are of 95 % and say how much the choice of the rows matters"
-        ", not that of the seed of the training."
+        "hidden.\nIntervals are of 95 % and say how much the choice of the rows matters, not that "
+        "of the seed of the\ntraining."
     )
+    groups = (facts.get("data") or {}).get("groups") or {}
     for part in PARTS:
-        if figures.get(part):
-            words += [f"### {part.capitalize()}", _figures_table(figures[part], names)]
+        if not figures.get(part):
+            continue
+        words.append(f"### {part.capitalize()}")
+        if groups.get(part):
+            words.append(
+                f"Its rows come from {groups[part]:,} groups, and intervals say how much the "
+                "choice of the groups matters."
+            )
+        words.append(_figures_table(figures[part], names))
     words += [text for text in (_rank(facts, names[0]),) if text]
     words.append("\n".join(f"* {_define(name)}" for name in names if name in METRICS))
     return "\n\n".join(words)
@@ -82,7 +90,8 @@ def _format_figure(figure: Mapping[str, Any]) -> str:
 def _define(name: str) -> str:
     kind = METRICS[name]
     better = "higher" if kind.greater_is_better else "lower"
-    return f"{escape(name)}: {escape(kind.summary())} The {better}, the better."
+    first = kind.summary().split(". ")[0].rstrip(".")
+    return f"{escape(name)}: {escape(first)}. The {better}, the better."
 
 
 def _rank(facts: Facts, metric: str) -> str:
@@ -116,17 +125,25 @@ def calibration_section(facts: Facts) -> str:
         "for it,\nmeasured thresholds and the sets of classes (or intervals)."
     )
     if heats:
-        part, figures = find_part(facts)
-        head = ["present", "temperature", "rows"]
-        rows = [[*head, f"ece before ({part})", f"ece after ({part})"] if part else head]
-        for name, each in heats.items():
-            here = figures.get(name) or {}
-            rows.append([_places(name), f"{each['value']:.3f}", f"{each['rows']:,}"])
-            if part:
-                rows[-1] += [_format_figure(here.get(k) or {}) for k in ("ece" + BEFORE, "ece")]
-        words.append(format_table(rows))
+        words.append(format_table(_temperatures(facts, heats)))
     words += _promises(facts, state)
     return "\n\n".join(words)
+
+
+def _temperatures(facts: Facts, heats: Mapping[str, Any]) -> list[list[str]]:
+    """A row a subset: its temperature, and what the calibration error was without and with it."""
+    part, figures = find_part(facts)
+    metric = next((name for name in ("ece", "nll") if name in metric_names(facts)), "")
+    rows = [["present", "temperature", "fitted on rows"]]
+    if metric:
+        rows[0] += [f"{metric} before ({part})", f"{metric} after ({part})"]
+    for name in sorted(heats, key=lambda name: (-name.count("+"), name)):
+        rows.append([_places(name), f"{heats[name]['value']:.3f}", f"{heats[name]['rows']:,}"])
+        if metric:
+            here = figures.get(name) or {}
+            values = [(here.get(key) or {}).get("value") for key in (metric + BEFORE, metric)]
+            rows[-1] += ["unknown" if v is None else format_value(v) for v in values]
+    return rows
 
 
 def _places(name: str) -> str:

@@ -17,10 +17,12 @@ FOLDER = '"model"'
 
 def use_section(facts: Facts) -> str:
     """A few lines of Python and one of the command line, with inputs of the right form."""
+    if not facts.get("modalities"):
+        return ""  # nothing to show it with
     imports, given = _own_parts(facts)
     rows = [
         f"    {name!r}: {_example(name, about.get('preprocessing') or {})},"
-        for name, about in (facts.get("modalities") or {}).items()
+        for name, about in facts["modalities"].items()
     ]
     numpy = ["import numpy as np"] if any("np." in row for row in rows) else []
     code = [
@@ -45,11 +47,8 @@ def use_section(facts: Facts) -> str:
     if given:
         words.append("The command line cannot open it, since parts of it are somebody's own.")
     else:
-        columns = ", ".join(format_code(name) for name in facts.get("modalities") or {})
-        words.append(
-            "Or for a table with a column for each modality"
-            + (f" ({columns}, any of them left out):" if columns else ":")
-        )
+        columns = ", ".join(map(format_code, facts["modalities"]))
+        words.append(f"Or for a table with the columns {columns}, any of them left out:")
         words.append(format_block("counterpoise predict model table.csv --out answers.csv", "sh"))
     return "\n\n".join(words)
 
@@ -90,7 +89,7 @@ def _own_parts(facts: Facts) -> tuple[list[str], list[str]]:
             lines.append("# call is what counterpoise.wrap was given")
         return lines, given
     own = {}
-    for name, about in (facts.get("modalities") or {}).items():
+    for name, about in facts["modalities"].items():
         encoder = about.get("encoder") or {}
         if encoder.get("class"):
             line, kind = _import(str(encoder["class"]))
