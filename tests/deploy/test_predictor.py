@@ -122,7 +122,7 @@ def test_rows_that_cannot_be_answered_are_listed(predictor: Predictor, data: cp.
     assert plain[2]["present"] == "b" and plain[2]["weights"] == {"b": 1.0}
     with pytest.raises(InputError, match="row 1: has no modality; predict answers the others"):
         predictor.predict_proba(mixed)
-    with pytest.raises(InputError, match="unknown modality in X: 'aa'"):
+    with pytest.raises(InputError, match="unknown modality in X 'aa'"):
         predictor.predict({"aa": rows["a"]})
 
 

@@ -294,8 +294,9 @@ class Predictor:
         if isinstance(self.task, MultiLabel):
             flags: Array = (found.logits > 0).numpy()
             return flags
-        named: Array = np.asarray(self.classes)
-        return named[found.logits.nan_to_num(-torch.inf).argmax(1).numpy()]
+        places = found.logits.nan_to_num(-torch.inf).argmax(1).numpy()
+        named: Array = np.asarray(self.classes)[places]
+        return named
 
 
 def _build(pack: Pack, given: Given, device: torch.device) -> Predictor:
