@@ -111,6 +111,17 @@ def test_intervals_of_shares_hold_the_truth_as_often_as_they_say() -> None:
     check_each([(1, 20, 0.93), (15, 12, 0.93)], check)
 
 
+def test_four_groups_say_little() -> None:
+    generator, held = torch.Generator().manual_seed(0), 0
+    codes = torch.arange(4).repeat_interleave(100)
+    for _ in range(200):
+        rates = 0.6 + 0.4 * torch.rand(4, generator=generator)
+        hits = torch.rand(400, generator=generator) < rates[codes]
+        figure = measure(guesses(Classification(2), torch.arange(400) % 2, hits), codes)["a"]
+        held += figure["accuracy"]["low"] <= 0.8 <= figure["accuracy"]["high"]
+    assert held / 200 >= 0.93, held / 200
+
+
 def test_means_and_other_metrics_have_intervals_that_hold_the_truth() -> None:
     """The error of a regression, and as the primary metric a macro F1 score, 1,500 rows wide."""
 
@@ -132,6 +143,13 @@ def test_means_and_other_metrics_have_intervals_that_hold_the_truth() -> None:
         ],
         check,
     )
+
+
+def test_draws_of_a_part_of_the_rows_tell_the_spread_of_all() -> None:
+    task = Classification(2).with_metric("macro-f1")
+    figures = [measure(several(task, 9000, names="a", seed=s))["a"]["macro-f1"] for s in range(12)]
+    wide = np.mean([figure["high"] - figure["low"] for figure in figures]) / 2 / 1.96
+    assert 0.6 < wide / np.std([figure["value"] for figure in figures], ddof=1) < 1.7
 
 
 def test_what_is_not_known_is_null() -> None:
