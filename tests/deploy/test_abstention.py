@@ -40,7 +40,8 @@ def honest(sure):
 
 
 def flat(sure):
-    return np.full(len(sure), 0.89)
+    """Just less than what is asked for, whatever is kept: every answer breaks the promise."""
+    return np.full(len(sure), 0.8999)
 
 
 def turned(sure):
