@@ -58,9 +58,10 @@ class Steps:
     @classmethod
     def empty(cls, places: int) -> Steps:
         """No rows at any place."""
-        nothing = np.zeros((places, STEPS), dtype=np.int64)
-        thresholds = np.zeros((places, STEPS), dtype=np.float32)
-        return cls(thresholds, nothing, nothing, np.zeros(places, dtype=np.int64))
+        shape = places, STEPS
+        kept, right = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        rows = np.zeros(places, dtype=np.int64)
+        return cls(np.zeros(shape, dtype=np.float32), kept, right, rows)
 
     def count(self, place: int, sure: Floats, measured: Floats, right: NDArray[np.bool_]) -> None:
         """Fill in one place.

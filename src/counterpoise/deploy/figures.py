@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from counterpoise.core.strict_json import strict
 from counterpoise.core.task import Task
 from counterpoise.evaluation import Evaluation, present_name
 
+if TYPE_CHECKING:
+    from .confidence import Confidence
+
 Figures = Mapping[str, Mapping[str, Any]]  # subset -> "rows", metric -> value, low, high
 Interval = tuple[float, float]
 
@@ -24,10 +27,13 @@ UNKNOWN = (math.nan, math.nan)
 DRAWS = 100  # of a metric that is no mean over samples
 # Logits that all draws of all subsets may read: about two seconds of the slowest metric.
 BUDGET = 10_000_000
+BEFORE = ("nll", "ece")  # that calibration is about
 FEWEST, MOST = 100, 1000  # samples in a draw
 
 
-def measure(evaluation: Evaluation, groups: Tensor | None = None) -> dict[str, dict[str, Any]]:
+def measure(
+    evaluation: Evaluation, groups: Tensor | None = None, confidence: Confidence | None = None
+) -> dict[str, dict[str, Any]]:
     """Every metric of the task for each subset of the modalities, in plain values.
 
     A subset is measured on the samples that have all of its modalities, with the others hidden:
@@ -44,10 +50,12 @@ def measure(evaluation: Evaluation, groups: Tensor | None = None) -> dict[str, d
     Args:
         evaluation: of a split.
         groups: int64 [N], which samples of the split belong together.
+        confidence: calibrates the predictions first; what they were before is kept of the metrics
+            in ``BEFORE``, as ``ece-uncalibrated``.
 
     Returns:
         subset (:func:`present_name`) -> ``rows``, how many samples, and metric -> ``value``,
-        ``low``, ``high``; ``None`` where it is not known.
+        ``low``, ``high``, the primary one first; ``None`` where it is not known.
     """
     total = len(evaluation.target)
     codes = torch.arange(total) if groups is None else groups.cpu()
@@ -58,9 +66,18 @@ def measure(evaluation: Evaluation, groups: Tensor | None = None) -> dict[str, d
         every = torch.stack([has[m] for m in subset]).all(0)
         rows = evaluation.rows[subset]
         kept = every[rows]
-        part = _Part(evaluation.task, logits[kept], rows[kept], evaluation.target, codes)
-        found[present_name(subset)] = strict(part.figures(groups is not None, size))
+        heat = 1.0 if confidence is None else _find_temperature(confidence, subset)
+        part = _Part(evaluation.task, logits[kept] / heat, rows[kept], evaluation.target, codes)
+        figures = part.figures(groups is not None, size)
+        if confidence is not None and len(part.logits):
+            figures |= part.before(logits[kept])
+        found[present_name(subset)] = strict(figures)
     return found
+
+
+def _find_temperature(confidence: Confidence, subset: Sequence[str]) -> float:
+    present = torch.tensor([[m in subset for m in confidence.modalities]])
+    return float(confidence.temperature(present))
 
 
 def _mark(rows: Tensor, total: int) -> Tensor:
@@ -93,6 +110,13 @@ class _Part:
                 low, high = self._drawn_interval(metric, value, size)
             found[metric.name] = {"value": value, "low": low, "high": high}
         return found
+
+    def before(self, logits: Tensor) -> dict[str, Any]:
+        """What calibration changes, by the logits [n, K] before it."""
+        names = [name for name in BEFORE if name in self.task.listed]
+        values = self.task.metrics(logits, self.target, names)
+        nothing = {"low": math.nan, "high": math.nan}
+        return {f"{name}-uncalibrated": {"value": v, **nothing} for name, v in values.items()}
 
     def _mean_interval(self, metric: Metric, value: float, grouped: bool) -> Interval:
         """Of a mean over samples, by the variance between groups (a ratio of two sums)."""
@@ -167,7 +191,7 @@ def wilson(share: float, variance: float, groups: int, quantile: float) -> Inter
 def expected(
     figures: Mapping[str, Figures], task: Task, modalities: Sequence[str], present: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """[N]: the primary metric to be expected of rows by which modalities they have.
+    """[N]: the primary metric to be expected of rows, by which modalities they have.
 
     Args:
         figures: split -> what :func:`measure` found; test counts where it knows a subset, else
@@ -179,13 +203,13 @@ def expected(
     Returns:
         NaN for a subset that was not measured.
     """
-    kinds, place = np.unique(np.asarray(present, dtype=bool), axis=0, return_inverse=True)
-    values = [_look_up(figures, task.primary, modalities, kind) for kind in kinds]
+    kinds, place = np.unique(present, axis=0, return_inverse=True)
+    values = [_look_up(figures, task.primary, modalities, kind) for kind in kinds.tolist()]
     return np.asarray(values, dtype=np.float64)[place.reshape(-1)]
 
 
 def _look_up(
-    figures: Mapping[str, Figures], metric: str, modalities: Sequence[str], kind: NDArray[Any]
+    figures: Mapping[str, Figures], metric: str, modalities: Sequence[str], kind: Sequence[bool]
 ) -> float:
     name = present_name(m for m, has in zip(modalities, kind, strict=True) if has)
     for split in ("test", "validation"):

@@ -75,10 +75,11 @@ class Places:
     def differences(self) -> Indices:
         """[P, P]: by how many modalities two places differ."""
         every = np.arange(len(self))
+        bits = every[:, None] >> np.arange(len(self.modalities)) & 1 > 0
         if self.by_count:
-            return np.abs(every[:, None] - every)
-        bits = every[:, None] >> np.arange(len(self.modalities)) & 1
-        return np.asarray((bits[:, None] != bits).sum(2))
+            bits = every[:, None] > np.arange(len(self.modalities))
+        apart: Indices = (bits[:, None] != bits).sum(2)
+        return apart
 
 
 @dataclass(frozen=True)

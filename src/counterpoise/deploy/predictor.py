@@ -151,11 +151,9 @@ class Predictor:
             path: of a folder that does not exist, or is empty.
             overwrite: replace a pack that is there.
         """
-        files = {
-            f"{number}-{name}": content
-            for number, how in enumerate(self.preprocessing.values())
-            for name, content in how.files().items()
-        }
+        files: dict[str, bytes] = {}
+        for how in self.preprocessing.values():
+            files |= how.files()
         weights = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         ruler = self.method.ruler()
         if ruler is not None:
@@ -294,18 +292,19 @@ class Predictor:
             numbers: Array = found.values.numpy()
             return numbers if self.task.outputs > 1 else numbers[:, 0]
         if isinstance(self.task, MultiLabel):
-            return (found.logits > 0).numpy()
-        named: Array = np.asarray(self.classes)
-        return named[found.logits.nan_to_num(-torch.inf).argmax(1).numpy()]
+            flags: Array = (found.logits > 0).numpy()
+            return flags
+        places = found.logits.nan_to_num(-torch.inf).argmax(1).numpy()
+        named: Array = np.asarray(self.classes)[places]
+        return named
 
 
 def _build(pack: Pack, given: Given, device: torch.device) -> Predictor:
     facts = pack.facts
-    preprocessing = {}
-    for number, (name, about) in enumerate(facts["modalities"].items()):
-        head = f"{number}-"
-        files = {k.removeprefix(head): v for k, v in pack.files.items() if k.startswith(head)}
-        preprocessing[name] = Preprocessing.from_state(about["preprocessing"], files)
+    preprocessing = {
+        name: Preprocessing.from_state(about["preprocessing"], pack.files)
+        for name, about in facts["modalities"].items()
+    }
     task = build_task(facts["task"])
     specs = {m: how.spec for m, how in preprocessing.items()}
     encoders = {m: about["encoder"] for m, about in facts["modalities"].items()}
