@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,9 +63,9 @@ def run(options: argparse.Namespace) -> None:
     predictor = open_predictor(options.model, options.data_dir, options.which, options.device)
     asked = Asked(options.id, options.target, options.ignore, options.accuracy, options.coverage)
     made = TablePrediction(predictor, options.table, options.out, asked, resume=options.resume)
+    for line in () if options.quiet else _describe(made):
+        print(line, file=sys.stderr)
     with show_progress(options.quiet) as progress:
-        for line in _describe(made):
-            progress.say(line)
         progress.start("answering", made.source.total)
         report = made.run(options.batch_size, progress.reach)
     if options.json:

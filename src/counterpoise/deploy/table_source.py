@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class Source:
 
     Args:
         path: of the file.
+        alone: names of which one may be the only column.
 
     Attributes:
         columns: their names.
@@ -59,7 +60,7 @@ class Source:
         InputError: no file of these.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, alone: Collection[str] = ()) -> None:
         self.path = path = expand(path)
         self.folder = path.parent
         self.notes: tuple[str, ...] = ()
@@ -74,7 +75,7 @@ class Source:
             self.columns = tuple(self._arrays)
             self.total = min((len(x) if x.ndim else 0 for x in self._arrays.values()), default=0)
             return
-        file = self._file = open_table(path)
+        file = self._file = open_table(path, alone)
         self.columns, self.notes = file.columns, file.notes
         self.total = _count_rows(file)
 

@@ -112,7 +112,7 @@ class TablePrediction:
     ) -> None:
         check_format(Path(out))
         self.predictor, self.asked = predictor, asked
-        self.source = Source(path)
+        self.source = Source(path, predictor.modalities)
         self.roles = find_roles(
             self.source.columns,
             predictor.modalities,
