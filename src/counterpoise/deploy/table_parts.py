@@ -64,11 +64,24 @@ class Parts:
                 "or delete it"
             )
         self._identity = dict(identity)
+        if claimed:
+            self._check_same()
         self._folder.claim(self._identity, made_with=made_with())
         self.done = self._count()
         self._batches: list[Any] = []
         self._notes: dict[str, dict[str, int]] = {}
         self._since = time.monotonic()
+
+    def _check_same(self) -> None:
+        """Raise :class:`InputError` where the parts are of another model, table or question."""
+        before = self._folder.read()["identity"]
+        now = json.loads(to_json(self._identity))
+        other = [name for name in now if before.get(name) != now[name]]
+        if other:
+            raise InputError(
+                f"{self._folder.path} holds a prediction with other settings ({', '.join(other)} "
+                "changed): name another --out, or delete that folder"
+            )
 
     def _paths(self) -> list[Path]:
         return sorted(self._folder.path.glob("*.arrow"))
