@@ -70,7 +70,12 @@ def _encode_onnx(program: ExportedProgram, module: Standalone, facts: Mapping[st
     names = [port.name for port in module.ports]
     with quiet():
         found = torch.onnx.export(
-            program, dynamo=True, verbose=False, optimize=not facts["half"], input_names=names, output_names=[module.output]
+            program,
+            dynamo=True,
+            verbose=False,
+            optimize=not facts["half"],
+            input_names=names,
+            output_names=[module.output],
         )
     assert found is not None  # with dynamo=True
     model = found.model_proto

@@ -69,7 +69,9 @@ def check_rows(module: Standalone) -> None:
     """Raise :class:`InputError` unless the prediction for a row is its own."""
     inputs = module.draw(4)
     whole = feed_all(module, inputs)
-    alone = torch.cat([feed_all(module, {k: x[row, None] for k, x in inputs.items()}) for row in range(4)])
+    alone = torch.cat(
+        [feed_all(module, {k: x[row, None] for k, x in inputs.items()}) for row in range(4)]
+    )
     if distance(whole, alone) > NEAR:
         raise InputError(
             f"method {module.method.label()!r} predicts a row from the other rows of its batch, "

@@ -20,6 +20,8 @@ from counterpoise.engine.method import Method
 from counterpoise.errors import InputError, unknown
 from counterpoise.models.multimodal import MultimodalModel
 
+from .answer import has_chances
+
 MASK = "present"
 MANY = 10  # modalities beyond which temperatures go by how many are present
 
@@ -127,7 +129,7 @@ class Standalone(nn.Module):
         self.to("cpu").eval().requires_grad_(False)
         self.names = model.modalities
         self.ports = list_ports({m: specs[m] for m in self.subset}, not self.fixed)
-        self.output = "probabilities" if _has_chances(task) else "values"
+        self.output = "probabilities" if has_chances(task) else "values"
         table = tabulate_temperatures(temperature, len(self.names))
         self.register_buffer("temperatures", table)
 
@@ -141,7 +143,7 @@ class Standalone(nn.Module):
         if self.output == "values":
             found = self.task.decode(logits)
         else:
-            found = self.task.chances(logits / self._find_temperature(present))
+            found = self.task.chances(logits / self.find_temperature(present))
         if self.fixed:
             return found
         answered = torch.stack(list(present.values())).any(0)[:, None]
@@ -157,7 +159,7 @@ class Standalone(nn.Module):
         there, gone = torch.ones(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
         return {name: there if name in self.subset else gone for name in self.names}
 
-    def _find_temperature(self, present: Mapping[str, Tensor]) -> Tensor:
+    def find_temperature(self, present: Mapping[str, Tensor]) -> Tensor:
         """[B, 1], or a constant [] of a fixed subset."""
         binary = len(self.names) <= MANY
         worth = [2**k if binary else 1 for k in range(len(self.names))]
@@ -209,17 +211,10 @@ def _choose(known: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, ..
         if name not in known:
             raise unknown("modality of the model", name, known)
     if not wanted:
-        raise InputError(f"modalities must name at least one, found none; known: {', '.join(known)}")
+        raise InputError(
+            f"modalities must name at least one, found none; known: {', '.join(known)}"
+        )
     return tuple(name for name in known if name in wanted)
-
-
-def _has_chances(task: Task) -> bool:
-    """Whether a task predicts probabilities, not numbers."""
-    try:
-        task.chances(torch.zeros(1, task.outputs))
-    except InputError:
-        return False
-    return True
 
 
 def feed_all(module: Callable[..., Any], inputs: Mapping[str, Tensor]) -> Tensor:
