@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from counterpoise.core.metric import Metric
@@ -187,9 +189,9 @@ def wilson(share: float, variance: float, groups: int, quantile: float) -> Inter
 
 
 def expected(
-    figures: Mapping[str, Figures], task: Task, modalities: Sequence[str], present: Tensor
-) -> Tensor:
-    """float64 [N]: the primary metric to be expected of rows, by which modalities they have.
+    figures: Mapping[str, Figures], task: Task, modalities: Sequence[str], present: NDArray[Any]
+) -> NDArray[np.float64]:
+    """[N]: the primary metric to be expected of rows, by which modalities they have.
 
     Args:
         figures: split -> what :func:`measure` found; test counts where it knows a subset, else
@@ -201,9 +203,9 @@ def expected(
     Returns:
         NaN for a subset that was not measured.
     """
-    kinds, place = present.cpu().unique(dim=0, return_inverse=True)
+    kinds, place = np.unique(present, axis=0, return_inverse=True)
     values = [_look_up(figures, task.primary, modalities, kind) for kind in kinds.tolist()]
-    return torch.tensor(values, dtype=torch.float64)[place]
+    return np.asarray(values, dtype=np.float64)[place.reshape(-1)]
 
 
 def _look_up(

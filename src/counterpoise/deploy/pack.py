@@ -123,6 +123,8 @@ def _describe_data(data: Dataset, task: Task) -> dict[str, Any]:
     about = data.describe()
     found: dict[str, Any] = {"name": data.name, "fingerprint": data.fingerprint()}
     found |= {"splits": about["splits"], "modalities": about["modalities"]}
+    groups = {p: split.groups for p, split in data.splits.items()}
+    found["groups"] = {p: len(g.unique()) for p, g in groups.items() if g is not None}
     if isinstance(task, Classification | MultiLabel):
         found["classes"] = {p: _count(split, task) for p, split in data.splits.items()}
     return found

@@ -292,9 +292,11 @@ class Predictor:
             numbers: Array = found.values.numpy()
             return numbers if self.task.outputs > 1 else numbers[:, 0]
         if isinstance(self.task, MultiLabel):
-            return (found.logits > 0).numpy()
-        named: Array = np.asarray(self.classes)
-        return named[found.logits.nan_to_num(-torch.inf).argmax(1).numpy()]
+            flags: Array = (found.logits > 0).numpy()
+            return flags
+        places = found.logits.nan_to_num(-torch.inf).argmax(1).numpy()
+        named: Array = np.asarray(self.classes)[places]
+        return named
 
 
 def _build(pack: Pack, given: Given, device: torch.device) -> Predictor:
