@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import torch
@@ -13,7 +14,6 @@ from torch import Tensor, nn
 from torch.export.exported_program import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from counterpoise.core.batch import Input
 from counterpoise.encoders.adapter import feed
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
@@ -27,13 +27,13 @@ LOUD = ("torch.onnx", "torch.fx.experimental.symbolic_shapes", "torch.export")
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what PyTorch's exporters warn of in their own code."""
+    """Without what PyTorch's exporters warn of in their own code, and graphs that they print."""
     loggers = [logging.getLogger(name) for name in LOUD]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -117,10 +117,8 @@ class _Only(nn.Module):
         self.encoder, self.names = encoder, tuple(names)
 
     def forward(self, inputs: dict[str, Tensor]) -> Any:
-        tensors: Input = {key: inputs[name] for key, name in self.names}
-        if set(tensors) == {""}:
-            tensors = tensors[""]
-        return feed(self.encoder, tensors)
+        tensors = {key: inputs[name] for key, name in self.names}
+        return feed(self.encoder, tensors[""] if set(tensors) == {""} else tensors)
 
 
 class _Plain(Method):

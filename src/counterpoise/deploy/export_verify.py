@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,10 @@ def _time(
         chosen = rows[torch.arange(size) % len(rows)]
         inputs = _read(module, split, chosen)
         arrays = to_arrays(inputs)
-        calls = {"file": lambda: run(arrays), "model": lambda: feed_all(module, inputs)}
+        calls: dict[str, Callable[[], object]] = {
+            "file": partial(run, arrays),
+            "model": partial(feed_all, module, inputs),
+        }
         for name, seconds in race(calls, times).items():
             middle, slow = np.quantile(seconds, (0.5, 0.99)).tolist()
             found[name][str(size)] = {"median": 1e3 * middle, "p99": 1e3 * slow}
