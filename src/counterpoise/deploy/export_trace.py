@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.export.exported_program import ExportedProgram
 from torch.export.graph_signature import InputKind
 
+from counterpoise.core.presence import dense
 from counterpoise.encoders.adapter import feed
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
@@ -61,7 +62,7 @@ def trace(module: Standalone) -> ExportedProgram:
 def _export(module: nn.Module, example: dict[str, Tensor]) -> ExportedProgram:
     size = torch.export.Dim("batch")
     shapes = ({name: {0: size} for name in example},)
-    with quiet(), torch.no_grad():
+    with quiet(), torch.no_grad(), dense():
         return torch.export.export(module, (example,), dynamic_shapes=shapes)
 
 
@@ -129,6 +130,8 @@ class _Plain(Method):
 
 def _blame(module: Standalone, error: Exception) -> InputError:
     """Which part cannot be traced, and what to do."""
+    if isinstance(error, InputError):  # which says it
+        return error
     reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     example = module.draw(ROWS)
     for name in module.subset:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Batch, Input
+from counterpoise.core.presence import known
 from counterpoise.core.task import Task
 from counterpoise.data.cells import Spec
 from counterpoise.encoders import Standardize
@@ -135,8 +136,8 @@ class Standalone(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         size = next(iter(inputs.values())).shape[0]
-        present = self._read_masks(inputs, size)
         rows = torch.arange(size)
+        present = self._read_masks(inputs, rows)
         samples = {name: self._join(name, inputs) for name in self.subset}
         batch = Batch(samples, present, torch.zeros(size), rows)
         logits = self.method.predict(self.model, batch)
@@ -153,11 +154,10 @@ class Standalone(nn.Module):
         tensors = {p.key: inputs[p.name] for p in self.ports if p.modality == name and not p.mask}
         return tensors[""] if set(tensors) == {""} else tensors
 
-    def _read_masks(self, inputs: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
+    def _read_masks(self, inputs: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
         if not self.fixed:
             return {name: inputs[f"{name}.{MASK}"] for name in self.names}
-        there, gone = torch.ones(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
-        return {name: there if name in self.subset else gone for name in self.names}
+        return {name: known(rows, name in self.subset) for name in self.names}
 
     def find_temperature(self, present: Mapping[str, Tensor]) -> Tensor:
         """[B, 1], or a constant [] of a fixed subset."""
