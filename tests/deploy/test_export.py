@@ -40,6 +40,7 @@ def alone(predictor: cp.Predictor, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+@pytest.mark.slow
 def test_every_subset_is_answered_as_the_model_answers(
     predictor: cp.Predictor, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_many_modalities_share_temperatures_by_their_number(
     assert other.find_temperature(masks)[:, 0].tolist() == [2, 3, 4]
 
 
+@pytest.mark.slow
 def test_half_stores_half(predictor: cp.Predictor, tmp_path: Path) -> None:
     large = make(width=64)
 
@@ -143,6 +145,7 @@ def test_half_stores_half(predictor: cp.Predictor, tmp_path: Path) -> None:
     check_each(FORMATS, check)
 
 
+@pytest.mark.slow
 def test_values_of_a_regression_are_in_its_units(tmp_path: Path) -> None:
     data = toy_data(2, regression=True)
     large = cp.ArrayData(
@@ -158,6 +161,7 @@ def test_values_of_a_regression_are_in_its_units(tmp_path: Path) -> None:
     assert np.abs(wanted).min() > 4e4 and np.abs(found / wanted - 1).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_labels_have_a_probability_each(tmp_path: Path) -> None:
     labels = make(data=toy_data(2, multilabel=True))
     facts = export(labels, tmp_path / "b.onnx", modalities=["b"])
@@ -220,6 +224,7 @@ class Numbered(cp.Method):
         return logits * (1.0 if float(logits.sum()) > 1e9 else 2.0)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
     counting = make(encoders={"b": Counting()})
     with pytest.raises(InputError, match=r"encoder of 'b' \(Counting\).*--modalities a,c"):
@@ -233,6 +238,7 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_export_that_computes_something_else_is_not_kept(
     predictor: cp.Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,12 +278,13 @@ def test_inputs_have_names_of_their_own() -> None:
         list_ports({"a.present": {"": ("float32", (4,))}, "a": {"": ("float32", (4,))}}, True)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = toy_data(2)
     np.savez(
         tmp_path / "toy.npz",
         **{m: torch.cat([s.inputs[m] for s in data.splits.values()]).numpy() for m in "ab"},
-        y=torch.cat([s.target for s in data.splits.values()]).numpy(),
+        target=torch.cat([s.target for s in data.splits.values()]).numpy(),
     )
     folder, out = tmp_path / "run", tmp_path / "a.onnx"
     words = ["train", str(tmp_path / "toy.npz"), "--epochs", "1"]
