@@ -77,3 +77,19 @@ def test_another_set_may_set_thresholds(folder: Path, tmp_path: Path) -> None:
     assert cli("pack", folder / "run", tmp_path / "other") == 0
     assert first.state() != cp.Predictor.load(tmp_path / "other").confidence.state()
     assert cli("pack", tmp_path / "model", tmp_path / "third", *words) == 2
+
+
+def test_runs_of_python_are_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = cp.load("digits")
+    model = cp.build_model(data, fusion="film:conditioner=audio", width=4)
+    run = cp.fit(model, data, out=tmp_path / "run", epochs=1)
+    assert cli("pack", tmp_path / "run", tmp_path / "model") == 0
+    rows = {"image": data.test.inputs["image"][:5]}
+    found = cp.Predictor.load(tmp_path / "model").predict(rows)
+    assert np.array_equal(found.probabilities, run.predictor().predict(rows).probabilities)
+
+    toy = toy_data()
+    cp.fit(cp.build_model(toy, width=4), toy, out=tmp_path / "toy", epochs=1)
+    capsys.readouterr()
+    assert cli("pack", tmp_path / "toy", tmp_path / "other") == 2
+    assert "call run.save(PATH) where it is trained" in capsys.readouterr().err

@@ -17,8 +17,9 @@ from counterpoise.data.modalities import TABLE, Modalities, to_mapping
 from counterpoise.data.values import count_rows
 from counterpoise.errors import InputError, show, unknown
 
+from .numbers import Rows
 from .preprocessing import Preprocessing
-from .rows import Rows, read_modality
+from .rows import read_modality
 
 NOTHING = "has no modality"
 
