@@ -371,3 +371,4 @@ def test_a_model_is_calibrated_from_its_evaluation():
     wide = Confidence.fit(found, modalities=("x", "a", "b"))
     assert wide.modalities == ("x", "a", "b")
     assert wide.state()["temperature"] == made.state()["temperature"]
+    assert Confidence.fit(found, modalities=("b", "a")).state() == made.state()
