@@ -66,10 +66,8 @@ class Source:
         self.notes: tuple[str, ...] = ()
         self._file: TableFile | None = None
         if path.is_dir():
-            what = (
-                "a folder of prepared data: counterpoise evaluate" if is_cache(path) else "a folder"
-            )
-            raise InputError(f"TABLE must be a file of rows, found {what} ({path})")
+            hint = "; counterpoise evaluate reads prepared data" if is_cache(path) else ""
+            raise InputError(f"TABLE must be a file of rows, found the folder {path}{hint}")
         if is_npz(path):
             self._arrays = read_arrays(path)
             self.columns = tuple(self._arrays)
