@@ -10,7 +10,19 @@ from collections.abc import Sequence
 from counterpoise.core.console import replace_unknown
 from counterpoise.errors import InputError
 
-from . import compare, completion, data, evaluate, methods, pack, predict, prepare, report, train
+from . import (
+    compare,
+    completion,
+    data,
+    evaluate,
+    export,
+    methods,
+    pack,
+    predict,
+    prepare,
+    report,
+    train,
+)
 from .arguments import parse
 from .output import forget_warnings, print_warning
 
@@ -24,6 +36,7 @@ COMMANDS = {
     "report": report.COMMAND,
     "pack": pack.COMMAND,
     "predict": predict.COMMAND,
+    "export": export.COMMAND,
     "completion": completion.COMMAND,
 }
 
