@@ -114,6 +114,9 @@ def test_wrong_cells_are_problems_of_their_rows(media: tuple[Path, How]) -> None
     }
     assert [k for k, here in enumerate(found["speed"]) if here] == [1]
     assert [k for k, here in enumerate(found["audio"]) if here] == [5]
+    read, fill = read_samples(rows, how, folder), how["speed"].fill
+    assert fill is not None and read.filled == {"speed": 1}
+    assert read.inputs["speed"][1].tolist() == [1, fill[1], 3] and fill[1] != 0
 
 
 def test_arrays_are_read_or_are_samples(media: tuple[Path, How]) -> None:
