@@ -133,7 +133,8 @@ def test_arrays_in_a_file(predictor: Predictor, tmp_path: Path) -> None:
     data = toy_data(2)
     a = data.test.inputs["a"].numpy().copy()
     a[1], a[2, 0] = np.nan, np.inf
-    np.savez(tmp_path / "t.npz", a=a, target=data.test.target.numpy())
+    names = np.array(["x", "y", "z"])
+    np.savez(tmp_path / "t.npz", a=a, target=data.test.target.numpy(), classes=names)
     report = answer(predictor, tmp_path / "t.npz", tmp_path / "out.jsonl")
     found = read(tmp_path / "out.jsonl")
     assert [row["row"] for row in found] == list(range(len(a)))
