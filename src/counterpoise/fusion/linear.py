@@ -29,8 +29,8 @@ class Concat(Fusion):
     def logits(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
     ) -> Tensor:
-        used = [m for m in self.widths if some(present[m])]
-        if is_dense() and 0 < len(used) < len(self.widths):  # the columns of others are left out
+        used = [m for m in self.widths if some(present[m])] if is_dense() else []
+        if 0 < len(used) < len(self.widths):  # the columns of the others are left out
             columns = self.slices()
             chosen = torch.cat([columns[m] for m in used], 1)
             return F.linear(torch.cat([features[m] for m in used], 1), chosen, self.head.bias)
@@ -122,6 +122,8 @@ class Shared(Additive):
         return super().forward(features, present)
 
     def _map(self, name: str, features: Tensor, mask: Tensor) -> Tensor:
+        if is_dense() and not some(mask):
+            return features.new_zeros(features.shape[0], self.width)
         mapped = cast(Tensor, self.maps[name](features))
         return mapped if every(mask) else mapped * weights(mask, mapped)
 

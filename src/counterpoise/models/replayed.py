@@ -37,8 +37,8 @@ class Replayed(Fusion):
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
     ) -> Tensor:
         given = {m: features[m] for m in self.widths}
-        alone = len(next(iter(given.values()))) == 1
-        with running_statistics(self.rest, self.training and alone):
+        like = next(iter(given.values()))
+        with running_statistics(self.rest, self.training and like.shape[0] == 1):
             return self.replay.run(given, given)[1]
 
     def _ablate(
