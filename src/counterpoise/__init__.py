@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .core.tasks import TASKS, Classification, MultiLabel, Regression, Sentiment, Task
     from .data import DATASETS, ArrayData, Dataset, Modalities, load
     from .data.readers import READERS
+    from .deploy.prediction import Prediction
+    from .deploy.predictor import Predictor
     from .encoders import ENCODERS
     from .engine.callback import Callback
     from .engine.chain import Chain
@@ -53,7 +55,7 @@ else:
     __getattr__, __dir__ = lazy(
         __name__,
         {
-            **dict.fromkeys(("core", "engine", "evaluation", "models", "training"), ""),
+            **dict.fromkeys(("core", "deploy", "engine", "evaluation", "models", "training"), ""),
             "core.batch": "Batch Output",
             "core.loader": "Loader",
             "core.metric": "Metric",
@@ -62,6 +64,8 @@ else:
             "data": "DATASETS ArrayData Dataset Modalities load",
             "data.readers": "READERS",
             "encoders": "ENCODERS",
+            "deploy.prediction": "Prediction",
+            "deploy.predictor": "Predictor",
             "engine.callback": "Callback",
             "engine.chain": "Chain",
             "engine.context": "Context",
@@ -126,6 +130,8 @@ __all__ = [
     "MultimodalRegressor",
     "NotFiniteError",
     "Output",
+    "Prediction",
+    "Predictor",
     "Rates",
     "Regression",
     "Run",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from counterpoise import ArrayData, InputError, build_model, fit
 from counterpoise.encoders import HuggingFace
-from counterpoise.encoders.hugging_face import Preparation, _parse_size
+from counterpoise.encoders.pretrained import Preparation, parse_size
 
 SMALL = {
     "hidden_size": 16,
@@ -114,6 +114,28 @@ def test_a_model_from_a_folder_is_the_instance(name: str, tmp_path: Path) -> Non
     assert features.shape == (3, 16) and bool(features.isfinite().all())
     assert steps.shape == (3, MODELS[name][3], 16)
     assert all(p.dtype == torch.float32 for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_made_again_from_its_recipe(name: str, tmp_path: Path) -> None:
+    said = {"do_normalize": True, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
+    folder = saved(name, tmp_path / "model", said if MODELS[name][2] is pixels else None)
+    first = HuggingFace(folder, freeze=True, white=200).eval()
+    recipe = json.loads(json.dumps(first.recipe()))
+    again = HuggingFace.remake(recipe).eval()
+    again.load_state_dict(first.state_dict())
+    samples = MODELS[name][2]()
+    with torch.no_grad():
+        assert torch.equal(first(samples), again(samples))
+    assert again.prepared == first.prepared and not any(p.requires_grad for p in again.parameters())
+
+
+def test_a_recipe_names_a_class_of_transformers_only() -> None:
+    recipe = HuggingFace(model_of("bert")).recipe()
+    with pytest.raises(InputError, match="must be one of transformers, found os:system"):
+        HuggingFace.remake({**recipe, "model": "os:system"})
+    with pytest.raises(InputError, match="is no Module of transformers"):
+        HuggingFace.remake({**recipe, "model": "transformers.utils:logging"})
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -362,7 +384,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_sizes(said: Any, size: tuple[int, int] | None) -> None:
-    assert _parse_size(said) == size
+    assert parse_size(said) == size
 
 
 def test_a_centre_crop_is_what_the_model_sees() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from counterpoise.core.console import replace_unknown
 from counterpoise.errors import InputError
 
-from . import compare, completion, data, evaluate, methods, prepare, report, train
+from . import compare, completion, data, evaluate, methods, pack, prepare, report, train
 from .arguments import parse
 from .output import forget_warnings, print_warning
 
@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": compare.COMMAND,
     "evaluate": evaluate.COMMAND,
     "report": report.COMMAND,
+    "pack": pack.COMMAND,
     "completion": completion.COMMAND,
 }
 

@@ -115,14 +115,17 @@ class TrainingMean:
         self.name, self.reader, self.spec = name, reader, spec
         self.cells = [cell for cell in cells if cell is not None][:FEW]
         self._mean: Array | None = None
+        self._count, self._warned = 0, False
 
     def fill(self, samples: Array) -> None:
         """Put the mean where a value of [B, ...] was not measured."""
         gap = np.isnan(samples)
         if gap.any():
-            np.copyto(samples, self._find(), where=gap)
+            np.copyto(samples, self.find(), where=gap)
+            self._warn()
 
-    def _find(self) -> Array:
+    def find(self) -> Array:
+        """float32, to broadcast with a sample."""
         if self._mean is None:
             tried = (try_cell(self.reader, cell, self.spec) for cell in self.cells)
             rows = np.stack([found[""] for found in tried if isinstance(found, dict)])
@@ -130,14 +133,18 @@ class TrainingMean:
             found = find_moments(
                 rows, kind, channel_axis(rows.shape[1:], kind) == 0 and rows.ndim == 3
             )
-            self._mean = found.mean.astype(np.float32)
+            self._mean, self._count = found.mean.astype(np.float32), len(rows)
+        return self._mean
+
+    def _warn(self) -> None:
+        if not self._warned:
+            self._warned = True
             warnings.warn(
                 f"{self.name}: values that were not measured are filled with the mean of their "
-                f"channel over the first {len(rows):,} training samples",
+                f"channel over the first {self._count:,} training samples",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        return self._mean
 
 
 class Decoded(FileColumn):

@@ -204,7 +204,19 @@ def to_samples(values: Values, where: str, form: Form) -> Tensor:
     Raises:
         InputError: rows of another type or shape.
     """
-    rows = values.rows
+    rows = fit_rows(values.rows, where, form)
+    if not form.gaps:  # else it was said at fit
+        _warn([(rows, values.present)], where, form)
+    _warn_of_longer(rows, where, form)
+    return _to_samples(rows, values.present, where, form)
+
+
+def fit_rows(rows: Array, where: str, form: Form) -> Array:
+    """Rows [N, ...], time last, of a type that the form takes.
+
+    Raises:
+        InputError: rows of another type or shape.
+    """
     real = form.shape[:-1] if form.padded else form.shape
     # Whole numbers may stand where real ones were fitted, but not the reverse.
     fits = rows.dtype.kind == "i" or not form.whole
@@ -216,10 +228,7 @@ def to_samples(values: Values, where: str, form: Form) -> Tensor:
         )
     if not form.whole and rows.dtype.kind == "i":
         rows = rows.astype(np.float64)
-    if not form.gaps:  # else it was said at fit
-        _warn([(rows, values.present)], where, form)
-    _warn_of_longer(rows, where, form)
-    return _to_samples(rows, values.present, where, form)
+    return rows
 
 
 def _warn_of_longer(rows: Array, where: str, form: Form) -> None:

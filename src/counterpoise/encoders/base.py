@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
+from counterpoise.core.recorded import Recorded
 from counterpoise.core.registry import keyword_options, make
-from counterpoise.errors import InputError, check_number
+from counterpoise.errors import InputError, check_number, plain
 
 from . import ENCODERS
 
@@ -21,7 +22,7 @@ Shape = tuple[int, ...]
 Shapes = Shape | Mapping[str, Shape]
 
 
-class Encoder(nn.Module):
+class Encoder(Recorded, nn.Module):
     """Base of the encoders that have a name: [B, ...] -> [B, D].
 
     Attributes:
@@ -70,6 +71,20 @@ class Encoder(nn.Module):
         check_number("width", width, 1, whole=True)
         ENCODERS.check(cls, options)
         return make("encoder", Encoder, cls, *cls.arguments(shape, width), **options)
+
+    def recipe(self) -> dict[str, Any]:
+        """What :meth:`remake` needs, in plain values: nothing but what was passed to it.
+
+        Initial weights are left out, since a trained model brings its own.
+        """
+        args, options = self.made_from
+        kept = {key: value for key, value in options.items() if key != "weights"}
+        return {"arguments": plain(list(args)), "options": plain(kept)}
+
+    @classmethod
+    def remake(cls, recipe: Mapping[str, Any]) -> Self:
+        """An encoder like the one that gave the recipe, with other weights."""
+        return cls(*recipe["arguments"], **recipe["options"])
 
 
 def shape_of(shape: Shapes, kind: str, *dims: int) -> Shape:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,47 +22,26 @@ from .adapter import picked, pooled
 from .base import Encoder, Shapes
 from .pictures import Pictures, resize
 from .pooling import blank, pool
+from .pretrained import (
+    Preparation,
+    find_class,
+    find_file,
+    hide_progress,
+    how_to_find,
+    load_pretrained,
+    parse_size,
+)
 from .text import holds_tokens, ids_and_mask
 from .vocabulary import check_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from typing_extensions import Self
 
     from counterpoise.data.dataset import Dataset
 
 POOLING = ("auto", "pooler", "mean", "max", "first")
 INPUTS = ("input_ids", "pixel_values", "input_values", "input_features")
-PREPROCESSOR, TOKENIZER = "preprocessor_config.json", "tokenizer.json"
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """How a model wants its inputs prepared, by its ``preprocessor_config.json``.
-
-    Attributes:
-        mean, std: one value per channel of pictures; a single one for spectrograms.
-        size: height and width of pictures; None leaves them as they are.
-        each: whether each waveform is scaled to mean 0 and deviation 1.
-    """
-
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    size: tuple[int, int] | None = None
-    each: bool = False
-
-    @classmethod
-    def read(cls, said: Mapping[str, Any]) -> Preparation:
-        """From the content of the file."""
-        mean, std = (said.get(f"image_{k}", said.get(k)) for k in ("mean", "std"))
-        if mean is not None and std is not None and said.get("do_normalize", True):
-            mean, std = (tuple(v) if isinstance(v, list) else (float(v),) for v in (mean, std))
-        else:
-            mean = std = None
-        sizes = said.get("crop_size") if said.get("do_center_crop") else said.get("size")
-        waves = "Wav2Vec2" in str(said.get("feature_extractor_type"))
-        return cls(mean, std, _parse_size(sizes), waves and bool(said.get("do_normalize", True)))
+TOKENIZER = "tokenizer.json"
 
 
 class HuggingFace(Encoder):
@@ -116,7 +95,7 @@ class HuggingFace(Encoder):
         if self.source.startswith("~"):
             self.source = str(expand(self.source))
         if not isinstance(model, nn.Module):
-            model, prepared = _load(self.source, fetch, revision)
+            model, prepared = load_pretrained(self.source, fetch, revision)
         module: Any = _choose_tower(model, tower)
         if not hasattr(module, "config"):
             raise InputError(f"model must be one of transformers, found {type(module).__name__}")
@@ -125,22 +104,29 @@ class HuggingFace(Encoder):
         if self.wants not in INPUTS:
             raise InputError(f"model takes {self.wants!r}; known inputs: {', '.join(INPUTS)}")
         if self.wants == "input_ids" and self.source:
-            tokenizer = _find_file(self.source, TOKENIZER, _where(self.source, fetch, revision))
-        self.model, self.prepared, self.tokenizer = module, prepared, tokenizer
+            where = how_to_find(self.source, fetch, revision)
+            tokenizer = find_file(self.source, TOKENIZER, where)
+        self.model, self.tokenizer = module, tokenizer
         self.pool, self.steps, self.freeze = pool, steps, freeze
         config = module.config
         if getattr(config, "apply_spec_augment", False):
             config.apply_spec_augment = False  # draws from NumPy, which no seed of a run reaches
+        self._set_up(prepared, white)
+        if freeze:
+            module.requires_grad_(False)
+            self.train(self.training)
+
+    def _set_up(self, prepared: Preparation, white: float | None) -> None:
+        """Prepare inputs as the model wants them."""
+        config: Any = self.model.config
+        self.prepared, self.white = prepared, white
         self.channels = int(getattr(config, "num_channels", 3))
-        self.size = _parse_size(getattr(config, "image_size", None)) or prepared.size
+        self.size = parse_size(getattr(config, "image_size", None)) or prepared.size
         self.frames = getattr(config, "num_frames", None)
         half = (0.5,) * self.channels
         self.pictures = Pictures(
             self.channels, white=white, mean=prepared.mean or half, std=prepared.std or half
         )
-        if freeze:
-            module.requires_grad_(False)
-            self.train(self.training)
 
     @classmethod
     def options(cls) -> dict[str, Any]:
@@ -153,6 +139,34 @@ class HuggingFace(Encoder):
             raise InputError(f"{cls.name} needs a model: {cls.name}:model=FOLDER, or a name")
         model = options.pop("model")
         return cls(model, **{"tower": "text" if isinstance(shape, Mapping) else "vision"} | options)
+
+    def recipe(self) -> dict[str, Any]:
+        kind, config = type(self.model), cast(Any, self.model).config
+        return {
+            "model": f"{kind.__module__}:{kind.__qualname__}",
+            "config": f"{type(config).__module__}:{type(config).__qualname__}",
+            "settings": json.loads(config.to_json_string(use_diff=False)),
+            "prepared": asdict(self.prepared),
+            "white": self.white,
+            "options": {
+                "pool": self.pool,
+                "steps": self.steps,
+                "freeze": self.freeze,
+                "tower": "text" if self.wants == "input_ids" else "vision",
+            },
+        }
+
+    @classmethod
+    def remake(cls, recipe: Mapping[str, Any]) -> Self:
+        library = need("transformers", "text")
+        kind = find_class(recipe["model"], nn.Module)
+        config = find_class(recipe["config"], library.PretrainedConfig)
+        with hide_progress(library):
+            made = cls(kind(config.from_dict(dict(recipe["settings"]))), **recipe["options"])
+        prepared = recipe["prepared"].items()
+        said: Any = {key: tuple(v) if isinstance(v, list) else v for key, v in prepared}
+        made._set_up(Preparation(**said), recipe["white"])
+        return made
 
     def check_data(self, data: Dataset, name: str) -> None:
         if self.wants == "input_ids" and holds_tokens(data, name):
@@ -254,80 +268,3 @@ def _choose_tower(model: nn.Module, tower: str | None) -> nn.Module:
         encoder: nn.Module = cast(Any, model).get_encoder()
         return encoder
     return model
-
-
-def _parse_size(said: Any) -> tuple[int, int] | None:
-    """Height and width, in any of the forms that configurations use."""
-    if isinstance(said, Mapping):
-        edge = said.get("shortest_edge")
-        said = edge if edge is not None else [said.get("height"), said.get("width")]
-    if isinstance(said, int):
-        return said, said
-    if isinstance(said, list | tuple) and len(said) == 2 and all(isinstance(s, int) for s in said):
-        return said[0], said[1]
-    return None
-
-
-def _load(source: str, fetch: bool, revision: str | None) -> tuple[nn.Module, Preparation]:
-    """A model and the preparation of its inputs, from a folder or by name."""
-    library = need("transformers", "text")
-    where, folder = _where(source, fetch, revision), Path(source)
-    try:
-        with _quiet(library):
-            model = library.AutoModel.from_pretrained(
-                source, use_safetensors=True, trust_remote_code=False, **where
-            )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
-        if folder.is_dir():
-            raise InputError(f"the model in {source} cannot be read: {reason}") from None
-        if fetch:
-            raise InputError(f"the model {source!r} cannot be fetched: {reason}") from None
-        raise InputError(
-            f"the model {source!r} is neither a folder nor in the local cache; fetch=true "
-            "downloads it"
-        ) from None
-    # Weights may be stored in half precision; the model says by itself where it uses that.
-    return model.float(), _read_preparation(source, where)
-
-
-def _where(source: str, fetch: bool, revision: str | None) -> dict[str, Any]:
-    """How the files of a model are found."""
-    if Path(source).is_dir():
-        return {"local_files_only": True}
-    return {"local_files_only": not fetch, "revision": revision}
-
-
-def _find_file(source: str, name: str, where: Mapping[str, Any]) -> Path | None:
-    """A file beside a model, or None if it has none."""
-    path = Path(source) / name
-    if not Path(source).is_dir():
-        hub = need("huggingface_hub", "text")
-        try:
-            path = Path(hub.hf_hub_download(source, name, **where))
-        except (OSError, ValueError):  # there is none, or the source is no name
-            return None
-    return path if path.is_file() else None
-
-
-def _read_preparation(source: str, where: Mapping[str, Any]) -> Preparation:
-    path = _find_file(source, PREPROCESSOR, where)
-    if path is None:
-        return Preparation()
-    try:
-        return Preparation.read(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error})") from None
-
-
-@contextmanager
-def _quiet(library: Any) -> Iterator[None]:
-    """Hide progress bars, which disturb tests and pipes."""
-    logging = library.utils.logging
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -162,3 +162,6 @@ class Chain(Method):
 
     def predict(self, model: MultimodalModel, batch: Batch) -> Tensor:
         return self._choose("predict").predict(model, batch)
+
+    def ruler(self) -> Method | None:
+        return self._owners["predict"]

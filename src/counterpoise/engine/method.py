@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -35,6 +35,8 @@ class Method(nn.Module):
         tasks: the kinds of task for which it is defined.
         passes: forward and backward passes through the encoder of each present modality that a
             training step takes, at most. The docstring describes further costs (``Cost:``).
+        reads: the entries of its state, or the modules, that :meth:`predict` reads: what is kept
+            of it where a trained model is shipped. ``None``: all, if it has its own ``predict``.
 
     The docstring of a class is its card, the page in ``docs/methods``
     (:mod:`counterpoise.methods.cards`).
@@ -48,6 +50,7 @@ class Method(nn.Module):
     policies: tuple[str, ...] = UNIMODAL
     tasks: tuple[type[Task], ...] = (Classification, MultiLabel, Regression)
     passes: tuple[int, int] = (1, 1)
+    reads: tuple[str, ...] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -165,3 +168,29 @@ class Method(nn.Module):
         """Logits [B, K] for samples with any of their modalities."""
         out: Output = model(batch)
         return out.logits
+
+    def ruler(self) -> Method | None:
+        """The method whose own :meth:`predict` runs; ``None`` where the model's logits do."""
+        return self if self.overrides("predict") else None
+
+    def rule_state(self) -> dict[str, Tensor]:
+        """The part of the state that :meth:`predict` reads."""
+        state: dict[str, Tensor] = self.state_dict()
+        if not self.overrides("predict"):
+            return {}
+        kinds = type(self).__mro__
+        own = next(k for k, kind in enumerate(kinds) if "predict" in vars(kind))
+        said = any("reads" in vars(kind) for kind in kinds[: own + 1])
+        if self.reads is None or not said:  # a base says what its own predict reads
+            return state
+        return {key: value for key, value in state.items() if key.split(".")[0] in self.reads}
+
+    def load_rule(self, state: Mapping[str, Tensor]) -> None:
+        """Take what :meth:`rule_state` gave, so that it can predict without :meth:`setup`.
+
+        A method whose ``predict`` reads modules that ``setup`` makes has to make them here.
+        """
+        for name, value in state.items():
+            if "." not in name and name not in self.state_dict():
+                self.register_buffer(name, value.clone())
+        self.load_state_dict(state, strict=False)

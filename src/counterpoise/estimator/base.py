@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass, make_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,8 @@ from counterpoise.training.settings import Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from counterpoise.deploy.predictor import Predictor
 
 Inputs = Mapping[str, Any] | Modalities
 _SETTINGS = arguments(Settings, without=("seed",))  # that is random_state
@@ -188,6 +191,69 @@ class Multimodal(_Arguments, BaseEstimator):
         data = Dataset(self.task_, {"train": samples})  # the one split that every data set has
         found = evaluate(self.model_, data, self.method_, split="train").metrics
         return {present_name(s): metrics for s, metrics in found.items() if set(s) <= there}
+
+    @float32()
+    def predictor(self, *, validation: tuple[Inputs, Any] | None = None) -> Predictor:
+        """What answers rows with any modalities, calibrated (:class:`counterpoise.Predictor`).
+
+        Args:
+            validation: ``(X, y)`` to calibrate on; by default what :meth:`fit` held out, which an
+                estimator that was pickled does not hold any more.
+
+        Raises:
+            InputError: nothing to calibrate on.
+        """
+        from counterpoise.deploy.pack import make_predictor
+        from counterpoise.deploy.preprocessing import Preprocessing
+
+        check_is_fitted(self, "model_")
+        data, run = self.run_.data, self.run_
+        if validation is not None:
+            held = self._split(*to_pair(validation), self.task_, self._like)
+            rows = held[torch.zeros(0, dtype=torch.int64)]
+            none = Split(rows.inputs, rows.present, rows.target)
+            splits = {"train": none if data is None else data.train, "validation": held}
+            data = Dataset(self.task_, splits, forms=self._like)
+        if data is None:
+            raise InputError(
+                "validation must be a pair (X, y) to calibrate on, since an estimator that was "
+                "pickled holds none, found None"
+            )
+        epoch = run.best_epoch if self.select == "best" else len(run.history) - 1
+        return make_predictor(
+            self.model_,
+            self.method_,
+            self.task_,
+            data,
+            preprocessing={m: Preprocessing.of(data, m) for m in self.modalities_},
+            classes=self._classes(),
+            training={
+                "settings": run.settings.plain(),
+                "which": self.select,
+                "epoch": epoch,
+                "history": run.history,
+            },
+        )
+
+    def save(
+        self,
+        path: Path | str,
+        *,
+        validation: tuple[Inputs, Any] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write a pack, which :meth:`counterpoise.Predictor.load` opens anywhere.
+
+        Args:
+            path: of a folder that does not exist, or is empty.
+            validation: see :meth:`predictor`.
+            overwrite: replace a pack that is there.
+        """
+        self.predictor(validation=validation).save(path, overwrite=overwrite)
+
+    def _classes(self) -> list[Any] | None:
+        """What the classes or labels are called; None of a regression."""
+        return None
 
     def _split(self, X: Any, y: Any, task: Task, like: Forms) -> Split:
         """Samples as at fit, with their targets."""

@@ -97,6 +97,10 @@ class MultimodalClassifier(ClassifierMixin, Multimodal):
         warn_of_amounts(self.classes_, len(labels))
         return Classification(len(self.classes_), tuple(map(str, self.classes_)))
 
+    def _classes(self) -> list[Any]:
+        classes: list[Any] = self.classes_.tolist()
+        return classes
+
     def _target(self, y: Any) -> Tensor:
         if self._several:
             if not are_indicators(y):

@@ -4,6 +4,14 @@ May import: ``methods`` and what is below it.
 """
 
 from .colearning import Verdict, colearning
-from .subsets import Evaluation, evaluate, present_name, subsets
+from .subsets import Evaluation, choose_subsets, evaluate, present_name, subsets
 
-__all__ = ["Evaluation", "Verdict", "colearning", "evaluate", "present_name", "subsets"]
+__all__ = [
+    "Evaluation",
+    "Verdict",
+    "choose_subsets",
+    "colearning",
+    "evaluate",
+    "present_name",
+    "subsets",
+]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations
+from math import comb
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +21,7 @@ from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
 
 Subset = tuple[str, ...]
+EACH = 6  # up to so many modalities, each subset is looked at by itself
 
 
 def present_name(names: Iterable[str]) -> str:
@@ -30,6 +33,58 @@ def subsets(names: Iterable[str]) -> list[Subset]:
     """All 2^M - 1 non-empty subsets, the whole first, then smaller ones."""
     names = tuple(names)
     return [s for size in range(len(names), 0, -1) for s in combinations(names, size)]
+
+
+def choose_subsets(names: Iterable[str], most: int = 16, seed: int = 0) -> list[Subset]:
+    """All subsets of up to ``EACH`` modalities; of more, some of every size, drawn by chance.
+
+    Args:
+        names: the modalities. The whole and each modality alone are always among the chosen.
+        most: how many of each other size.
+        seed: two calls with the same arguments agree.
+
+    Returns:
+        Larger subsets first, the modalities of each in the order of ``names``.
+    """
+    names = tuple(names)
+    if len(names) <= EACH:
+        return subsets(names)
+    generator, chosen = np.random.default_rng(seed), [names]
+    for size in range(len(names) - 1, 1, -1):
+        wanted = min(most, comb(len(names), size))
+        drawn: set[tuple[int, ...]] = set()
+        while len(drawn) < wanted:
+            drawn.add(tuple(sorted(generator.permutation(len(names))[:size].tolist())))
+        chosen += [tuple(names[i] for i in places) for places in sorted(drawn)]
+    return chosen + [(name,) for name in names]
+
+
+def _check_subsets(
+    given: Iterable[Iterable[str]] | None, names: Subset, known: Iterable[str]
+) -> list[Subset]:
+    """What to evaluate: everything, or these, the whole and the single modalities.
+
+    Args:
+        given: what was asked for.
+        names: the modalities of the data.
+        known: those of the model.
+    """
+    for name in names:
+        if name not in known:
+            raise unknown("modality of the model", name, known)
+    if given is None:
+        return subsets(names)
+    chosen = {names, *((name,) for name in names)}
+    for subset in given:
+        members = (subset,) if isinstance(subset, str) else tuple(subset)
+        for name in members:
+            if name not in names:
+                raise unknown("modality in subsets", name, names)
+        chosen.add(tuple(name for name in names if name in members))
+    if () in chosen:
+        raise InputError("subsets must each name a modality, found an empty one; leave it out")
+    order = {name: place for place, name in enumerate(names)}
+    return sorted(chosen, key=lambda subset: (-len(subset), [order[name] for name in subset]))
 
 
 @dataclass(frozen=True)
@@ -142,8 +197,9 @@ def evaluate(
     batch_size: int = 256,
     task: Task | None = None,
     metrics: Which = None,
+    subsets: Iterable[Iterable[str]] | None = None,
 ) -> Evaluation:
-    """Metrics of ``model`` for all 2^M - 1 subsets of its modalities.
+    """Metrics of ``model`` for all 2^M - 1 subsets of its modalities, or for some of them.
 
     Each modality is encoded once; only fusion and head run for each subset. A sample counts for
     every subset of which it has at least one modality.
@@ -158,20 +214,20 @@ def evaluate(
             ``model`` predicts is decoded by the task that it was trained with, if it has one.
         metrics: which: ``None`` for all that the task lists, the primary one first;
             ``"primary"``; a name, or several.
+        subsets: all by default; or some, such as :func:`choose_subsets` finds. The whole and each
+            modality alone are always evaluated.
 
     Raises:
-        InputError: an unknown split, a modality that the model does not have, a metric that the
-            task does not have.
+        InputError: an unknown split, a modality that the model or the data do not have, a metric
+            that the task does not have.
     """
     check_choice("split", split, data.splits)
     method, task = build_method(method), task or data.task
     chosen = task.find_metrics(metrics)
-    for name in data.modalities:
-        if name not in model.modalities:
-            raise unknown("modality of the model", name, model.modalities)
+    wanted = _check_subsets(subsets, data.modalities, model.modalities)
     samples = data.splits[split]
     decode = _find_scale(model.task or task).decode
-    logits: dict[Subset, list[Tensor]] = {s: [] for s in subsets(data.modalities)}
+    logits: dict[Subset, list[Tensor]] = {s: [] for s in wanted}
     rows: dict[Subset, list[Tensor]] = {s: [] for s in logits}
     training = model.training, method.training
     model.eval()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from counterpoise.core.batch import Lazy, Output
 from counterpoise.core.names import ByModality, check_name
+from counterpoise.core.recorded import Recorded
 from counterpoise.core.registry import keyword_options
 from counterpoise.errors import InputError, check_choice
 
@@ -22,7 +23,7 @@ def weights(mask: Tensor, like: Tensor) -> Tensor:
     return mask.to(like.device, like.dtype, non_blocking=True)[:, None]
 
 
-class Fusion(nn.Module, ABC):
+class Fusion(Recorded, nn.Module, ABC):
     """Base of all fusions.
 
     Attributes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +71,7 @@ class AMCo(Method):
     fusions = (Concat, Sum)
     policies = ("slice",)
     tasks = (Classification,)
+    reads = ("linear",)
 
     linear: nn.Linear
     masked: Tensor
@@ -127,6 +129,10 @@ class AMCo(Method):
 
     def predict(self, model: MultimodalModel, batch: Batch) -> Tensor:
         return self.fused(*shares(model(batch), batch))
+
+    def load_rule(self, state: Mapping[str, Tensor]) -> None:
+        self.linear = nn.Linear(*state["linear.weight"].shape)
+        super().load_rule(state)
 
 
 def shares(out: Output, batch: Batch) -> tuple[Tensor, Tensor]:

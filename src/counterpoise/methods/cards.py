@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from counterpoise.core.markdown import format_table
 from counterpoise.core.registry import Registry
 from counterpoise.encoders import ENCODERS
 from counterpoise.engine.method import Method
@@ -103,12 +104,6 @@ def _format_default(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def _format_table(rows: list[list[str]]) -> str:
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    escaped.insert(1, ["---"] * len(rows[0]))
-    return "\n".join("| " + " | ".join(row) + " |" for row in escaped)
-
-
 def page(method: type[Method]) -> str:
     """The card of a method."""
     said, about = sections(method), options(method)
@@ -119,7 +114,7 @@ def page(method: type[Method]) -> str:
                 [f"`{o}`", f"`{_format_default(v)}`", about[o]] for o, v in method.options().items()
             ]
             parts.append(
-                _format_table([["option", "default", ""], *rows]) if rows else "No options."
+                format_table([["option", "default", ""], *rows]) if rows else "No options."
             )
         elif key == "Cost":
             encode, back = method.passes
@@ -162,12 +157,12 @@ def index(methods: Mapping[str, type[Method]]) -> str:
         "Every page here is made from its class's docstring by `make cards`. *Passes*: forward and "
         "backward\npasses through each present modality's encoder in a training step, at most. "
         "*Tasks*: **C**lassification,\n**M**ultiLabel, **R**egression.",
-        _format_table(rows),
+        format_table(rows),
         "## Which method trains which fusion",
         "In bold the fusion of a model that is built for the method; every *yes* is trained in "
         f"`tests/test_methods_and_fusions.py`.\n{sequences} fuse sequences, so their encoders must "
         "keep the steps.\n" + " ".join(f"*{word}*: {text}." for word, text in REASONS.items()),
-        _format_table(grid),
+        format_table(grid),
     ]
     return "\n\n".join(words) + "\n"
 
@@ -191,7 +186,7 @@ def parts_table(parts: Registry[Any]) -> str:
         values = {o: v if isinstance(v, str) else json.dumps(v) for o, v in kind.options().items()}
         options = " ".join(f"`{option}={value}`" for option, value in values.items())
         rows.append([", ".join(words), said.replace("``", "`"), options])
-    return _format_table(rows)
+    return format_table(rows)
 
 
 def fill_tables(text: str) -> str:

@@ -68,6 +68,7 @@ class GBlending(MultiLoss):
         "CVPR 2020, arXiv 1905.12681"
     )
     policies = ("aux",)
+    reads = ()
 
     loss_weights: Tensor
 

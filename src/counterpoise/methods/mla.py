@@ -82,6 +82,7 @@ class MLA(Method):
     paper = "Zhang, Yoon, Bansal, Yao: Alternating Unimodal Adaptation, CVPR 2024, arXiv 2311.10707"
     fusions = (Shared,)
     policies = ("slice", "ablate")
+    reads = ()
 
     projector_matrix: Tensor
 

@@ -62,6 +62,7 @@ class ModalityDropout(Method):
     name = "modality-dropout"
     summary = "drop modalities at random, often (AMD)"
     paper = "Magal, Tran, Arakawa, Nie: Negative to Positive Co-learning, 2025, arXiv 2501.00865"
+    reads = ()
 
     def __init__(
         self,

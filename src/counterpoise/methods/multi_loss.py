@@ -43,6 +43,7 @@ class MultiLoss(Method):
     summary = "joint, plus one loss per modality: the control"
     paper = "Control: the uniform baseline of Wei & Hu, ICML 2024 (MMPareto), and others"
     unimodal = "aux"
+    reads = ()
 
     def __init__(self, *, weight: float = 1.0, encoder_lr: float = 1.0) -> None:
         super().__init__()

@@ -67,6 +67,7 @@ class QMF(Method):
     fusions = (Late,)
     policies = ("slice",)
     tasks = (Classification,)
+    reads = ()
 
     history: Tensor
     counts: Tensor

@@ -68,6 +68,7 @@ class ReconBoost(Method):
     fusions = (Sum,)
     policies = ("slice",)
     tasks = (Classification,)
+    reads = ("rate",)
 
     def __init__(
         self,

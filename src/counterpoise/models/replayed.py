@@ -30,7 +30,8 @@ class Replayed(Fusion):
         self, replay: Replay, widths: Mapping[str, int], outputs: int, unimodal: str = "ablate"
     ) -> None:
         super().__init__(widths, outputs, unimodal)
-        self.replay, self.rest = replay, replay.outside()
+        self.replay: Replay = replay
+        self.rest = replay.outside()
 
     def logits(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
@@ -65,6 +66,7 @@ class WrappedConcat(Concat):
     ) -> None:
         super().__init__(widths, outputs, unimodal)
         self.order, self.head = order, cast(nn.Linear, replay.head)
+        self.replay: Replay = replay
         self.rest = replay.outside(self.head)
 
     def logits(

@@ -84,7 +84,7 @@ def fit(
     saved = None if folder is None else open_folder(folder, record, resume)
     with float32(), torch.random.fork_rng(devices=[]):
         model.to(device)
-        run = Run(model, method, settings, task)
+        run = Run(model, method, settings, task, data=data)
         ctx = _start(run, data, saved, listeners)
         if folder is not None and saved is not None:
             restore_validation(run, data, folder)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -26,6 +28,9 @@ from .record import RunRecord
 from .settings import Settings
 from .setup import make_context
 from .task import prepare_task
+
+if TYPE_CHECKING:
+    from counterpoise.deploy.predictor import Predictor
 
 History = list[dict[str, Any]]
 
@@ -48,6 +53,8 @@ class Run:
         validation: ``"last"`` and ``"best"`` -> what was predicted on the validation split after
             that epoch, with all modalities and with each alone. A run that another version
             trained, or that was killed, may lack them until it is resumed.
+        data: what it was trained on; no part of a copy that is pickled.
+        made_with: what its folder says of how it was made, where it was read from one.
     """
 
     model: MultimodalModel
@@ -58,6 +65,11 @@ class Run:
     best_epoch: int = -1
     best_weights: tuple[dict[str, Tensor], dict[str, Tensor]] = field(default=({}, {}))
     validation: dict[str, Predictions] = field(default_factory=dict)
+    data: Dataset | None = None
+    made_with: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"data": None}
 
     def __repr__(self) -> str:
         epochs = f"{len(self.history)} epochs, best {self.best_epoch}"
@@ -76,6 +88,67 @@ class Run:
         finally:
             self.model.load_state_dict(last[0])
             self.method.load_state_dict(last[1])
+
+    @float32()
+    def predictor(
+        self,
+        which: str = "last",
+        *,
+        data: Dataset | None = None,
+        thresholds: Dataset | None = None,
+        **others: Any,
+    ) -> Predictor:
+        """What answers new rows, with whatever modalities they have.
+
+        Args:
+            which: the weights of the ``"last"`` or the ``"best"`` epoch. The latter was chosen by
+                all of validation, so thresholds set by a half of it are a little too bold.
+            data: the data set, where the run does not hold it any more.
+            thresholds: a data set whose validation split sets the thresholds, in place of one
+                half of this one's.
+            others: of :func:`counterpoise.deploy.make_predictor`.
+
+        Raises:
+            InputError: no data to calibrate on.
+        """
+        from counterpoise.deploy.pack import make_predictor
+
+        check_choice("which", which, ("last", "best"))
+        data = data or self.data
+        if data is None:
+            raise InputError(
+                "data must hold the data set of this run, which was trained elsewhere, found none"
+            )
+        model, method = self.model, self.method
+        if which == "best":  # in a copy: the run goes on to hold the last epoch
+            model, method = deepcopy((model, method))
+            model.load_state_dict(self.best_weights[0])
+            method.load_state_dict(self.best_weights[1])
+        training = {
+            "settings": self.settings.plain(),
+            "which": which,
+            "epoch": self.best_epoch if which == "best" else len(self.history) - 1,
+            "history": self.history,
+            "made_with": dict(self.made_with),
+        }
+        return make_predictor(
+            model, method, self.task, data, thresholds=thresholds, training=training, **others
+        )
+
+    def save(
+        self, path: Path | str, which: str = "last", *, overwrite: bool = False, **others: Any
+    ) -> Predictor:
+        """Write a pack, which :meth:`counterpoise.Predictor.load` opens without data or run.
+
+        Args:
+            path: of a folder that does not exist, or is empty.
+            which: see :meth:`predictor`.
+            overwrite: replace a pack that is there.
+            others: of :meth:`predictor`.
+        """
+        made = self.predictor(which, **others)
+        made.save(path, overwrite=overwrite)
+        return made
 
 
 def copy_state(module: nn.Module) -> dict[str, Tensor]:
@@ -150,6 +223,7 @@ def load_run(folder: Path | str, model: MultimodalModel, data: Dataset, method: 
     ctx = make_context(model, data, run.task, method, settings)
     method.setup(ctx)
     restore(run, ctx, saved)
+    run.data, run.made_with = data, record.made_with
     run.validation = read_validation(folder, _epochs(run))
     model.eval()
     return run

@@ -153,6 +153,7 @@ class Audio(Reader):
 
     name: ClassVar[str] = "audio"
     kind: ClassVar[str] = "image"
+    extra: ClassVar[str] = "media"
     suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
 
     rate: int = 16000
@@ -222,6 +223,7 @@ class Waveform(Reader):
 
     name: ClassVar[str] = "waveform"
     kind: ClassVar[str] = "sequence"
+    extra: ClassVar[str] = "media"
     suffixes: ClassVar[tuple[str, ...]] = Audio.suffixes
 
     rate: int = 16000

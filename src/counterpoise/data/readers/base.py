@@ -40,12 +40,14 @@ class Reader(ABC):
         suffixes: of the files that it reads.
         young: fields that older settings lack -> what their absence means, which need not be the
             default. Settings leave a field out that means that.
+        extra: of the package, which brings the libraries that reading needs; empty where none does.
     """
 
     name: ClassVar[str] = ""
     kind: ClassVar[str] = ""
     suffixes: ClassVar[tuple[str, ...]] = ()
     young: ClassVar[Mapping[str, Any]] = {}
+    extra: ClassVar[str] = ""
 
     def fit(self, cells: Sequence[Any]) -> Self:
         """A reader whose open settings (a length, a vocabulary) are taken from the training cells.

@@ -50,6 +50,7 @@ class Frames(Reader):
     """
 
     name: ClassVar[str] = "frames"
+    extra: ClassVar[str] = "media"
 
     frames: int = 3
     size: int | tuple[int, int] = 224
@@ -87,6 +88,7 @@ class Flow(Reader):
     """
 
     name: ClassVar[str] = "flow"
+    extra: ClassVar[str] = "media"
     kind: ClassVar[str] = "image"
 
     stack: int = 10

@@ -122,6 +122,7 @@ class Image(Reader):
     """
 
     name: ClassVar[str] = "image"
+    extra: ClassVar[str] = "media"
     kind: ClassVar[str] = "image"
     suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
     young: ClassVar[Mapping[str, Any]] = {"depth": None}

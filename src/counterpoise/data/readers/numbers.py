@@ -149,7 +149,7 @@ class Numbers(Measured):
         count = self.count or 1
         if len(self.center) not in (0, 1, count):
             return super().read_many(cells)
-        wide = _to_rows(cells, self.decimal, count)
+        wide = read_rows(cells, self.decimal, count)
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = self.scale(wide.T).T if self.center else wide
             narrow = np.ascontiguousarray(scaled, dtype=np.float32)
@@ -177,10 +177,10 @@ def _holds_number(cell: Any) -> bool:
     return isinstance(cell, int | float) and cell == cell
 
 
-def _to_rows(cells: Sequence[Any], decimal: str, count: int) -> Array:
+def read_rows(cells: Sequence[Any], decimal: str, count: int) -> Array:
     """float64 [N, count] of cells of so many numbers; NaN in rows that are not quickly told."""
     with contextlib.suppress(ValueError, OverflowError):
-        found = _to_rows_at_once(cells, decimal, count)
+        found = _read_at_once(cells, decimal, count)
         if found is not None:
             return found.reshape(len(cells), count)
     blank = [math.nan] * count
@@ -188,8 +188,8 @@ def _to_rows(cells: Sequence[Any], decimal: str, count: int) -> Array:
     return np.array(rows, dtype=np.float64).reshape(len(cells), count)
 
 
-def _to_rows_at_once(cells: Sequence[Any], decimal: str, count: int) -> Array | None:
-    """:func:`_to_rows` where all cells are of one form; ValueError where a word is no number."""
+def _read_at_once(cells: Sequence[Any], decimal: str, count: int) -> Array | None:
+    """:func:`read_rows` where all cells are of one form; ValueError where a word is no number."""
     kinds = set(map(type, cells))
     if kinds == {list} and set(map(len, cells)) == {count}:
         plain = set(map(type, chain.from_iterable(cells))) <= {float, int}

@@ -62,6 +62,7 @@ class Text(Reader):
     """
 
     name = "text"
+    extra = "text"
     young: ClassVar[Mapping[str, Any]] = {"keep_spaces": True}
     length: int | None = None
     tokenizer: str | None = None

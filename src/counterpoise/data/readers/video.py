@@ -164,6 +164,7 @@ class Video(Reader):
     """
 
     name: ClassVar[str] = "video"
+    extra: ClassVar[str] = "media"
     suffixes: ClassVar[tuple[str, ...]] = (
         *(".mp4", ".avi", ".flv", ".mkv", ".mov", ".webm", ".wmv"),
         *(".m4v", ".mpg", ".mpeg", ".3gp", ".ts", ".ogv"),
