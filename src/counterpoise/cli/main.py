@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from counterpoise.core.console import replace_unknown
 from counterpoise.errors import InputError
 
-from . import compare, completion, data, evaluate, methods, pack, prepare, report, train
+from . import compare, completion, data, evaluate, methods, pack, prepare, report, serve, train
 from .arguments import parse
 from .output import forget_warnings, print_warning
 
@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": evaluate.COMMAND,
     "report": report.COMMAND,
     "pack": pack.COMMAND,
+    "serve": serve.COMMAND,
     "completion": completion.COMMAND,
 }
 

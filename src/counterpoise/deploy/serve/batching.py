@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from counterpoise.errors import InputError
@@ -147,7 +148,7 @@ class Batcher:
         ends = [0]
         for part in parts:
             ends.append(ends[-1] + len(part))
-        _set(batch, [found[start:end] for start, end in zip(ends, ends[1:], strict=False)])
+        _set(batch, [found[start:end] for start, end in pairwise(ends)])
 
     def _ask(self, parts: list[Samples], key: Key) -> Rows:
         samples = parts[0] if len(parts) == 1 else type(parts[0]).join(parts)

@@ -59,7 +59,7 @@ class Field:
         if self.inline == "text":
             return {"type": ["string", "null"], "description": "a text"}
         if self.tensors:
-            parts = dict.fromkeys(self.tensors, {"type": "array", "items": {"type": "integer"}})
+            parts = {key: {"type": "array", "items": {"type": "number"}} for key in self.tensors}
             more = {"required": list(self.tensors), "additionalProperties": False}
             return {"type": ["object", "null"], "properties": parts, **more}
         size = f"; a sample has shape {list(self.shape)}" if self.shape else ""
@@ -82,13 +82,13 @@ def _find_field(name: str, how: Preprocessing) -> Field | None:
     if reader is None:
         tensors = () if set(how.spec) == {""} else tuple(how.spec)
         return Field(name, "numbers", array=True, tensors=tensors, shape=shape)
-    kind = type(reader)  # a class derived from these may open what it likes
-    if kind is Numbers:
+    # A class derived from these may open what it likes.
+    if type(reader) is Numbers:
         return Field(name, "numbers", shape=(reader.count or 1,))
-    if kind is Text:
-        file = bool(reader.file)
+    if type(reader) is Text:
+        file = reader.file
         return Field(name, "" if file else "text", "text" if file else "", (".txt",) * file)
-    if kind is ArrayFile:
+    if type(reader) is ArrayFile:
         return Field(name, "numbers", "array", reader.suffixes, array=True, shape=shape)
     return _find_media(name, reader)
 

@@ -23,7 +23,8 @@ from .limits import Limits
 
 PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 PICTURE = re.compile(
-    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|BM|II[*+]\0|MM\0[*+]|RIFF....WEBP|P[1-6]\s", re.DOTALL
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|BM|II[*+]\0|MM\0[*+]|RIFF....WEBP|P[1-6]\s",
+    re.DOTALL,
 )
 CONTAINER = re.compile(
     rb"RIFF|RIFX|RF64|fLaC|OggS|ID3|FORM....AIF[FC]|\.snd|riff\x2e\x91\xcf\x11|"

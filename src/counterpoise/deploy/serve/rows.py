@@ -100,7 +100,9 @@ def _check_size(body: bytes, limits: Limits) -> None:
         raise Refusal(400, f"the body is nested {depth} deep, where {limits.depth} is the limit")
     count = int((marks == ord(",")).sum()) + 1
     if count > limits.numbers:
-        raise Refusal(413, f"the body holds {count:,} values, where {limits.numbers:,} is the limit")
+        raise Refusal(
+            413, f"the body holds {count:,} values, where {limits.numbers:,} is the limit"
+        )
 
 
 def _refuse_constant(word: str) -> None:

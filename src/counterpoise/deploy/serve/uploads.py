@@ -76,11 +76,12 @@ def store_row(
 
 def check_files(names: Mapping[str, str], fields: Mapping[str, Field], limits: Limits) -> None:
     """:func:`check_file` of each file that :func:`store_row` wrote; Refusal for the first."""
-    for path, name in names.items():
-        try:
+    name = ""
+    try:
+        for path, name in names.items():
             check_file(Path(path), fields[name], limits)
-        except InputError as error:
-            raise Refusal(422, f"{name}: {hide_paths(str(error), names)}") from None
+    except InputError as error:
+        raise Refusal(422, f"{name}: {hide_paths(str(error), names)}") from None
 
 
 def hide_paths(text: str, names: Mapping[str, str]) -> str:
