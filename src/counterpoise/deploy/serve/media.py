@@ -21,7 +21,7 @@ from counterpoise.errors import InputError
 from .fields import Field
 from .limits import Limits
 
-PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 PICTURE = re.compile(
     rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|BM|II[*+]\0|MM\0[*+]|RIFF....WEBP|P[1-6]\s",
     re.DOTALL,
@@ -61,10 +61,11 @@ def _check_picture(path: Path, limits: Limits) -> None:
     if not PICTURE.match(_read_head(path)):
         raise InputError("is no picture: JPEG, PNG, WebP, TIFF, GIF, BMP and PPM are read")
     image = need("PIL.Image", "media")
+    image.init()  # else it knows five formats until it has met another one
     try:
         with image.open(path, formats=PICTURE_FORMATS) as picture:
             pixels = picture.width * picture.height
-    except image.DecompressionBombError:
+    except (image.DecompressionBombError, image.DecompressionBombWarning):
         pixels = limits.pixels + 1
     except Exception:  # a damaged file can break the library anywhere
         raise InputError("is no picture, or damaged") from None
