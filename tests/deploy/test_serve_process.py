@@ -139,7 +139,9 @@ def test_hostile_requests_get_no_500_and_open_no_file(tmp_path: Path) -> None:
     lines = log.read_text().splitlines()
     uploaded = f"'{tempfile.gettempdir()}/counterpoise-serve-"
     modules = tuple(f"'{p}" for p in (sys.prefix, sys.base_prefix) if p)
-    outside = {text for text in lines if not text.partition(" ")[2].startswith((uploaded, *modules))}
+    outside = {
+        text for text in lines if not text.partition(" ")[2].startswith((uploaded, *modules))
+    }
     assert any(uploaded in text for text in lines), "the hook has seen nothing"
     assert {text for text in outside if not _is_harmless(text)} == set()
     assert watch.count() == 0  # FFmpeg and HDF5 open files unseen by Python
