@@ -11,6 +11,8 @@ from torch import Tensor
 
 from counterpoise.errors import InputError, unknown
 
+from .presence import known
+
 Input = Tensor | dict[str, Tensor]
 _FILLED: Any = None  # a default that __post_init__ fills
 
@@ -77,7 +79,7 @@ class Batch:
         for name in names:
             if name not in self.present:
                 raise unknown("modality", name, self.present)
-        nothing = torch.zeros(len(self), dtype=torch.bool)
+        nothing = known(self.index, False)
         present = {m: mask if m in names else nothing for m, mask in self.present.items()}
         return replace(self, present=present)
 
@@ -85,7 +87,7 @@ class Batch:
         """The same samples with just the modalities ``names``; unknown ones are absent."""
         if self.modalities == names:
             return self
-        nothing = torch.zeros(len(self), dtype=torch.bool)
+        nothing = known(self.index, False)
         return replace(self, present={name: self.present.get(name, nothing) for name in names})
 
     def counts(self) -> Tensor:

@@ -1,12 +1,65 @@
-"""A modality that no training sample has cannot be learnt: one check and one message."""
+"""Which samples have a modality: masks, what is asked of them, and one that no sample has."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from counterpoise.errors import InputError
+
+_dense: ContextVar[bool] = ContextVar("dense", default=False)
+_KNOWN = "_counterpoise_known"
+
+
+@contextmanager
+def dense() -> Iterator[None]:
+    """Compute everything for all samples and mask it after, whatever the masks hold.
+
+    So a model can be exported: what it computes does not depend on values. The results are those
+    of the ordinary way, which leaves out what no sample needs.
+    """
+    token = _dense.set(True)
+    try:
+        yield
+    finally:
+        _dense.reset(token)
+
+
+def is_dense() -> bool:
+    """Whether this runs within :func:`dense`."""
+    return _dense.get()
+
+
+def known(like: Tensor, value: bool) -> Tensor:
+    """A mask of the size of ``like`` that is all true or all false, also within :func:`dense`."""
+    mask = torch.full_like(like, value, dtype=torch.bool)
+    setattr(mask, _KNOWN, value)
+    return mask
+
+
+def some(mask: Tensor) -> bool:
+    """Whether any sample of a mask [B] has the modality; taken for granted where it is dense."""
+    if _dense.get():
+        return cast(bool, getattr(mask, _KNOWN, True))
+    return bool(mask.any())
+
+
+def every(mask: Tensor) -> bool:
+    """Whether all samples of a mask [B] have the modality; never taken for granted."""
+    if _dense.get():
+        return cast(bool, getattr(mask, _KNOWN, False))
+    return bool(mask.all())
+
+
+def refuse_dense(what: str) -> None:
+    """Raise :class:`InputError` within :func:`dense`, for what depends on other samples."""
+    if _dense.get():
+        raise InputError(f"{what}, so it cannot be exported")
 
 
 def check_trained(samples: object) -> None:
@@ -18,7 +71,7 @@ def check_trained(samples: object) -> None:
         samples: the training split, or its masks: modality -> bool [N]. Samples of a user's own
             class that has no ``present`` cannot be checked, and pass.
     """
-    masks = getattr(samples, "present", samples)
+    masks: Any = getattr(samples, "present", samples)
     if not isinstance(masks, Mapping):
         return
     gone = [name for name, mask in masks.items() if isinstance(mask, Tensor) and not mask.any()]

@@ -34,7 +34,7 @@ def pool(steps: Tensor, real: Tensor, how: str) -> Tensor:
     if how == "max":
         return steps.masked_fill(gone, -torch.inf).amax(1)
     places = real.int().argmax(1) if how == "first" else last_step(real)
-    return steps[torch.arange(len(steps), device=steps.device), places]
+    return steps[torch.arange(steps.shape[0], device=steps.device), places]
 
 
 def last_step(real: Tensor) -> Tensor:

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from counterpoise.core.batch import Input
+from counterpoise.core.presence import is_dense
 from counterpoise.errors import InputError, check_choice, check_number
 
 from .attention import Attention
 from .base import Encoder, Shapes, shape_of
 from .pooling import POOLS, blank, last_step, pool, real_steps
+from .recurrent import read_both_ways
 from .text import Embedded, fill_vocabulary, find_length, holds_tokens, ids_and_mask
 
 if TYPE_CHECKING:
@@ -133,6 +135,8 @@ class Recurrent(Encoder):
         # In evaluation mode cuDNN has no backward pass, which some methods need.
         plain = rows.is_cuda and torch.is_grad_enabled() and not self.training
         with torch.backends.cudnn.flags(enabled=False) if plain else nullcontext():
+            if self.padding and network.bidirectional and is_dense():
+                return read_both_ways(network, rows, real)
             if self.padding and network.bidirectional:
                 # The backward direction would read the padding first.
                 lengths = real.sum(1).cpu()

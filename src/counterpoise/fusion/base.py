@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from counterpoise.core.batch import Lazy, Output
 from counterpoise.core.names import ByModality, check_name
+from counterpoise.core.presence import known
 from counterpoise.core.recorded import Recorded
 from counterpoise.core.registry import keyword_options
 from counterpoise.errors import InputError, check_choice
@@ -106,7 +107,7 @@ class Fusion(Recorded, nn.Module, ABC):
         self, name: str, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> Tensor:
         alone = {m: z if m == name else torch.zeros_like(z) for m, z in features.items()}
-        masks = {m: mask if m == name else torch.zeros_like(mask) for m, mask in present.items()}
+        masks = {m: mask if m == name else known(mask, False) for m, mask in present.items()}
         return self.logits(alone, masks, self._shares(alone, masks))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from counterpoise.core.batch import Lazy
 from counterpoise.core.names import ByModality
+from counterpoise.core.presence import every, is_dense, some
 from counterpoise.errors import InputError, check_number
 
 from .base import Fusion
@@ -90,12 +91,12 @@ class Bottleneck(Fusion):
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
     ) -> Tensor:
         like = features[next(iter(self.widths))]
-        size, count = len(like), torch.stack([present[m] for m in self.widths]).sum(0)
+        size, count = like.shape[0], torch.stack([present[m] for m in self.widths]).sum(0)
         count = count.clamp(min=1).to(like.device, like.dtype, non_blocking=True)
         parts = [
             _Part(cast(_Branch, self.branches[m]), features[m], present[m])
             for m in self.widths
-            if bool(present[m].any())
+            if some(present[m])
         ]
         shared = self.tokens.expand(size, -1, -1)
         for number in range(self.fuse_at):
@@ -133,9 +134,12 @@ class _Part:
     """The tokens of one modality between layers, for the samples that have it."""
 
     def __init__(self, branch: _Branch, features: Tensor, mask: Tensor) -> None:
-        self.branch, self.size = branch, len(features)
+        self.branch, self.size = branch, features.shape[0]
         self.rows: Tensor | None = None
-        if not bool(mask.all()):
+        self.mask: Tensor | None = None
+        if is_dense() and not every(mask):
+            self.mask = mask.to(features.device)
+        elif not every(mask):
             self.rows = mask.nonzero().squeeze(1).to(features.device, non_blocking=True)
         z, length = self.take(features), len(branch.positions)
         if z.shape[1] > length:
@@ -143,7 +147,7 @@ class _Part:
                 f"a sequence of {z.shape[1]} steps is longer than length={length}; use "
                 f"bottleneck:length={z.shape[1]}, or an encoder with fewer steps"
             )
-        first = branch.token.expand(len(z), 1, -1)
+        first = branch.token.expand(z.shape[0], 1, -1)
         self.x = torch.cat([first, branch.map(z) + branch.positions[: z.shape[1]]], 1)
         self.padding = nn.functional.pad((z == 0).all(2), (1, 0))
 
@@ -153,6 +157,9 @@ class _Part:
 
     def spread(self, values: Tensor) -> Tensor:
         """[n, ...] -> [B, ...], zero for the others."""
+        if self.mask is not None:
+            rows = self.mask.view(-1, *[1] * (values.dim() - 1))
+            return torch.where(rows, values, torch.zeros_like(values))
         if self.rows is None:
             return values
         return values.new_zeros(self.size, *values.shape[1:]).index_copy(0, self.rows, values)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from counterpoise.core.batch import Lazy
 from counterpoise.core.names import ByModality
+from counterpoise.core.presence import some
 from counterpoise.errors import InputError, unknown
 
 from .base import Fusion, weights
@@ -74,7 +75,7 @@ class FiLM(_Conditioned):
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
     ) -> Tensor:
         h, here = self._average_others(features, present), present[self.conditioner]
-        if bool(here.any()):
+        if some(here):
             both = self._map(self.conditioner, features)
             gamma, beta = torch.split(both, self.width, 1)
             rows = here.to(h.device, non_blocking=True)[:, None]
@@ -86,9 +87,9 @@ class FiLM(_Conditioned):
     ) -> Tensor:
         """[B, D]: the mean over the present modalities except the conditioner; 0 without any."""
         like = features[self.conditioner]
-        total, count = like.new_zeros(len(like), self.width), like.new_zeros(len(like), 1)
+        total, count = like.new_zeros(like.shape[0], self.width), like.new_zeros(like.shape[0], 1)
         for name in self.widths:
-            if name != self.conditioner and bool(present[name].any()):
+            if name != self.conditioner and some(present[name]):
                 mask = weights(present[name], like)
                 total = total + self._map(name, features) * mask
                 count = count + mask
@@ -142,23 +143,23 @@ class Gated(_Conditioned):
         for name in self.widths:
             rows = present[name].to(h.device, non_blocking=True)[:, None]
             gate = name == self.gate
-            if bool(present[name].any()):
+            if some(present[name]):
                 value = self._map(name, features)
                 value = value.sigmoid() if gate else value
                 h = h * torch.where(rows, value, torch.full_like(value, 0.5 if gate else 1.0))
             elif gate:
                 h = h * 0.5
-        return h.expand(len(rows), self.width)
+        return h.expand(rows.shape[0], self.width)
 
     def _gate_by_all(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         joined = torch.cat([features[m] for m in self.widths], 1)
-        scores = cast(Tensor, self.gates(joined)).view(len(joined), -1, self.width)
+        scores = cast(Tensor, self.gates(joined)).view(joined.shape[0], -1, self.width)
         here = torch.stack([present[m] for m in self.widths], 1).to(joined.device)[..., None]
         # The lowest number, not infinity: a sample with no modality at all must stay finite.
         shares = scores.masked_fill(~here, torch.finfo(scores.dtype).min).softmax(1)
-        h = joined.new_zeros(len(joined), self.width)
+        h = joined.new_zeros(joined.shape[0], self.width)
         for k, name in enumerate(self.widths):
-            if bool(present[name].any()):
+            if some(present[name]):
                 value = self._map(name, features).tanh()
                 h = h + shares[:, k] * value * weights(present[name], value)
         return h

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from counterpoise.core.batch import Lazy, Output
 from counterpoise.core.names import ByModality
+from counterpoise.core.presence import every, is_dense, some
 
 from .base import Fusion, weights
 
@@ -28,6 +29,11 @@ class Concat(Fusion):
     def logits(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
     ) -> Tensor:
+        used = [m for m in self.widths if some(present[m])]
+        if is_dense() and 0 < len(used) < len(self.widths):  # the columns of others are left out
+            columns = self.slices()
+            chosen = torch.cat([columns[m] for m in used], 1)
+            return F.linear(torch.cat([features[m] for m in used], 1), chosen, self.head.bias)
         return cast(Tensor, self.head(torch.cat([features[m] for m in self.widths], 1)))
 
     def slices(self) -> dict[str, Tensor]:
@@ -49,9 +55,9 @@ class Additive(Fusion):
     def logits(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
     ) -> Tensor:
-        used = [m for m in self.widths if bool(present[m].any())] or list(self.widths)
+        used = [m for m in self.widths if some(present[m])] or list(self.widths)
         first = shares[used[0]]
-        if all(bool(present[m].all()) for m in used):
+        if all(every(present[m]) for m in used):
             total = sum((shares[m] for m in used[1:]), first)
             return total / len(used) if self.mean else total
         masks = {m: weights(present[m], first) for m in used}
@@ -117,7 +123,7 @@ class Shared(Additive):
 
     def _map(self, name: str, features: Tensor, mask: Tensor) -> Tensor:
         mapped = cast(Tensor, self.maps[name](features))
-        return mapped if bool(mask.all()) else mapped * weights(mask, mapped)
+        return mapped if every(mask) else mapped * weights(mask, mapped)
 
     def share(self, name: str, features: Mapping[str, Tensor], counts: Tensor) -> Tensor:
         return cast(Tensor, self.head(features[name]))

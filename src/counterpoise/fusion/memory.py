@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from counterpoise.core.batch import Lazy
 from counterpoise.core.names import ByModality
+from counterpoise.core.presence import every, some
 from counterpoise.errors import check_number, unknown
 
 from .base import Fusion, weights
@@ -112,7 +113,7 @@ class MemoryFusion(Fusion):
         before = F.pad(cells[:, :-1], (0, 0, 1, 0))
         changes = torch.cat([before, cells], 2)
         scores = self.attention(changes)
-        if not bool(torch.stack([present[m] for m in self.widths]).all()):
+        if not all(every(present[m]) for m in self.widths):
             # The lowest number, not infinity: a sample with no modality at all must stay finite.
             gone = torch.cat([here, here], 1)[:, None] == 0
             scores = scores.masked_fill(gone, torch.finfo(scores.dtype).min)
@@ -125,7 +126,7 @@ class MemoryFusion(Fusion):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The cells [B, T, H] of all modalities, the last outputs [B, H], and where they are."""
         like, steps = features[next(iter(self.widths))], one_length(self, features, present)
-        size, used = len(like), [m for m in self.widths if bool(present[m].any())]
+        size, used = like.shape[0], [m for m in self.widths if some(present[m])]
         blank = {m: like.new_zeros(size, steps, h) for m, h in self.hidden.items()}
         states, outputs = dict(blank), {m: z[:, -1] for m, z in blank.items()}
         masks = {m: weights(present[m], like).expand(-1, h) for m, h in self.hidden.items()}
@@ -162,7 +163,7 @@ class MemoryFusion(Fusion):
         """The memory [B, D] after the last step, from ``a`` [B, T, 2H] and ``v`` [B, T, D]."""
         of_change, of_memory = torch.split(self.gates.weight, [attended.shape[2], self.memory], 1)
         known = F.linear(attended, of_change, self.gates.bias)
-        memory = proposed.new_zeros(len(proposed), self.memory)
+        memory = proposed.new_zeros(proposed.shape[0], self.memory)
         for x, v in zip(known.unbind(1), proposed.unbind(1), strict=True):
             hidden = (x + F.linear(memory, of_memory)).relu()
             old, new = torch.split(hidden, self.split, 1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from counterpoise.core.batch import Lazy
 from counterpoise.core.names import ByModality
+from counterpoise.core.presence import every
 from counterpoise.errors import check_number
 
 from .linear import Additive
@@ -86,7 +87,7 @@ class MMTM(Additive):
         inputs = []
         for name in self.widths:
             z, mask = features[name], present[name]
-            if not bool(mask.all()):
+            if not every(mask):
                 rows = mask.to(z.device, non_blocking=True)[:, None]
                 z = torch.where(rows, z, self._slice(name, self.feature_mean))
             inputs.append(z)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Lazy
+from counterpoise.core.presence import some
 from counterpoise.errors import InputError, check_number
 
 from .base import Fusion
@@ -23,7 +24,7 @@ def one_length(
     Raises:
         InputError: they differ.
     """
-    found = {m: features[m].shape[1] for m in fusion.widths if bool(present[m].any())}
+    found = {m: features[m].shape[1] for m in fusion.widths if some(present[m])}
     if len(set(found.values())) > 1:
         raise InputError(
             f"{type(fusion).__name__} reads all modalities step by step and needs sequences of "
@@ -87,7 +88,7 @@ class EarlyLSTM(Fusion):
         steps = one_length(self, features, present)
         # A modality that no sample has comes as zeros [B, 1, D].
         used = {m: z[:, :1].expand(-1, steps, -1) for m, z in features.items()}
-        used |= {m: features[m] for m in self.widths if bool(present[m].any())}
+        used |= {m: features[m] for m in self.widths if some(present[m])}
         joined = torch.cat([used[m] for m in self.widths], 2)
         # In evaluation mode cuDNN has no backward pass, which some methods need.
         plain = joined.is_cuda and torch.is_grad_enabled() and not self.training

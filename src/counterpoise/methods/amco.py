@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.presence import some
 from counterpoise.core.tasks import Classification
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
@@ -139,7 +140,7 @@ def shares(out: Output, batch: Batch) -> tuple[Tensor, Tensor]:
     """The shares in the logits [M, B, K], and bool [M, B] where they are present."""
     # The head of a modality that no sample has must get no gradient, not one of zero.
     nothing = torch.zeros_like(out.logits)
-    found = [out.unimodal[m] if bool(p.any()) else nothing for m, p in batch.present.items()]
+    found = [out.unimodal[m] if some(p) else nothing for m, p in batch.present.items()]
     here = torch.stack(list(batch.present.values()))
     return torch.stack(found), here.to(nothing.device, non_blocking=True)
 

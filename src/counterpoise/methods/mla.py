@@ -9,6 +9,7 @@ from torch import Tensor
 
 from counterpoise.core.batch import Batch, Output
 from counterpoise.core.loader import mix
+from counterpoise.core.presence import refuse_dense, some
 from counterpoise.core.tasks import Classification, Task, entropy
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
@@ -159,12 +160,13 @@ class MLA(Method):
 
     def predict(self, model: MultimodalModel, batch: Batch) -> Tensor:
         out: Output = model(batch)
-        names = [m for m in batch.modalities if bool(batch.present[m].any())]
+        names = [m for m in batch.modalities if some(batch.present[m])]
         if self.fusion == "mean" or not names:
             return out.logits
         logits = torch.stack([out.unimodal[m] for m in names])
         present = torch.stack([batch.present[m] for m in names]).to(logits.device)
         if self.mode == "released":
+            refuse_dense("mla with mode=released weighs modalities by all samples of a batch")
             # softmax over the samples, summed over samples and classes: one weight per batch
             whole = entropy(logits.transpose(1, 2)).sum(1)
             share = (-whole).softmax(0)[:, None] * present

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.presence import every
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
 from counterpoise.errors import check_number
@@ -65,7 +66,7 @@ class MultiLoss(Method):
     def predict(self, model: MultimodalModel, batch: Batch) -> Tensor:
         out: Output = model(batch)
         complete = batch.counts() == len(batch.present)
-        if model.fusion.policy != "aux" or bool(complete.all()):
+        if model.fusion.policy != "aux" or every(complete):
             return out.logits
         device = out.logits.device
         masks = torch.stack(list(batch.present.values())).to(device)[..., None]

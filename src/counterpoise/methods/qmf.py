@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.presence import some
 from counterpoise.core.tasks import Classification
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
@@ -96,7 +97,7 @@ class QMF(Method):
         """[B, K]: the present modalities' logits, weighted."""
         total = torch.zeros_like(out.logits)
         for name, mask in batch.present.items():
-            if bool(mask.any()):
+            if some(mask):
                 u = out.unimodal[name]
                 weight = self.weight(u).detach() * mask.to(u.device, non_blocking=True)
                 total = total + weight[:, None] * u

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from counterpoise.core.batch import Batch, Output, map_tensors
 from counterpoise.core.device import check_weights
 from counterpoise.core.names import ByModality
+from counterpoise.core.presence import every, is_dense, some
 from counterpoise.core.task import Task
 from counterpoise.encoders.adapter import feed
 from counterpoise.errors import InputError
@@ -121,7 +122,15 @@ class MultimodalModel(nn.Module):
         own = self.encoder_parameters(name)
         return own + (list(part.parameters()) if part is not None else [])
 
+    def _autocast(self) -> AbstractContextManager[Any]:
+        half = self.precision == "bf16"
+        if is_dense() and not half:  # exporters would keep a switch that switches nothing
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
+
     def _encode(self, name: str, batch: Batch) -> Tensor:
+        if is_dense():
+            return self._encode_all(name, batch)
         mask = batch.present[name]
         size, count = len(mask), int(mask.sum())
         if batch.features is not None:
@@ -141,12 +150,26 @@ class MultimodalModel(nn.Module):
         blank = features.new_zeros(size, *features.shape[1:])
         return blank.index_copy(0, chosen, features)
 
+    def _encode_all(self, name: str, batch: Batch) -> Tensor:
+        """As :meth:`_encode` without a look at the mask: all rows are encoded, then blanked."""
+        mask = batch.present[name]
+        size = mask.shape[0]
+        if not some(mask):
+            steps = (1,) if self.fusion.steps else ()
+            return torch.zeros(size, *steps, self.fusion.widths[name], device=self.device)
+        ready = batch.features
+        features = self._run(name, batch.inputs[name], size) if ready is None else ready[name]
+        if every(mask):
+            return features
+        rows = mask.to(features.device).view(-1, *[1] * (features.dim() - 1))
+        return torch.where(rows, features, torch.zeros_like(features))
+
     def _run(self, name: str, inputs: Tensor | dict[str, Tensor], count: int) -> Tensor:
         encoder = self.encoders[name]
 
         def encode(inputs: Tensor | dict[str, Tensor], count: int) -> Any:
             with (
-                torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+                self._autocast(),
                 running_statistics(encoder, self.training and count == 1),
             ):
                 return feed(encoder, inputs)
