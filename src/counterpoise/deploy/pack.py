@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from counterpoise.core.provenance import made_with
 from counterpoise.core.task import Task
 from counterpoise.core.tasks import Classification, MultiLabel
+from counterpoise.core.version import PYTHON
 from counterpoise.data.dataset import Dataset, Split
 from counterpoise.encoders.hugging_face import HuggingFace
 from counterpoise.engine.method import Method
@@ -81,8 +81,7 @@ def make_predictor(
         "figures": {p: measure(e, data.splits[p].groups, confidence) for p, e in found.items()},
         "data": _describe_data(data, task),
         "training": dict(training or {}),
-        "requires": {"python": f">={'.'.join(platform.python_version_tuple()[:2])}"}
-        | {"extras": _find_extras(model, how)},
+        "requires": {"python": PYTHON, "extras": _find_extras(model, how)},
         "license": None,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
