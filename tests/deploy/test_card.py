@@ -186,7 +186,8 @@ def test_the_code_of_a_card_names_files_and_texts(facts: Facts) -> None:
         kind: {"preprocessing": {"spec": spec, "reader": {"type": kind}}}
         for kind in (*kinds, "numbers")
     }
-    (code,) = re.findall(r"```python\n(.*?)\n```", write_card({**facts, "modalities": how}), re.DOTALL)
+    card = write_card({**facts, "modalities": how})
+    (code,) = re.findall(r"```python\n(.*?)\n```", card, re.DOTALL)
     found = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Dict)]
     rows = ast.literal_eval(found[0])
     assert rows == {**{kind: [cell] for kind, cell in kinds.items()}, "numbers": [[0.0]]}
