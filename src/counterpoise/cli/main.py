@@ -21,6 +21,7 @@ from . import (
     predict,
     prepare,
     report,
+    serve,
     train,
 )
 from .arguments import parse
@@ -37,6 +38,7 @@ COMMANDS = {
     "pack": pack.COMMAND,
     "predict": predict.COMMAND,
     "export": export.COMMAND,
+    "serve": serve.COMMAND,
     "completion": completion.COMMAND,
 }
 
