@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from folded import check_each
-from own_models import Plain, made, wrapped
 from settings import CASES, build
 from torch import Tensor, nn
 from toy import toy_batch, toy_data, toy_model
@@ -204,17 +203,6 @@ def test_multi_loss_of_part_of_the_modalities_is_the_mean_of_their_heads() -> No
     batch = batch_of(inputs, {m: torch.tensor([m != "c"]) for m in NAMES})
     out = model(batch)
     close(method.predict(model, batch), (out.unimodal["a"] + out.unimodal["b"]) / 2)
-
-
-def test_wrapped_models_are_dense_too() -> None:
-    model, data = wrapped(made(Plain).eval()), toy_data(missing=0.3)
-    batch = toy_batch(data)
-    with torch.no_grad():
-        wanted = model(batch)
-        some = model(batch.only("a"))
-        with dense():
-            close(model(batch).logits, wanted.logits)
-            close(model(batch.only("a")).logits, some.logits)
 
 
 @pytest.mark.slow
