@@ -66,10 +66,8 @@ def make_predictor(
     confidence = Confidence.unfitted(task, model.modalities)
     if "validation" in found:
         other = None if thresholds is None else _evaluate(model, method, task, thresholds, HELD[0])
-        groups = data.validation.groups
-        confidence = Confidence.fit(
-            found["validation"], groups, thresholds=other, modalities=model.modalities
-        )
+        groups, names = data.validation.groups, model.modalities
+        confidence = Confidence.fit(found[HELD[0]], groups, thresholds=other, modalities=names)
     facts = {
         "made_with": made_with(),
         "task": task.state() | {"names": list(getattr(task, "names", None) or [])},
