@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 import warnings
@@ -175,6 +176,21 @@ def test_the_code_of_a_card_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ],
         check,
     )
+
+
+def test_the_code_of_a_card_names_files_and_texts(facts: Facts) -> None:
+    """One row of each kind of reader, in code that Python reads."""
+    kinds = {"audio": "audio.wav", "image": "image.jpg", "text": "a text", "frames": "frames"}
+    spec = {"": ["float32", [3]]}
+    how = {
+        kind: {"preprocessing": {"spec": spec, "reader": {"type": kind}}}
+        for kind in (*kinds, "numbers")
+    }
+    card = write_card({**facts, "modalities": how})
+    (code,) = re.findall(r"```python\n(.*?)\n```", card, re.DOTALL)
+    found = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Dict)]
+    rows = ast.literal_eval(found[0])
+    assert rows == {**{kind: [cell] for kind, cell in kinds.items()}, "numbers": [[0.0]]}
 
 
 def test_what_is_not_known_is_left_out(facts: Facts) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from counterpoise.core.provenance import made_with
 from counterpoise.core.task import Task
 from counterpoise.core.tasks import Classification, MultiLabel
+from counterpoise.core.version import PYTHON
 from counterpoise.data.dataset import Dataset, Split
 from counterpoise.encoders.hugging_face import HuggingFace
 from counterpoise.engine.method import Method
@@ -114,8 +114,7 @@ def _find_requirements(model: MultimodalModel, how: Mapping[str, Preprocessing])
     found = set().union(*(each.extras() for each in how.values()))
     if any(isinstance(module, HuggingFace) for module in model.modules()):
         found.add("text")
-    python = ".".join(platform.python_version_tuple()[:2])
-    return {"python": f">={python}", "extras": sorted(found)}
+    return {"python": PYTHON, "extras": sorted(found)}
 
 
 def _describe_data(data: Dataset, task: Task) -> dict[str, Any]:
