@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from counterpoise.deploy.serve import app as application
 from counterpoise.deploy.serve import uploads
 from counterpoise.deploy.serve.app import create_app
 from counterpoise.deploy.serve.limits import Limits
+from counterpoise.deploy.serve.server import is_loopback, open_socket
+from counterpoise.errors import InputError
 
 VECTOR = [1.0, 2.0, 3.0, 4.0]
 
@@ -233,6 +236,21 @@ def test_requests_that_wait_are_answered_together(predictor: FakePredictor) -> N
         assert row["probabilities"]["yes"] == pytest.approx(1 / (1 + np.exp(-value[0])))
     assert sum(predictor.batches) == 12 and len(predictor.batches) <= 5
     assert max(predictor.batches) <= 8
+
+
+def test_a_batch_waits_for_more_where_that_is_wanted(predictor: FakePredictor) -> None:
+    with open_client(predictor, Limits(wait=0.2)) as client, ThreadPoolExecutor(4) as pool:
+        ask(client, {"vector": VECTOR})
+        list(pool.map(lambda _: ask(client, {"vector": VECTOR}), range(4)))
+    assert predictor.batches == [1, 4]
+
+
+def test_no_part_of_an_answer_waits_for_a_receipt() -> None:
+    with open_socket("127.0.0.1", 0) as listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        with pytest.raises(InputError, match=r"cannot listen at 127\.0\.0\.1, port \d+ \(Address"):
+            open_socket("127.0.0.1", listener.getsockname()[1])
+    assert is_loopback("::1") and is_loopback("localhost") and not is_loopback("0.0.0.0")
 
 
 def test_those_who_ask_otherwise_are_answered_apart(predictor: FakePredictor) -> None:
