@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from toy import toy_data
+
+import counterpoise as cp
 
 HEAVY = {"torch", "numpy", "rich", "scipy", "sklearn", "matplotlib", "pyarrow", "shtab"}
 PROGRAM = f"""
@@ -24,7 +28,7 @@ finally:
         [],
         ["--version"],
         ["--help"],
-        *([command, "--help"] for command in ("train", "compare", "prepare", "completion")),
+        *([command, "--help"] for command in ("train", "compare", "prepare", "completion", "pack")),
         ["trian"],
         ["train", "--epocs", "3"],
         ["train", "digits", "--epochs", "0"],
@@ -39,3 +43,21 @@ def test_nothing_heavy_is_imported(words: list[str]) -> None:
     )
     assert done.stderr.splitlines()[-1] == "", done.stderr
     assert ("counterpoise: error" in done.stderr) == (done.stdout == "")
+
+
+OPENS = """
+import sys
+import counterpoise
+found = counterpoise.Predictor.load(sys.argv[1]).predict({"a": [[0.0] * 4]})
+rooms = {name.split(".")[1] for name in sys.modules if name.startswith("counterpoise.")}
+print(*sorted(rooms & {"training", "estimator", "compare", "report", "cli"}), len(found))
+print(*sorted({"sklearn", "scipy", "pandas", "matplotlib", "pyarrow"} & set(sys.modules)))
+"""
+
+
+def test_a_pack_is_opened_without_what_trains(tmp_path: Path) -> None:
+    data = toy_data()
+    cp.fit(cp.build_model(data, width=8), data, epochs=1).save(tmp_path / "model")
+    words = [sys.executable, "-c", OPENS, str(tmp_path / "model")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["1", ""]

@@ -6,7 +6,7 @@ from folded import check_each
 from toy import Calls, same, toy_data, toy_model, weights
 
 from counterpoise import METHODS, InputError, Regression, build_method, evaluate, fit
-from counterpoise.evaluation import present_name, subsets
+from counterpoise.evaluation import choose_subsets, present_name, subsets
 
 
 def trained(data, name):
@@ -21,6 +21,40 @@ def test_subsets_are_all_and_the_whole_first():
     assert len(found) == len(set(found)) == 7
     assert [len(s) for s in found] == [3, 2, 2, 2, 1, 1, 1]
     assert present_name(("b", "a")) == "a+b"
+
+
+def test_of_many_modalities_some_subsets_of_each_size_are_chosen():
+    assert choose_subsets("abc") == subsets("abc")
+    assert choose_subsets("abcdef") == subsets("abcdef")
+    names = "kjihgfedcba"
+    found = choose_subsets(names)
+    sizes = [len(subset) for subset in found]
+    assert found[0] == tuple(names) and sizes == sorted(sizes, reverse=True)
+    counts = {size: sizes.count(size) for size in sizes}
+    assert counts == {11: 1, 10: 11, **dict.fromkeys(range(2, 10), 16), 1: 11}
+    assert len(set(found)) == len(found)
+    assert all(list(s) == sorted(s, key=names.index) for s in found)
+    assert found == choose_subsets(names) != choose_subsets(names, seed=1)
+    assert choose_subsets(names, most=2)[1:3] != choose_subsets(names, most=2)[3:5]
+
+
+def test_some_subsets_are_evaluated_and_always_the_whole_and_the_single_ones():
+    data = toy_data(4, missing=0.3)
+    model = toy_model(data)
+    every, some = (
+        evaluate(model, data),
+        evaluate(model, data, subsets=[("d", "b"), "c", tuple("abd")]),
+    )
+    assert list(some.logits) == [s for s in subsets("abcd") if s in some.logits]
+    assert {present_name(s) for s in some.logits} == {"a+b+c+d", "a+b+d", "b+d", *"abcd"}
+    assert some.modalities == every.modalities
+    for subset, logits in some.logits.items():
+        assert torch.equal(logits, every.logits[subset])
+        assert some.metrics[subset] == every.metrics[subset]
+    with pytest.raises(InputError, match="unknown modality in subsets 'x'"):
+        evaluate(model, data, subsets=[("a", "x")])
+    with pytest.raises(InputError, match="subsets must each name a modality, found an empty one"):
+        evaluate(model, data, subsets=[()])
 
 
 def test_each_modality_is_encoded_once_a_batch_for_all_subsets():

@@ -10,7 +10,20 @@ from collections.abc import Sequence
 from counterpoise.core.console import replace_unknown
 from counterpoise.errors import InputError
 
-from . import compare, completion, data, evaluate, methods, pack, prepare, report, train
+from . import (
+    compare,
+    completion,
+    data,
+    evaluate,
+    export,
+    methods,
+    pack,
+    predict,
+    prepare,
+    report,
+    serve,
+    train,
+)
 from .arguments import parse
 from .output import forget_warnings, print_warning
 
@@ -23,6 +36,9 @@ COMMANDS = {
     "evaluate": evaluate.COMMAND,
     "report": report.COMMAND,
     "pack": pack.COMMAND,
+    "predict": predict.COMMAND,
+    "export": export.COMMAND,
+    "serve": serve.COMMAND,
     "completion": completion.COMMAND,
 }
 
@@ -49,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return _fail(f"{error.filename or 'file'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        again = " with --resume" if "train" in arguments else ""
+        again = " with --resume" if {"train", "predict"} & set(arguments) else ""
         print(f"counterpoise: stopped; the same command{again} goes on", file=sys.stderr)
         return 130
 

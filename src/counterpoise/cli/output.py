@@ -67,4 +67,4 @@ def print_metrics(result: Evaluation, title: str) -> None:
         table.add_row(" + ".join(subset), *(format_value(values[metric]) for metric in shown))
     console.print(table)
     if hidden:
-        print(f"also measured: {', '.join(hidden)} (evaluate --json, or a wider terminal)")
+        print(f"also measured: {', '.join(hidden)} (--json, or a wider terminal)")

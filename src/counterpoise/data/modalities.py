@@ -13,6 +13,8 @@ from counterpoise.errors import InputError, unknown
 
 Rows = slice | NDArray[np.int64]
 
+TABLE = "x"  # what the modality of a plain table is called
+
 
 class Modalities:
     """A dict of arrays whose rows can be taken: the ``X`` of ``cross_val_score`` and its kin.

@@ -67,7 +67,7 @@ def read_npz(path: Path | str, **named: Unpack[ColumnNames]) -> Arrays:
             of different lengths.
     """
     path = expand(path)
-    arrays = _read(path)
+    arrays = read_arrays(path)
     names = column_names(named, weight="weight")
     for part in ("target", *named):
         if part in names and names[part] not in arrays:
@@ -97,7 +97,7 @@ def read_npz(path: Path | str, **named: Unpack[ColumnNames]) -> Arrays:
     return Arrays(path, arrays, target, kept, _read_classes(path, classes))
 
 
-def _read(path: Path) -> dict[str, Array]:
+def read_arrays(path: Path) -> dict[str, Array]:
     """Every array of a file by its name."""
     if not path.is_file():
         raise InputError(f"{path} is not there")

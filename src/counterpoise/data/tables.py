@@ -13,10 +13,8 @@ from torch import Tensor
 
 from counterpoise.errors import InputError, check_number, plain
 
-from .modalities import Modalities
+from .modalities import TABLE, Modalities
 from .weights import Weights, to_weights
-
-TABLE = "x"  # what the modality of a plain table is called
 
 
 def to_modalities(X: Any, estimator: Any, fitting: bool) -> Mapping[str, Any]:

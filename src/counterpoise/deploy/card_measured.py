@@ -156,9 +156,9 @@ def _promises(facts: Facts, state: Mapping[str, Any]) -> Iterator[str]:
 
     names = list(facts.get("modalities") or {})
     try:
-        confidence = Confidence.from_state(build_task(facts["task"]), names, state)
+        confidence = Confidence.from_state(build_task(facts.get("task") or {}), names, state)
     except (InputError, KeyError):
-        return  # a task of somebody's own
+        return  # a task of somebody's own, or none is known
     answered = {}
     with suppress(InputError):  # not of classes, or not measured
         answered = {accuracy: confidence.answers(accuracy) for accuracy in ACCURACIES}

@@ -67,7 +67,9 @@ def make_predictor(
     if "validation" in found:
         other = None if thresholds is None else _evaluate(model, method, task, thresholds, HELD[0])
         groups = data.validation.groups
-        confidence = Confidence.fit(found["validation"], groups, thresholds=other)
+        confidence = Confidence.fit(
+            found["validation"], groups, thresholds=other, modalities=model.modalities
+        )
     facts = {
         "made_with": made_with(),
         "task": task.state() | {"names": list(getattr(task, "names", None) or [])},

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from counterpoise.core.device import float32
+from counterpoise.core.strict_json import to_json
 from counterpoise.data.cells import Spec
 from counterpoise.encoders import ENCODERS, Encoder, Standardize
 from counterpoise.engine.method import Method
@@ -66,9 +67,8 @@ def describe_encoder(module: nn.Module) -> Described:
         before, module = module[0], module[1]
         about = {"shape": list(before.mean.shape), "padding": before.padding}
         first = {"standardize": about | {"inner": before.inner}}
-    if isinstance(module, Encoder):
-        name = ENCODERS.name_of(module)
-        return {"name": name, **module.recipe(), **first}
+    if isinstance(module, Encoder) and _is_plain(recipe := module.recipe()):
+        return {"name": ENCODERS.name_of(module), **recipe, **first}
     kind = type(module)
     return {"class": f"{kind.__module__}.{kind.__qualname__}", **first}
 
@@ -77,7 +77,17 @@ def _describe_fusion(fusion: Fusion) -> Described:
     args, options = fusion.made_from
     named = dict(zip(("widths", "outputs", "unimodal"), args, strict=False)) | options
     named |= {"widths": fusion.widths, "outputs": fusion.outputs, "unimodal": fusion.policy}
-    return {"name": FUSIONS.name_of(fusion), **plain(named)}
+    kept = {option: value for option, value in plain(named).items() if _is_plain(value)}
+    return {"name": FUSIONS.name_of(fusion), **kept}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON can hold it."""
+    try:
+        to_json(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _describe_wrapped(model: MultimodalModel) -> Described:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from counterpoise.core.batch import Input
 from counterpoise.data.cells import join_tensors
-from counterpoise.data.modalities import Modalities, to_mapping
-from counterpoise.data.tables import TABLE
+from counterpoise.data.modalities import TABLE, Modalities, to_mapping
 from counterpoise.data.values import count_rows
 from counterpoise.errors import InputError, show, unknown
 
+from .numbers import Rows
 from .preprocessing import Preprocessing
-from .rows import Rows, read_modality
+from .rows import read_modality
 
 NOTHING = "has no modality"
 

@@ -135,7 +135,7 @@ class Recurrent(Encoder):
         # In evaluation mode cuDNN has no backward pass, which some methods need.
         plain = rows.is_cuda and torch.is_grad_enabled() and not self.training
         with torch.backends.cudnn.flags(enabled=False) if plain else nullcontext():
-            if self.padding and network.bidirectional and is_dense():
+            if self.padding and network.bidirectional and is_dense() and not self.training:
                 return read_both_ways(network, rows, real)
             if self.padding and network.bidirectional:
                 # The backward direction would read the padding first.

@@ -19,7 +19,8 @@ from counterpoise.core.registry import Registry
 from counterpoise.core.task import Task
 from counterpoise.data import load
 from counterpoise.data.dataset import Dataset
-from counterpoise.data.loading import find_source
+from counterpoise.data.loading import find_source, is_name
+from counterpoise.deploy.parts import Given, describe_model, remake_model
 from counterpoise.encoders import ENCODERS, unstarted
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
@@ -44,6 +45,8 @@ class RunRecord:
         model: ``fusion``, ``unimodal``, ``precision``, ``parameters`` and ``shapes``, a digest.
         settings: how it trains. The number of epochs is no part of the identity.
         notes: how the model was built, as :func:`fit` was told.
+        parts: encoders and fusion, from which the model of a run of Python is built again; None
+            where an older version wrote it.
         source: the folder of prepared data or the file of arrays, which may move.
         read_as: the task, in a word, that was asked for when the file of arrays was read.
         made_with: :func:`counterpoise.core.provenance.made_with`.
@@ -55,6 +58,7 @@ class RunRecord:
     model: Mapping[str, Any]
     settings: Settings
     notes: Mapping[str, Any]
+    parts: Mapping[str, Any] | None = None
     source: str | None = None
     read_as: str | None = None
     made_with: Mapping[str, Any] = field(default_factory=dict)
@@ -90,6 +94,7 @@ class RunRecord:
             },
             settings,
             notes,
+            describe_model(model),
             source,
             read_as,
         )
@@ -109,6 +114,7 @@ class RunRecord:
             return cls(
                 **{name: dict(about[name]) for name in ("data", "method", "model", "notes")},
                 settings=settings,
+                parts=record.get("parts"),
                 source=record.get("source"),
                 read_as=record.get("read_as"),
                 made_with=record.get("made_with", {}),
@@ -131,7 +137,7 @@ class RunRecord:
 
     def others(self) -> dict[str, Any]:
         """What may change while a run stays this run: it can be lengthened, its data moved."""
-        where = {"source": self.source, "read_as": self.read_as}
+        where = {"parts": self.parts, "source": self.source, "read_as": self.read_as}
         return {"epochs": self.settings.epochs} | {k: v for k, v in where.items() if v}
 
     def matches(self, other: RunRecord) -> bool:
@@ -151,6 +157,11 @@ class RunRecord:
             InputError: the data are not there, or have changed.
         """
         name: str | Path = self.data["name"]
+        if self.source is None and not is_name(name):
+            raise InputError(
+                f"{self.folder} was trained in Python on data that no name or file leads to "
+                f"({name}); call run.save(PATH) where it is trained, or load_run with its data"
+            )
         if self.source is not None:
             found = find_source(self.source, data_dir)
             if found is None:
@@ -165,12 +176,15 @@ class RunRecord:
         return data
 
     def build(self, data: Dataset) -> tuple[MultimodalModel, Method]:
-        """Model and method as the command line built them, before training.
+        """Model and method as they were before training.
 
         Raises:
-            InputError: a part that is not known here, or a model that was built in Python.
+            InputError: a part that is not known here, or a model that was built in Python by a
+                version that did not describe it.
         """
         notes = self.notes
+        if "width" not in notes and self.parts is not None:
+            return self._remake(self.parts, data)
         try:
             # The label, with its options; where the method chose, the name.
             fusion = notes.get("fusion") or self.model["fusion"]
@@ -195,6 +209,18 @@ class RunRecord:
                 f"{self.folder} holds no run of the command line ({error} is missing in run.json)"
             ) from None
         return model, method
+
+    def _remake(self, parts: Mapping[str, Any], data: Dataset) -> tuple[MultimodalModel, Method]:
+        """Model and method of a run of Python."""
+        self._check_names(METHODS, split_chain(self.method["name"]))
+        try:
+            model = remake_model(parts, data.specs, Given())
+        except InputError as error:
+            raise InputError(
+                f"{self.folder} holds a model with parts of somebody's own ({error}); build it and "
+                "call load_run"
+            ) from None
+        return model, build_method(self.method["name"], **self.method["options"])
 
     def _warn_of_encoders(self, modules: Mapping[str, nn.Module], data: Dataset) -> None:
         """Older versions trained what :func:`check_encoders` refuses."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -58,12 +58,15 @@ class _Fit:
     literal: bool
 
 
-def find_columns(path: Path, usual: str) -> tuple[tuple[str, ...], str]:
+def find_columns(
+    path: Path, usual: str, alone: Collection[str] = ()
+) -> tuple[tuple[str, ...], str]:
     """The names in the first line, and the delimiter.
 
     Args:
         path: of the table.
         usual: the delimiter by its suffix; another one is taken if it parts more lines alike.
+        alone: names of which one may be the only one.
 
     Raises:
         InputError: one column only, a damaged first line, or two delimiters that do as well.
@@ -80,6 +83,10 @@ def find_columns(path: Path, usual: str) -> tuple[tuple[str, ...], str]:
         while len(columns) > 2 and not columns[-1]:  # as spreadsheets leave behind
             columns = columns[:-1]
         return columns, fit.delimiter
+    lone = [fit for fit in fits if fit and fit.names[0].strip() in alone]
+    if lone:
+        fit = max(lone, key=lambda fit: (fit.share, fit.delimiter == usual))
+        return (fit.names[0].strip(),), fit.delimiter
     for _ in _read_blocks(path, declared or usual):  # which says where a quote is wrong
         break
     rows = head.splitlines()

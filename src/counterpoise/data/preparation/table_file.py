@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,8 +125,13 @@ class TableFile:
         return json_lines.read_cells(values) if self.kind == "json" else values
 
 
-def open_table(path: Path | str) -> TableFile:
+def open_table(path: Path | str, alone: Collection[str] = ()) -> TableFile:
     """A CSV, TSV, Parquet or JSON-lines table; its suffix says the format, unless it is another.
+
+    Args:
+        path: of the file.
+        alone: names of which one may be the only column of a CSV file; lines without a delimiter
+            are no table otherwise.
 
     Raises:
         InputError: a file that is not there, of another format, or without named columns.
@@ -147,7 +152,7 @@ def open_table(path: Path | str) -> TableFile:
     elif kind == "json":
         names = json_lines.find_columns(path)
     else:
-        names, delimiter = delimited.find_columns(path, usual)
+        names, delimiter = delimited.find_columns(path, usual, alone)
     columns = names if kind == "json" else _name_index(names)
     if not columns or len(set(columns)) < len(columns) or "" in columns:
         shown = ", ".join(map(repr, columns[:20]))

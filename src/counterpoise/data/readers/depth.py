@@ -13,6 +13,7 @@ import numpy as np
 from counterpoise.errors import InputError
 
 from .base import Array, existing, need, some
+from .film import open_container
 from .upright import turn
 
 DEPTHS = ("integer", "float", "high")
@@ -113,11 +114,10 @@ def _refuse_colours(path: Path) -> InputError:
 
 def _read_colours(path: Path) -> list[Array]:
     """The 16-bit channels of a colour picture, without alpha, by FFmpeg."""
-    av = need("av", "media")
     try:
-        with av.open(str(path)) as container:
+        with open_container(path, "picture") as container:
             frame = next(container.decode(video=0))
-    except (av.error.FFmpegError, StopIteration, IndexError):
+    except (InputError, StopIteration, IndexError):
         raise _refuse_colours(path) from None
     form = frame.format.name
     if form[:-2] not in CHANNELS:

@@ -24,6 +24,9 @@ CLOSE = 0.05  # seconds by which a header's length may differ from that of the p
 SOUND = "sound or video file"
 TEXTS = ("tty", "txt", "srt", "webvtt", "ass")  # what FFmpeg takes any text for
 PICTURES = ("image2", "gif", "apng", "webp")
+# What makes FFmpeg open other files or addresses: lists of films, and streams that are described.
+OPENERS = ("concat", "dash", "hls", "imf", "lavfi", "mlv", "rtp", "rtsp", "sap", "sdp", "vobsub")
+MOST_PIXELS = 1 << 26  # of a frame, as Pillow has for a picture: 8192 x 8192
 
 
 @contextmanager
@@ -33,7 +36,8 @@ def open_container(
     """A container; whatever FFmpeg cannot read of it is an :class:`InputError`."""
     av = need("av", "media")
     try:
-        with av.open(str(path), metadata_errors="ignore", options=dict(options or {})) as container:
+        safe = {"format_whitelist": ",".join(av.formats_available - {*OPENERS}), **(options or {})}
+        with av.open(str(path), metadata_errors="ignore", options=safe) as container:
             if set(_formats(container)) & set(TEXTS):
                 raise InputError(f"{path.name} is no {what}, but text")
             yield container
@@ -66,6 +70,7 @@ def find_pictures(container: Any, path: Path) -> Any:
         if stream.codec_context is None:
             raise InputError(f"{path.name} holds video of an unknown codec")
         stream.codec_context.thread_count = 1  # files are read side by side already
+        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # frames differ in size
         return stream
     missing = Unmeasured if container.streams.audio else InputError
     raise missing(f"{path.name} holds no video")

@@ -1,0 +1,98 @@
+"""The server: a socket, the signals that end it, and what it prints."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Collection
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import torch
+import uvicorn
+
+from counterpoise.errors import InputError
+
+from .app import create_app
+from .limits import Limits
+
+if TYPE_CHECKING:
+    from counterpoise.deploy.predictor import Predictor
+
+MOST_CLIENTS = 512  # connections at once
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Args:
+        host: a name or an address.
+        port: its number; 0: one that is free.
+
+    Raises:
+        InputError: the port is taken, or the address is not this machine's.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise InputError(
+            f"cannot listen at {host}, port {port} ({error.strerror or error}); choose others with "
+            "--host and --port"
+        ) from None
+
+
+def serve(
+    predictor: Predictor,
+    listener: socket.socket,
+    limits: Limits,
+    *,
+    token: str | None = None,
+    hosts: Collection[str] | None = None,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Answer until SIGINT or SIGTERM comes; requests under way are answered then.
+
+    Args:
+        predictor: that answers.
+        listener: see :func:`open_socket`.
+        limits: of a request.
+        token: that requests must bring.
+        hosts: what requests may call this server.
+        ready: called once requests are answered.
+    """
+    torch.set_num_threads(1)
+    config = uvicorn.Config(
+        create_app(predictor, limits, token=token, hosts=hosts),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+        limit_concurrency=MOST_CLIENTS,
+        timeout_graceful_shutdown=int(limits.seconds) + 1,
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):  # which uvicorn raises again when it is done
+        signal.signal(number, lambda *_: None)
+    asyncio.run(_Server(config, ready).serve(sockets=[listener]))
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._ready()

@@ -1,0 +1,95 @@
+"""The command ``counterpoise pack``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy import toy_data
+
+import counterpoise as cp
+from counterpoise.cli.main import main
+
+
+def cli(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ``own.npz``, and a run on it."""
+    folder = tmp_path_factory.mktemp("pack")
+    data = toy_data(2, samples=150)
+    rows = {m: data.train.inputs[m].numpy() for m in data.modalities}
+    np.savez(folder / "own.npz", target=data.train.target.numpy(), **rows)
+    words = ("--method", "multi-loss", "--epochs", 2, "--width", 8, "--out", folder / "run")
+    assert cli("train", folder / "own.npz", *words, "--quiet") == 0
+    return folder
+
+
+def test_a_run_becomes_a_pack(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    out = tmp_path / "model"
+    assert cli("pack", folder / "run", out, "--license", "mit", "--which", "best") == 0
+    text = capsys.readouterr().out
+    assert "accuracy to be expected, measured on test" in text and "a + b" in text
+    found = cp.Predictor.load(out)
+    assert found.facts["license"] == "mit" and found.facts["training"]["which"] == "best"
+    assert found.facts["training"]["made_with"]["command"]
+    assert cli("pack", folder / "run", out) == 2
+    assert "holds a pack already" in capsys.readouterr().err
+    assert cli("pack", folder / "run", out, "--overwrite") == 0
+    assert cp.Predictor.load(out).facts["training"]["which"] == "last"
+    capsys.readouterr()
+    assert cli("pack", out, "--card") == 0
+    card = capsys.readouterr().out
+    assert card == (out / "README.md").read_text()
+    assert cli("pack", folder / "run", "--card", "--license", "apache-2.0") == 0
+    assert "license: apache-2.0" in capsys.readouterr().out
+
+
+def test_what_is_asked_wrongly_is_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    run, out = folder / "run", tmp_path / "model"
+    cases = {
+        (run,): "OUT must name a folder for the pack",
+        (tmp_path / "no", out): "holds neither config.json nor run.json",
+        (run, out, "--thresholds", "digits"): "unknown modality",
+        (run, folder / "own.npz"): "is a file; name a folder",
+        (run, folder): "is not empty and holds no pack",
+    }
+    for words, line in cases.items():
+        assert cli("pack", *words) == 2
+        error = capsys.readouterr().err
+        assert line in error and error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_another_set_may_set_thresholds(folder: Path, tmp_path: Path) -> None:
+    words = ("--thresholds", folder / "own.npz")
+    assert cli("pack", folder / "run", tmp_path / "model", *words) == 0
+    first = cp.Predictor.load(tmp_path / "model").confidence
+    assert cli("pack", folder / "run", tmp_path / "other") == 0
+    assert first.state() != cp.Predictor.load(tmp_path / "other").confidence.state()
+    assert cli("pack", tmp_path / "model", tmp_path / "third", *words) == 2
+
+
+def test_runs_of_python_are_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = cp.load("digits")
+    model = cp.build_model(data, fusion="film:conditioner=audio", width=4)
+    run = cp.fit(model, data, out=tmp_path / "run", epochs=1)
+    assert cli("pack", tmp_path / "run", tmp_path / "model") == 0
+    rows = {"image": data.test.inputs["image"][:5]}
+    found = cp.Predictor.load(tmp_path / "model").predict(rows)
+    assert np.array_equal(found.probabilities, run.predictor().predict(rows).probabilities)
+
+    toy = toy_data()
+    cp.fit(cp.build_model(toy, width=4), toy, out=tmp_path / "toy", epochs=1)
+    capsys.readouterr()
+    assert cli("pack", tmp_path / "toy", tmp_path / "other") == 2
+    assert "call run.save(PATH) where it is trained" in capsys.readouterr().err
