@@ -110,7 +110,9 @@ class Recurrent(Encoder):
         if not self.padding:
             real = torch.ones_like(real)
         # What is left of a token or between two is padding too: the real ones come first.
-        order = (~real).int().argsort(dim=1, stable=True)
+        # Keys that all differ, since no exporter knows a stable order.
+        length = real.shape[1]
+        order = ((~real).int() * length + torch.arange(length, device=real.device)).argsort(1)
         front = real.gather(1, order)
         states, last = self._read(self.embed(ids.gather(1, order)), front)
         if not self.steps:
