@@ -20,9 +20,9 @@ from counterpoise.models.multimodal import MultimodalModel
 
 from .confidence import Confidence
 from .figures import measure
+from .inputs.preprocessing import Preprocessing
 from .parts import describe_model, describe_rule
 from .predictor import Predictor
-from .preprocessing import Preprocessing
 
 HELD = ("validation", "test")
 

@@ -34,8 +34,8 @@ from .schema import describe_files, describe_rows, responses
 from .uploads import Uploads, check_files, hide_paths, store_row
 
 if TYPE_CHECKING:
+    from counterpoise.deploy.inputs.samples import Samples
     from counterpoise.deploy.predictor import Predictor
-    from counterpoise.deploy.samples import Samples
 
 T = TypeVar("T")
 SMALL = 1 << 14  # bytes of JSON that are read faster than they are handed to a thread

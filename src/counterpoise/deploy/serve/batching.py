@@ -17,8 +17,8 @@ from counterpoise.errors import InputError
 from .limits import Limits, say_busy
 
 if TYPE_CHECKING:
+    from counterpoise.deploy.inputs.samples import Samples
     from counterpoise.deploy.predictor import Predictor
-    from counterpoise.deploy.samples import Samples
 
 RECENT = 5  # times the wait, within which one batch follows another soon
 
