@@ -6,6 +6,8 @@ from pathlib import Path
 
 from lowest import constraints, floors
 
+from counterpoise.core.version import PYTHON
+
 TEXT = (Path(__file__).parent.parent / "pyproject.toml").read_text()
 
 
@@ -20,3 +22,7 @@ def test_every_dependency_has_a_floor_that_can_be_installed() -> None:
     assert bare == ["types-PyYAML"] and len(found) == len(quoted) - 1 - sum(
         "counterpoise" in name for name in quoted
     )
+
+
+def test_packs_ask_for_the_python_of_the_package() -> None:
+    assert f'requires-python = "{PYTHON}"' in TEXT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,15 @@ import pytest
 import torch
 
 import counterpoise as cp
-from counterpoise.core.presence import check_trained
+from counterpoise.core.presence import (
+    check_trained,
+    dense,
+    every,
+    is_dense,
+    known,
+    refuse_dense,
+    some,
+)
 from counterpoise.data import Dataset, Row, Split, Table, make_plan, prepare
 from counterpoise.data.readers import Numbers
 from counterpoise.errors import InputError
@@ -95,3 +104,41 @@ def test_samples_of_another_class_pass() -> None:
     check_trained(data().test)
     with pytest.raises(InputError, match="'a' and 'b' is missing"):
         check_trained({m: torch.zeros(3, dtype=torch.bool) for m in "ab"})
+
+
+# Masks, asked with and without a look at their values.
+
+
+def test_dense_takes_nothing_for_granted_but_what_is_known() -> None:
+    mask, index = torch.tensor([True, True, True]), torch.arange(3)
+    nobody, everybody = known(index, False), known(mask, True)
+    assert some(mask) and every(mask) and not some(~mask) and not every(~mask)
+    assert everybody.dtype == torch.bool and everybody.tolist() == [True] * 3
+    with dense():
+        with dense():
+            assert some(mask) and some(~mask) and not every(mask) and not every(~mask)
+        assert is_dense()  # still
+        assert not some(nobody) and every(everybody) and some(everybody) and not every(nobody)
+        assert some(nobody.clone()) and not every(everybody & mask)
+    assert not is_dense() and some(mask) and not some(~mask)
+    nobody[0] = True  # ordinarily values count, whatever was known of them
+    assert some(nobody)
+
+
+def test_dense_is_of_one_thread_and_ends_with_an_error() -> None:
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ZeroDivisionError), dense():
+        assert not pool.submit(is_dense).result()
+        1 / 0  # noqa: B018
+    assert not is_dense()
+    refuse_dense("nothing")
+    with dense(), pytest.raises(InputError, match="it cannot"):
+        refuse_dense("it cannot")
+
+
+def test_batches_know_what_they_leave_out() -> None:
+    index, masks = torch.arange(2), {m: known(torch.arange(2), True) for m in ("a", "b")}
+    batch = cp.Batch({}, masks, torch.zeros(2), index)
+    with dense():
+        only, among = batch.only("b").present, batch.among(("c", "a")).present
+        assert only["b"] is masks["b"] and not some(only["a"])
+        assert among["a"] is masks["a"] and not some(among["c"]) and list(among) == ["c", "a"]

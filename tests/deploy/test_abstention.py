@@ -9,7 +9,7 @@ from folded import check_each
 from counterpoise.deploy import abstention
 from counterpoise.deploy.abstention import DOUBT, STEPS, Steps
 
-DRAWS = 1500
+DRAWS = 800
 ERROR = 3 * math.sqrt(DOUBT * (1 - DOUBT) / DRAWS)
 
 

@@ -122,6 +122,17 @@ def test_four_groups_say_little() -> None:
     assert held / 200 >= 0.93, held / 200
 
 
+def test_groups_that_are_alike_by_chance_say_no_more_than_their_rows() -> None:
+    """Three people, two thirds of each right: that is no proof of two thirds."""
+    target = torch.zeros(45, dtype=torch.int64)
+    right = torch.arange(45) % 3 < 2
+    (alike,) = measure(guesses(Classification(2), target, right), torch.arange(45) // 15).values()
+    (alone,) = measure(guesses(Classification(2), target, right)).values()
+    assert alike["accuracy"]["value"] == pytest.approx(2 / 3, abs=1e-6)
+    width = alike["accuracy"]["high"] - alike["accuracy"]["low"]
+    assert width > alone["accuracy"]["high"] - alone["accuracy"]["low"] > 0.2
+
+
 def test_means_and_other_metrics_have_intervals_that_hold_the_truth() -> None:
     """The error of a regression, and as the primary metric a macro F1 score, 1,500 rows wide."""
 

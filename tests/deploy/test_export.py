@@ -204,6 +204,18 @@ class Counting(nn.Module):
         return found
 
 
+class Sorting(nn.Module):
+    """[B, F] -> [B, 8], by way of an operation that ONNX lacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Linear(5, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.map(x.sort(dim=1, stable=True).values)
+        return found
+
+
 class Ranked(cp.Method):
     """The logits minus those of the first row of the batch."""
 
@@ -229,6 +241,12 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
     counting = make(encoders={"b": Counting()})
     with pytest.raises(InputError, match=r"encoder of 'b' \(Counting\).*--modalities a,c"):
         export(counting, tmp_path / "a.onnx")
+    sorting = make(encoders={"b": Sorting()})
+    with pytest.raises(InputError, match=r"encoder of 'b' cannot be written as ONNX \(aten.sort"):
+        export(sorting, tmp_path / "b.onnx", modalities=["b"])
+    export(sorting, tmp_path / "b.pt2", modalities=["b"])
+    for path in tmp_path.iterdir():
+        path.unlink()
     for method, line in (
         (Ranked(), "'ranked' predicts a row from the other rows"),
         (Numbered(), "prediction of method 'numbered' cannot be exported"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from toy import toy_data
 from counterpoise import ArrayData, InputError
 from counterpoise.data import make_plan, prepare, read_manifest
 from counterpoise.data.readers import READERS, Text
-from counterpoise.data.settle import Form
 from counterpoise.deploy.preprocessing import Preprocessing
 from counterpoise.deploy.samples import read_samples
 
@@ -61,7 +61,7 @@ def test_forms_are_kept_to_the_last_bit() -> None:
         found = read_samples({name: rows}, {name: again})
         for part, split in data.splits.items():
             kept = split.inputs[name]
-            assert torch.equal(found.inputs[name][data.rows[part]], kept), part  # type: ignore[index]
+            assert torch.equal(found.inputs[name][data.rows[part]], kept), part
         assert form.shape == again.form.shape
 
     check_each(inputs, check)
@@ -115,7 +115,7 @@ def test_a_tokenizer_lies_in_a_file_and_no_path_is_kept(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").unlink()
     again = reopen(way)
     left, right = (read_samples({"note": ["this is note 3"]}, {"note": x}) for x in (way, again))
-    assert torch.equal(left.inputs["note"]["input_ids"], right.inputs["note"]["input_ids"])  # type: ignore[call-overload]
+    assert torch.equal(left.inputs["note"]["input_ids"], right.inputs["note"]["input_ids"])
     with pytest.raises(InputError, match=r"tokenizer-\w{8}.json is not there"):
         Preprocessing.from_state(way.state(), {"other.json": b""})
 
@@ -127,12 +127,9 @@ def test_a_reader_that_is_not_installed_is_named(
     ways = {m: Preprocessing.of(data, m) for m in ("pose", "face")}
     with pytest.raises(InputError, match=r"reader 'saved' \(data.tables:Saved\), which is not ins"):
         reopen(ways["pose"])
-    known: dict[str, Any] = {"saved": Saved, "pixels": Pixels}
-    for name in known:
-        monkeypatch.setitem(
-            READERS.__dict__["added"] if "added" in vars(READERS) else READERS.added, name, None
-        )
-        monkeypatch.setitem(READERS._found, name, known[name])
+    for name in ("saved", "pixels"):
+        entry = EntryPoint(name, f"data.tables:{name.title()}", READERS.group)
+        monkeypatch.setitem(READERS.added, name, entry)
     assert reopen(ways["pose"]).reader == Saved() and reopen(ways["face"]).reader == Pixels()
     assert ways["face"].fill is None and ways["pose"].extras() == set()
 
@@ -172,4 +169,3 @@ def test_samples_without_a_form_have_one() -> None:
     assert found.problems == {2: "a: must hold numbers of shape [4], found [3]; has no modality"}
     assert isinstance(found.inputs["a"], torch.Tensor)
     assert found.inputs["a"][1, 1] == torch.from_numpy(way.fill)[1]
-    assert Form((4,)) == Form((4,))

@@ -42,12 +42,12 @@ def test_exact_log_probabilities_have_temperature_1():
 
 
 def test_it_is_where_scipy_finds_the_minimum_of_the_likelihood():
-    """Of the likelihood whose truth is mixed with one row's weight of an even spread."""
+    """Of the likelihood whose truth is mixed with a quarter of a row of an even spread."""
 
     def check(seed, rows, factor):
         found = toy(rows, seed, factor=factor)
         logits, truth = found.logits[WHOLE].double(), found.task.truth(found.target)
-        share = 1 / (rows + 1)
+        share = 0.25 / (rows + 0.25)
         mixed = truth * (1 - share) + share / 3
 
         def nll(log):
@@ -60,7 +60,7 @@ def test_it_is_where_scipy_finds_the_minimum_of_the_likelihood():
 
 
 def test_rows_that_are_all_right_do_not_make_chances_of_1():
-    """The chances are about those of Laplace's rule: n rows right of n, and one more to come."""
+    """As if a quarter of a row more had been seen, of an unknown class."""
 
     def check(rows):
         target = torch.arange(rows) % 3
@@ -68,12 +68,24 @@ def test_rows_that_are_all_right_do_not_make_chances_of_1():
         heat = fit_temperature(logits, Classification(3).truth(target), True)
         assert COLDEST < heat < HOTTEST
         wrong = 1 - float((logits / heat).softmax(1).amax(1)[0])
-        assert wrong == pytest.approx(2 / 3 / (rows + 1), rel=1e-6)
+        assert wrong == pytest.approx(2 / 3 * 0.25 / (rows + 0.25), rel=1e-6)
         labels = MultiLabel(3).truth((logits > 0).float())
         heat = fit_temperature(logits * 2 - 7, labels, False)
         assert COLDEST < heat < HOTTEST
 
     check_each([2, 30, 1000], check)
+
+
+def test_nll_of_almost_perfect_models_is_not_spoilt():
+    """Of 75 rows with no mistake or one, the plain maximum costs 0.27 nats on average."""
+    new = toy(3000, 99, distance=2.5)
+    logits, target = new.logits[WHOLE], new.target
+    plain = float(new.task.nll(logits, target).mean())
+    lost = [
+        float(new.task.nll(logits / fit_toy(toy(75, seed, distance=2.5)), target).mean()) - plain
+        for seed in range(40)
+    ]
+    assert np.mean(lost) < 0.008 and max(lost) < 0.03
 
 
 def test_where_logits_say_nothing():

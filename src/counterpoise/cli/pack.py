@@ -88,7 +88,7 @@ def _say(facts: dict[str, Any], notes: list[str], options: argparse.Namespace) -
         console.print(table)
     for note in notes:
         print(note)
-    print(f"packed {options.run}; counterpoise predict {options.out} TABLE asks it")
+    print(f"packed {options.run}; ask it: counterpoise predict {options.out} TABLE --out FILE.csv")
 
 
 def _format(values: dict[str, Any], metric: str) -> tuple[str, str]:

@@ -21,7 +21,9 @@ def dense() -> Iterator[None]:
     """Compute everything for all samples and mask it after, whatever the masks hold.
 
     So a model can be exported: what it computes does not depend on values. The results are those
-    of the ordinary way, which leaves out what no sample needs.
+    of the ordinary way, which leaves out what no sample needs, to rounding. The model must be in
+    evaluation mode, and rows of absent samples must hold what encoders can read, such as zeros.
+    What masks of :func:`known` rule out is not computed here either.
     """
     token = _dense.set(True)
     try:
@@ -36,7 +38,10 @@ def is_dense() -> bool:
 
 
 def known(like: Tensor, value: bool) -> Tensor:
-    """A mask of the size of ``like`` that is all true or all false, also within :func:`dense`."""
+    """A mask [B] as ``like`` [B] that is all true or all false, also within :func:`dense`.
+
+    It is this very object that is known there; what is computed from it, a copy too, is not.
+    """
     mask = torch.full_like(like, value, dtype=torch.bool)
     setattr(mask, _KNOWN, value)
     return mask
@@ -56,10 +61,10 @@ def every(mask: Tensor) -> bool:
     return bool(mask.all())
 
 
-def refuse_dense(what: str) -> None:
-    """Raise :class:`InputError` within :func:`dense`, for what depends on other samples."""
+def refuse_dense(reason: str) -> None:
+    """Raise :class:`InputError` within :func:`dense`, for what cannot be computed so."""
     if _dense.get():
-        raise InputError(f"{what}, so it cannot be exported")
+        raise InputError(reason)
 
 
 def check_trained(samples: object) -> None:

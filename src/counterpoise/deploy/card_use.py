@@ -118,7 +118,7 @@ def _example(name: str, how: Mapping[str, Any]) -> str:
         return f"[{[0.0] * int(reader.get('count') or 1)}]"
     if kind and kind != "array":
         suffixes = READERS[kind].suffixes if kind in READERS else ()
-        return repr([name + (suffixes[0] if suffixes else "")]) + "  # a path"
+        return repr([name + (suffixes[0] if suffixes else "")])
     if set(spec) == {""}:
         return _zeros(*_raw(spec[""], how.get("form") or {}))
     parts = ", ".join(f"{key!r}: {_zeros(*each)}" for key, each in spec.items())

@@ -266,7 +266,7 @@ class Confidence:
         Raises:
             InputError: a task of labels; nothing was measured.
         """
-        scores = self._find_scores(coverage)
+        scores, coverage = self._find_scores(coverage)
         place = self.places.find(present)
         limits = find_limits(scores, coverage, isinstance(self.task, Classification))
         limit = torch.from_numpy(limits[place]).to(chances.device)
@@ -277,7 +277,7 @@ class Confidence:
         limit = torch.where(chances.isfinite(), limit, torch.inf)
         return torch.stack([centre - limit, centre + limit], 2)
 
-    def _find_scores(self, coverage: float) -> Scores:
+    def _find_scores(self, coverage: float) -> tuple[Scores, float]:
         if not isinstance(self.task, Classification | Regression):
             raise InputError(
                 "coverage needs a task of one class of several or of numbers, found "
@@ -285,8 +285,7 @@ class Confidence:
             )
         if self.scores is None or not self.fitted:
             raise _find_nothing("coverage")
-        _check_share("coverage", coverage)
-        return self.scores
+        return self.scores, _check_share("coverage", coverage)
 
     def notes(self, accuracy: float | None = None, coverage: float | None = None) -> list[str]:
         """What does not hold, a line each: subsets that were not measured, what cannot be had.
@@ -306,7 +305,7 @@ class Confidence:
             _, best = self._choose(accuracy)
             lines += remarks.on_answers(names, best, accuracy)
         if coverage is not None:
-            scores = self._find_scores(coverage)
+            scores, coverage = self._find_scores(coverage)
             lines += remarks.on_sets(names, scores, coverage, self.task)
         return lines
 

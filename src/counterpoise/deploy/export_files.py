@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.export.exported_program import ExportedProgram
 from torch.export.graph_signature import InputKind
 
+from counterpoise.core.names import module_key
 from counterpoise.core.strict_json import to_json
 from counterpoise.data.readers.base import need
 from counterpoise.errors import InputError
@@ -67,15 +69,17 @@ def _encode_onnx(program: ExportedProgram, module: Standalone, facts: Mapping[st
     need("onnx", "export")
     need("onnxscript", "export")
     names = [port.name for port in module.ports]
-    with quiet():
-        found = torch.onnx.export(
-            program,
-            dynamo=True,
-            verbose=False,
-            optimize=not facts["half"],
-            input_names=names,
-            output_names=[module.output],
-        )
+    # Layers of normalisation stay apart from weights that are to be halved.
+    more: dict[str, Any] = {
+        "optimize": not facts["half"],
+        "input_names": names,
+        "output_names": [module.output],
+    }
+    try:
+        with quiet():
+            found = torch.onnx.export(program, dynamo=True, verbose=False, **more)
+    except Exception as error:  # an operation that ONNX lacks can break it anywhere
+        raise _explain(program, module, error) from None
     assert found is not None  # with dynamo=True
     model = found.model_proto
     for part in (*model.graph.node, *model.graph.value_info, *model.graph.initializer, model.graph):
@@ -91,6 +95,24 @@ def _encode_onnx(program: ExportedProgram, module: Standalone, facts: Mapping[st
             "--half, --modalities or --format torch"
         )
     return bytes(model.SerializeToString())
+
+
+def _explain(program: ExportedProgram, module: Standalone, error: Exception) -> InputError:
+    """Which operation ONNX lacks, and where it is used."""
+    known = re.search(r"op='([\w.:]+)', overload='(\w+)'", str(error))
+    what = ".".join(known.groups()) if known else type(error).__name__
+    paths = [
+        path
+        for node in program.graph.nodes
+        if known and str(node.target).startswith(known[1])
+        for path, _ in node.meta.get("nn_module_stack", {}).values()
+    ]
+    names = [m for m in module.subset if any(f"encoders.{module_key(m)}" in p for p in paths)]
+    part = f"the encoder of {names[0]!r}" if names else "the model"
+    return InputError(
+        f"{part} cannot be written as ONNX ({what} has no translation); use --format torch "
+        "(format='torch'), or another encoder or fusion"
+    )
 
 
 def _halve_onnx(model: Any) -> None:

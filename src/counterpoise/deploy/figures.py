@@ -44,7 +44,8 @@ def measure(
     0 and 1 and is no point where all or none are right; that of another mean over samples is
     Student's, within the smallest and largest share of a sample. Both count groups, not samples,
     where there are groups: Wilson's has the size of sample that gives the variance between groups
-    (Korn and Graubard, Survey Methodology 1998). A metric that is no mean over samples has one
+    (Korn and Graubard, Survey Methodology 1998), and no more than there are: groups that are alike
+    by chance say no more than independent samples. A metric that is no mean over samples has one
     only where it is primary, from draws of samples or groups.
 
     Args:
@@ -126,11 +127,12 @@ class _Part:
         assert shares is not None, f"{metric.name} has no shares"
         shares, count, groups = shares.double(), len(shares), len(self.sizes)
         sums = torch.zeros(groups, dtype=torch.float64).index_add(0, self.groups, shares - value)
+        independent = float((shares - value).square().sum()) / count**2
         variance, quantile = float(sums.square().sum()) / count**2, float(norm.ppf(REACH))
         if grouped or not metric.percent:
             if groups < 2:  # nothing is known of the spread
                 return UNKNOWN
-            variance *= groups / (groups - 1)
+            variance = max(variance * groups / (groups - 1), independent)
             quantile = float(t.ppf(REACH, groups - 1))
         if metric.percent:
             return wilson(value, variance, groups, quantile)

@@ -188,8 +188,8 @@ class Parts:
 
     def _write_json(self, draft: Path) -> None:
         with draft.open("w", encoding="utf-8") as file:
-            for batch in self._shown():
-                lines = (to_json(row, ensure_ascii=False) for row in batch.to_pylist())
+            for batch in self._shown():  # ASCII, since some programs end lines at U+2028 too
+                lines = (to_json(row) for row in batch.to_pylist())
                 file.writelines(f"{line}\n" for line in lines)
 
 

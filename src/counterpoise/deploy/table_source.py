@@ -66,14 +66,12 @@ class Source:
         self.notes: tuple[str, ...] = ()
         self._file: TableFile | None = None
         if path.is_dir():
-            what = (
-                "a folder of prepared data: counterpoise evaluate" if is_cache(path) else "a folder"
-            )
-            raise InputError(f"TABLE must be a file of rows, found {what} ({path})")
+            hint = "; counterpoise evaluate reads prepared data" if is_cache(path) else ""
+            raise InputError(f"TABLE must be a file of rows, found the folder {path}{hint}")
         if is_npz(path):
             self._arrays = read_arrays(path)
             self.columns = tuple(self._arrays)
-            self.total = min((len(x) if x.ndim else 0 for x in self._arrays.values()), default=0)
+            self.total = max((len(x) if x.ndim else 0 for x in self._arrays.values()), default=0)
             return
         file = self._file = open_table(path, alone)
         self.columns, self.notes = file.columns, file.notes
@@ -96,8 +94,9 @@ class Source:
             raise InputError(
                 f"the arrays in {self.path.name} must hold as many rows each, found {sizes}"
             )
-        for start in range(skip, self.total, size):
-            stop = min(start + size, self.total)
+        total = min(sizes.values())  # the file may hold others, such as the names of classes
+        for start in range(skip, total, size):
+            stop = min(start + size, total)
             yield Chunk(np.arange(start, stop), {m: self._arrays[m][start:stop] for m in names})
 
     def _read(self, names: Sequence[str], size: int, skip: int) -> Iterator[Chunk]:

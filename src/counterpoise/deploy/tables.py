@@ -172,6 +172,7 @@ class TablePrediction:
                 tick(done)
         self.parts.flush()
         if not done:
+            self.parts.remove()
             raise InputError(f"{self.source.path} holds no row")
         report = self._report()
         self.parts.join()

@@ -11,6 +11,9 @@ from torch import Tensor
 LEAST_ROWS = 20  # fewer say less about a temperature than the subsets nearby do
 COLDEST, HOTTEST = 0.01, 100.0
 _STEPS = 100
+# Of simulated models that are right in 99 % of rows, 75 calibrating rows cost 0.005 nats with a
+# quarter, 0.017 with a whole row and 0.27 without any; with a tenth, small splits lose more.
+_MIXED = 0.25
 _Slopes = Callable[[float], tuple[float, float]]
 
 
@@ -20,8 +23,9 @@ def fit_temperature(logits: Tensor, truth: Tensor, exclusive: bool) -> float:
     Guo et al., On calibration of modern neural networks, ICML 2017. The likelihood is convex in
     ``1 / T``; its minimum is found by Newton steps within a bracket. Where every row is right, it
     would fall for ever as ``T`` goes to 0; so the truth is mixed with an even spread over the
-    classes that weighs as much as one row, after Platt (Probabilistic outputs for support vector
-    machines, 1999). Logits that are multiplied by a number give a temperature multiplied by it.
+    classes that weighs as much as a quarter of a row, in the manner of Platt (Probabilistic outputs
+    for support vector machines, 1999). Logits that are multiplied by a number give a temperature
+    that is multiplied by it.
 
     Args:
         logits: [N, K], finite.
@@ -31,7 +35,7 @@ def fit_temperature(logits: Tensor, truth: Tensor, exclusive: bool) -> float:
     Returns:
         From 0.01 to 100; 1 where there are no rows, or all logits of each row are equal.
     """
-    z, share = logits.double(), 1 / (len(logits) + 1)
+    z, share = logits.double(), _MIXED / (len(logits) + _MIXED)
     if exclusive:
         z = z - z.amax(1, keepdim=True)
     if not len(z) or not bool(z.any()):

@@ -211,7 +211,7 @@ class HuggingFace(Encoder):
         features = self._pool(self._call(pictures.flatten(0, 1) if video else pictures))
         if not video:
             return features
-        features = features.view(len(pictures), -1, features.shape[-1])
+        features = features.view(pictures.shape[0], -1, features.shape[-1])
         return features if self.steps else features.mean(1)
 
     def _encode_text(self, inputs: Input) -> Tensor:

@@ -15,7 +15,7 @@ def read_both_ways(network: nn.RNNBase, rows: Tensor, real: Tensor) -> tuple[Ten
     The backward direction reads each sequence from its own last step.
 
     Args:
-        network: an ``nn.LSTM`` or ``nn.GRU`` with ``batch_first``.
+        network: an ``nn.LSTM`` or ``nn.GRU`` with ``batch_first`` and biases.
         rows: [B, T, C].
         real: bool [B, T], the steps that count: the first ones of each sequence, at least one.
 
@@ -46,9 +46,7 @@ def _read(network: nn.RNNBase, rows: Tensor, layer: int, direction: str) -> Tens
     parts = [f"weight_ih_l{layer}", f"weight_hh_l{layer}", f"bias_ih_l{layer}", f"bias_hh_l{layer}"]
     weights = [getattr(network, part + direction) for part in parts]
     start = rows.new_zeros(1, rows.shape[0], network.hidden_size)
-    long = isinstance(network, nn.LSTM)
-    run: Callable[..., Any] = torch.lstm if long else torch.gru
-    states: Tensor = run(
-        rows, (start, start) if long else start, weights, True, 1, 0.0, False, False, True
-    )[0]
+    run: Callable[..., Any] = getattr(torch, network.mode.lower())  # lstm, gru, rnn_tanh
+    state = (start, start) if network.mode == "LSTM" else start
+    states: Tensor = run(rows, state, weights, True, 1, 0.0, False, False, True)[0]
     return states

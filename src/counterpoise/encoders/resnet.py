@@ -100,7 +100,7 @@ class ResNet18(Encoder):
         if pictures.dim() == 3:
             pictures = pictures[:, None]
         pictures = self.pictures(pictures)
-        count, frames = len(pictures), pictures.dim() == 5
+        count, frames = pictures.shape[0], pictures.dim() == 5
         maps = F.relu(self.bn1(self.conv1(pictures.flatten(0, 1) if frames else pictures)))
         maps = F.max_pool2d(maps, 3, 2, padding=1)
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):

@@ -20,26 +20,31 @@ class Concat(Fusion):
     """One linear head on all features side by side: ``f = sum_m W_m z_m + b`` over present ``m``.
 
     The share of a modality is ``W_m z_m + b / A``, ``A`` the number of modalities the sample has.
+
+    Attributes:
+        order: the modalities as their columns stand in the head's weight.
     """
 
     def __init__(self, widths: Mapping[str, int], outputs: int, unimodal: str = "slice") -> None:
         super().__init__(widths, outputs, unimodal)
+        self.order = tuple(self.widths)
         self.head = nn.Linear(sum(self.widths.values()), outputs)
 
     def logits(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
     ) -> Tensor:
-        used = [m for m in self.widths if some(present[m])]
-        if is_dense() and 0 < len(used) < len(self.widths):  # the columns of others are left out
+        used = [m for m in self.order if some(present[m])] if is_dense() else []
+        if 0 < len(used) < len(self.widths):  # the columns of the others are left out
             columns = self.slices()
             chosen = torch.cat([columns[m] for m in used], 1)
             return F.linear(torch.cat([features[m] for m in used], 1), chosen, self.head.bias)
-        return cast(Tensor, self.head(torch.cat([features[m] for m in self.widths], 1)))
+        return cast(Tensor, self.head(torch.cat([features[m] for m in self.order], 1)))
 
     def slices(self) -> dict[str, Tensor]:
         """Modality -> its columns ``W_m`` [K, D] of the head's weight."""
-        parts = torch.split(self.head.weight, list(self.widths.values()), dim=1)
-        return dict(zip(self.widths, parts, strict=True))
+        parts = torch.split(self.head.weight, [self.widths[m] for m in self.order], dim=1)
+        columns = dict(zip(self.order, parts, strict=True))
+        return {m: columns[m] for m in self.widths}
 
     def share(self, name: str, features: Mapping[str, Tensor], counts: Tensor) -> Tensor:
         z = features[name]

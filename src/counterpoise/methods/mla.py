@@ -166,7 +166,11 @@ class MLA(Method):
         logits = torch.stack([out.unimodal[m] for m in names])
         present = torch.stack([batch.present[m] for m in names]).to(logits.device)
         if self.mode == "released":
-            refuse_dense("mla with mode=released weighs modalities by all samples of a batch")
+            if len(names) > 1:
+                refuse_dense(
+                    "mla with mode=released weighs modalities by all samples of a batch, so it "
+                    "cannot be exported; train with mode=paper, or export a single modality"
+                )
             # softmax over the samples, summed over samples and classes: one weight per batch
             whole = entropy(logits.transpose(1, 2)).sum(1)
             share = (-whole).softmax(0)[:, None] * present

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Batch, map_tensors
+from counterpoise.core.presence import known
 from counterpoise.core.tasks import Task
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import check_choice, check_number, unknown
+from counterpoise.errors import InputError, check_choice, check_number, unknown
 from counterpoise.models.multimodal import MultimodalModel
 
 
@@ -140,7 +141,12 @@ def _blank(batch: Batch, dropped: dict[str, Tensor]) -> Batch:
         chosen = rows.to(x.device).view(-1, *[1] * (x.dim() - 1))
         return torch.where(chosen, torch.zeros_like(x), x)
 
+    if lacking := [m for m in batch.present if m not in batch.inputs]:
+        raise InputError(
+            "modality-dropout with mode=released encodes zeros for what is missing, so inputs must "
+            f"hold every modality, found none of {', '.join(lacking)}; pass zeros"
+        )
     gone = {m: dropped[m] | ~mask for m, mask in batch.present.items()}
     inputs = {m: map_tensors(batch.inputs[m], partial(blank, rows)) for m, rows in gone.items()}
-    present = {m: torch.ones_like(mask) for m, mask in batch.present.items()}
+    present = {m: known(mask, True) for m, mask in batch.present.items()}
     return replace(batch, inputs=inputs, present=present, features=None)

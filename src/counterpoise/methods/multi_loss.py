@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Batch, Output
-from counterpoise.core.presence import every
+from counterpoise.core.presence import every, some
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
 from counterpoise.errors import check_number
@@ -65,11 +65,13 @@ class MultiLoss(Method):
 
     def predict(self, model: MultimodalModel, batch: Batch) -> Tensor:
         out: Output = model(batch)
-        complete = batch.counts() == len(batch.present)
-        if model.fusion.policy != "aux" or every(complete):
+        if model.fusion.policy != "aux" or all(map(every, batch.present.values())):
             return out.logits
-        device = out.logits.device
-        masks = torch.stack(list(batch.present.values())).to(device)[..., None]
-        heads = torch.stack([out.unimodal[m] for m in batch.present])
+        complete, device = batch.counts() == len(batch.present), out.logits.device
+        used = [m for m, mask in batch.present.items() if some(mask)] or list(batch.present)
+        masks = torch.stack([batch.present[m] for m in used]).to(device)[..., None]
+        heads = torch.stack([out.unimodal[m] for m in used])
         mean = (heads * masks).sum(0) / masks.sum(0).clamp(min=1)
+        if len(used) < len(batch.present):  # no sample is complete
+            return mean
         return torch.where(complete.to(device)[:, None], out.logits, mean)

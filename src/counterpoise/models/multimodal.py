@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from counterpoise.core.batch import Batch, Output, map_tensors
 from counterpoise.core.device import check_weights
 from counterpoise.core.names import ByModality
-from counterpoise.core.presence import every, is_dense, some
+from counterpoise.core.presence import every, is_dense, refuse_dense, some
 from counterpoise.core.task import Task
 from counterpoise.encoders.adapter import feed
 from counterpoise.errors import InputError
@@ -152,6 +152,8 @@ class MultimodalModel(nn.Module):
 
     def _encode_all(self, name: str, batch: Batch) -> Tensor:
         """As :meth:`_encode` without a look at the mask: all rows are encoded, then blanked."""
+        if self.training:
+            refuse_dense("a model is exported in evaluation mode; call model.eval() first")
         mask = batch.present[name]
         size = mask.shape[0]
         if not some(mask):

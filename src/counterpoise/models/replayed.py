@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -37,8 +36,8 @@ class Replayed(Fusion):
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
     ) -> Tensor:
         given = {m: features[m] for m in self.widths}
-        alone = len(next(iter(given.values()))) == 1
-        with running_statistics(self.rest, self.training and alone):
+        like = next(iter(given.values()))
+        with running_statistics(self.rest, self.training and like.shape[0] == 1):
             return self.replay.run(given, given)[1]
 
     def _ablate(
@@ -68,16 +67,6 @@ class WrappedConcat(Concat):
         self.order, self.head = order, cast(nn.Linear, replay.head)
         self.replay: Replay = replay
         self.rest = replay.outside(self.head)
-
-    def logits(
-        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
-    ) -> Tensor:
-        return cast(Tensor, self.head(torch.cat([features[m] for m in self.order], 1)))
-
-    def slices(self) -> dict[str, Tensor]:
-        parts = torch.split(self.head.weight, [self.widths[m] for m in self.order], dim=1)
-        columns = dict(zip(self.order, parts, strict=True))
-        return {m: columns[m] for m in self.widths}
 
     def share(self, name: str, features: Mapping[str, Tensor], counts: Tensor) -> Tensor:
         if self.head.bias is None:

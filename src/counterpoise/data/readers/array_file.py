@@ -159,6 +159,11 @@ def refuse_file(error: Exception, path: Path) -> InputError:
     return InputError(f"{path.name} is no NumPy file, or damaged")
 
 
+def _is_list(part: Any) -> bool:
+    """Whether this holds numbers, and is none."""
+    return isinstance(part, list | tuple) or (isinstance(part, np.ndarray) and part.ndim > 0)
+
+
 def read_lists(value: Any) -> Array:
     """float64 of lists of lists of numbers, NaN where there is none.
 
@@ -167,7 +172,7 @@ def read_lists(value: Any) -> Array:
     """
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    inner = [isinstance(part, list | tuple | np.ndarray) for part in value]
+    inner = [_is_list(part) for part in value]
     if not any(inner):
         try:
             return np.array([to_number(part) for part in value], dtype=np.float64)
