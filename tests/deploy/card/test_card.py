@@ -19,7 +19,7 @@ from toy import toy_data
 
 import counterpoise as cp
 from counterpoise.cli.main import main
-from counterpoise.deploy.card import write_card
+from counterpoise.deploy.card.card import write_card
 
 PARSER = MarkdownIt("commonmark").enable("table")
 NASTY = ["a|b", "`x`", "<b>bold</b>", "line\nbreak", "---", "yes", "*", "{{ 7 * 7 }}", "é\u202e"]

@@ -20,9 +20,15 @@ from toy import toy_data, weights
 import counterpoise as cp
 from counterpoise import InputError
 from counterpoise.cli.main import main
-from counterpoise.deploy.export import exported, files
 from counterpoise.deploy.export.exported import Port, list_ports, tabulate_temperatures
-from counterpoise.deploy.export.exporting import check_same, export, make_standalone, open_exported
+from counterpoise.deploy.export.exporting import (
+    check_same,
+    export,
+    exported,
+    files,
+    make_standalone,
+    open_exported,
+)
 from counterpoise.deploy.export.files import FORMATS
 
 

@@ -27,7 +27,7 @@ from counterpoise.cli.main import main
 # The fake predictor of this folder, served by the real server; each file that is opened is listed.
 PROGRAM = """
 import sys
-from pathlib import Path
+sys.path = [path for path in sys.path if path]  # not the working directory, for imports later
 from deploy.serve.serve_fakes import READERS, FakePredictor
 from counterpoise.deploy.serve.limits import Limits
 from counterpoise.deploy.serve.server import open_socket, serve
@@ -54,7 +54,7 @@ serve(predictor, listener, Limits(seconds=float(sys.argv[2])), ready=ready)
 @contextmanager
 def start(*words: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that serves, and the first line that it prints."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | variables
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} | variables
     process = subprocess.Popen(
         [sys.executable, *words], stdout=subprocess.PIPE, text=True, env=environment
     )
