@@ -55,7 +55,7 @@ def test_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def recordings(folder: Path) -> None:
-    """What ``table.csv`` and ``RAW``, a small CREMA-D, stand for."""
+    """What ``table.csv``, ``new.csv`` and ``RAW``, a small CREMA-D, stand for."""
     lines = ["id,target,group,sound,note"]
     for actor in range(1001, 1007):
         for emotion in ("ANG", "HAP"):
@@ -65,6 +65,9 @@ def recordings(folder: Path) -> None:
             video(folder / "RAW" / "VideoFlash" / f"{clip}.flv", 0.6, fps=5, size=(32, 24))
             lines.append(f"{clip},{emotion},{actor},RAW/AudioWAV/{clip}.wav,don't forget {actor}")
     (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    sound = lines[1].split(",")[3]
+    new = ["id,sound,note", f"a,{sound},a note", f"b,{sound},", "c,,a note alone"]
+    (folder / "new.csv").write_text("\n".join(new) + "\n")
 
 
 def run(block: str) -> None:

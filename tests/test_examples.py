@@ -79,7 +79,7 @@ def test_the_notebook_gives_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> No
     notebook = nbformat.read(NOTEBOOK, 4)
     saved = texts(notebook)
     more = {"metadata": {"path": str(EXAMPLES)}}
-    client = NotebookClient(notebook, 600, kernel_name="python3", resources=more)
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources=more)
     client.coalesce_streams = True
     client.execute()
     check_each(zip(saved, texts(notebook), strict=True), _same)

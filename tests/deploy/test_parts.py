@@ -95,6 +95,11 @@ class Half(Encoder):
         return self.lin(x) / 2
 
 
+class Plain(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(5, 6)
+
+
 def test_parts_of_ones_own_are_passed_again() -> None:
     data = toy_data()
     net = nn.Sequential(nn.Linear(5, 6), nn.Tanh())
@@ -107,6 +112,9 @@ def test_parts_of_ones_own_are_passed_again() -> None:
         remake(model, data, encoders={"a": Half, "b": mine})
     check_same(model, remake(model, data, encoders={"a": Half, "b": mine}, fusion=Sum2), data)
     assert remake(model, data, encoders={"a": Half, "b": mine}, fusion=Sum2).encoders["b"] is mine
+    # A class of any module is made without arguments, as that of a wrapped model is.
+    plain = build_model(data, encoders={"b": Plain()})
+    check_same(plain, remake(plain, data, encoders={"b": Plain}), data)
 
 
 @pytest.mark.parametrize("kind", [own_models.Plain, own_models.Gate])

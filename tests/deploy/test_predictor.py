@@ -295,6 +295,11 @@ def test_a_pack_whose_parts_do_not_fit_is_one_line(run: cp.Run, tmp_path: Path) 
     with pytest.raises(InputError, match="cannot be opened") as error:
         Predictor.load(tmp_path / "model")
     assert len(str(error.value).splitlines()) == 1
+    made.facts["modalities"]["a"]["encoder"] = {"class": "mine.Encoder"}
+    made.facts["model"] = run.predictor().facts["model"]
+    made.save(tmp_path / "own")
+    with pytest.raises(InputError, match=r"own cannot be opened: the encoder of 'a' is .*pass one"):
+        Predictor.load(tmp_path / "own")
 
 
 def test_a_regression_without_a_scale_is_refused() -> None:

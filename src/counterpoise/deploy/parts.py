@@ -31,14 +31,14 @@ class Given:
 
     Attributes:
         model: a model of one's own (:func:`counterpoise.wrap`): an instance, or what makes one.
-        encoders: modality -> a module, or an :class:`Encoder` class.
+        encoders: modality -> a module, what makes one, or an :class:`Encoder` class.
         fusion: a fusion, or its class.
         method: a method, or its class.
         call: of :func:`counterpoise.wrap`, where it was used.
     """
 
     model: nn.Module | Callable[[], nn.Module] | None = None
-    encoders: Mapping[str, nn.Module | type[Encoder]] = field(default_factory=dict)
+    encoders: Mapping[str, nn.Module | Callable[[], nn.Module]] = field(default_factory=dict)
     fusion: Fusion | type[Fusion] | None = None
     method: Method | type[Method] | None = None
     call: Callable[..., Any] | None = None
@@ -133,8 +133,10 @@ def _remake_encoder(name: str, about: Mapping[str, Any], given: Given) -> nn.Mod
     chosen = given.encoders.get(name)
     if isinstance(chosen, nn.Module):
         encoder = chosen
-    elif chosen is not None and "arguments" in about:
+    elif isinstance(chosen, type) and issubclass(chosen, Encoder) and "arguments" in about:
         encoder = chosen.remake(about)
+    elif chosen is not None:
+        encoder = chosen()
     elif about.get("name") in ENCODERS:
         encoder = ENCODERS.find(about["name"]).remake(about)
     else:

@@ -33,7 +33,6 @@ from .parts import Given, remake_model, remake_rule
 from .prediction import Prediction
 
 if TYPE_CHECKING:
-    from counterpoise.encoders import Encoder
     from counterpoise.fusion import Fusion
 
 Array = NDArray[Any]
@@ -98,7 +97,7 @@ class Predictor:
         *,
         device: torch.device | str = "cpu",
         model: nn.Module | Callable[[], nn.Module] | None = None,
-        encoders: Mapping[str, nn.Module | type[Encoder]] | None = None,
+        encoders: Mapping[str, nn.Module | Callable[[], nn.Module]] | None = None,
         fusion: Fusion | type[Fusion] | None = None,
         method: Method | type[Method] | None = None,
         call: Callable[..., Any] | None = None,
@@ -110,7 +109,8 @@ class Predictor:
             device: where to compute.
             model: a model of your own that was wrapped: an instance, whose weights are replaced,
                 or its class.
-            encoders: modality -> an encoder of your own: a module, or an :class:`Encoder` class.
+            encoders: modality -> an encoder of your own: a module, what makes one, or an
+                :class:`Encoder` class, which is made as it was.
             fusion: a fusion of your own, or its class.
             method: a method of your own that has its own ``predict``, or its class.
             call: of :func:`counterpoise.wrap`, where it was used.
@@ -124,6 +124,8 @@ class Predictor:
         given = Given(model, dict(encoders or {}), fusion, method, call)
         try:
             return _build(pack, given, check_device(device))
+        except InputError as error:
+            raise InputError(f"{path} cannot be opened: {error}") from None
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(
