@@ -21,7 +21,7 @@ from counterpoise.errors import InputError
 from counterpoise.models.multimodal import MultimodalModel
 
 from .answer import Computed, batches, compute, has_chances
-from .card.card import write_card
+from .card import write_card
 from .confidence import Confidence
 from .features import find_fused
 from .figures import expected

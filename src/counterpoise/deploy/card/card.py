@@ -9,7 +9,6 @@ from typing import Any
 from counterpoise.core.markdown import escape, flatten, format_block, format_code, format_table
 from counterpoise.data.catalogue import DATASETS
 
-from ..parts import data_section, find_classes, method_section
 from .measured import (
     calibration_section,
     figures_section,
@@ -17,6 +16,7 @@ from .measured import (
     limits_section,
     metric_names,
 )
+from .parts import data_section, find_classes, method_section
 from .use import use_section
 
 Facts = Mapping[str, Any]

@@ -12,7 +12,7 @@ from counterpoise.core.tasks import build_task
 from counterpoise.errors import InputError
 from counterpoise.evaluation.subsets import format_value
 
-from ..parts import class_counts, find_classes
+from .parts import class_counts, find_classes
 
 Facts = Mapping[str, Any]
 

@@ -5,7 +5,7 @@ May import: ``evaluation`` and what is below it.
 
 from __future__ import annotations
 
-from ..confidence import Confidence
 from .abstention import Answers
+from .confidence import Confidence
 
 __all__ = ["Answers", "Confidence"]

@@ -17,8 +17,8 @@ from counterpoise.deploy.inputs.samples import Samples
 from counterpoise.deploy.predictor import Predictor
 from counterpoise.errors import InputError, check_number
 
-from ..parts import Parts, check_format
 from .layout import TARGET, VALUES, Layout
+from .parts import Parts, check_format
 from .roles import find_roles
 from .source import Chunk, Source
 from .targets import read_targets, to_tensor
