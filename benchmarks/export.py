@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table as Sheet
 
 import counterpoise as cp
-from counterpoise.deploy.export import export, make_standalone, open_exported
-from counterpoise.deploy.export_files import to_arrays
-from counterpoise.deploy.export_verify import race
-from counterpoise.deploy.exported import feed_all
+from counterpoise.deploy.export.exported import feed_all
+from counterpoise.deploy.export.exporting import export, make_standalone, open_exported
+from counterpoise.deploy.export.files import to_arrays
+from counterpoise.deploy.export.verify import race
 
 SETTINGS: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {
     "small": {

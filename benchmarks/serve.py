@@ -193,7 +193,7 @@ def main() -> None:
     for name, row in {**{f"direct, {k}": v for k, v in direct.items()}, **served}.items():
         figures = (f"{row[key]:.1f}" for key in ("p50", "p99", "cpu"))
         sheet.add_row(name, f"{row['rate']:,.0f}", *figures)
-    console = Console()
+    console = Console(width=120 if options.markdown else None)
     console.print(sheet)
     console.print("memory: " + ", ".join(f"{v:.1f} MiB {k}" for k, v in memory.items()))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import counterpoise as cp
-from counterpoise.deploy.export import export, open_exported
+from counterpoise.deploy.export.exporting import export, open_exported
 
 SENSORS = ("skeleton", "inertial", "depth")
 

@@ -11,6 +11,7 @@ import torch
 from folded import check_each
 from test_hugging_face import MODELS, model_of
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from counterpoise.core.batch import Input, map_tensors
 from counterpoise.core.presence import dense
@@ -29,6 +30,7 @@ from counterpoise.encoders import (
     Transformer,
 )
 from counterpoise.encoders.adapter import feed
+from counterpoise.encoders.recurrent import read_both_ways
 from counterpoise.encoders.sequence import Recurrent
 
 ROWS, T, SIZES = 7, 9, (1, 7)
@@ -189,6 +191,18 @@ def repeat(rows: Tensor, count: int) -> Tensor:
 
 def test_recurrent_networks_read_the_same_without_packing() -> None:
     check_each(RECURRENT, check_dense)
+
+
+@torch.no_grad()
+def test_without_packing_padding_is_zeros_too() -> None:
+    network = nn.LSTM(3, 4, 2, batch_first=True, bidirectional=True)
+    rows, lengths = drawn(T, 3), torch.tensor([9, 4, 1, 8, 3, 7, 9])
+    real = torch.arange(T) < lengths[:, None]
+    packed = pack_padded_sequence(rows, lengths, batch_first=True, enforce_sorted=False)
+    found, (hidden, _) = network(packed)
+    states, last = read_both_ways(network, rows, real)
+    close(states, pad_packed_sequence(found, batch_first=True, total_length=T)[0])
+    close(last, hidden[-2:].transpose(0, 1).flatten(1))
 
 
 def test_a_backward_direction_that_reads_padding_would_be_seen(

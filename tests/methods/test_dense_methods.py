@@ -205,6 +205,23 @@ def test_multi_loss_of_part_of_the_modalities_is_the_mean_of_their_heads() -> No
     close(method.predict(model, batch), (out.unimodal["a"] + out.unimodal["b"]) / 2)
 
 
+def check_parts(case: str) -> None:
+    model = trained(case)[1]
+    gone = {f"model.encoders.{m}." for m in ("a", "c")}
+    others = {id(p) for m in ("a", "c") if (part := model.fusion.own(m)) for p in part.parameters()}
+    gone |= {
+        f"model.fusion.{name}" for name, p in model.fusion.named_parameters() if id(p) in others
+    }
+    found = used(trace(case, ("b",)))
+    assert any(name.startswith("model.encoders.b.") for name in found)
+    assert not [name for name in found if name.startswith(tuple(gone))]
+
+
+@pytest.mark.slow
+def test_no_prediction_for_a_subset_has_parts_of_the_others() -> None:
+    check_each([case for case in own_predictions() if not needs_all(case)], check_parts)
+
+
 @pytest.mark.slow
 def test_every_dense_prediction_is_the_same() -> None:
     check_each(ORDINARY, check_dense)

@@ -44,7 +44,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from counterpoise.deploy.export import export
+    from counterpoise.deploy.export.exporting import export
 
     data = None if options.verify is None else _open_data(options)
     predictor = open_predictor(options.model, options.data_dir, options.which)
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
     )
     found = None
     if data is not None:
-        from counterpoise.deploy.export_verify import verify
+        from counterpoise.deploy.export.verify import verify
 
         found = verify(options.out, predictor, data)
     if options.json:
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
         return
     _say(facts, options)
     if found is not None:
-        from counterpoise.deploy.export_verify import format_report
+        from counterpoise.deploy.export.verify import format_report
 
         print(format_report(found))
 

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     if options.out is not None:
         predictor.save(options.out, overwrite=options.overwrite)
     if options.card:
-        from counterpoise.deploy.card import write_card
+        from counterpoise.deploy.card.card import write_card
 
         print(write_card(predictor.facts), end="")
         return

@@ -18,7 +18,7 @@ from .output import print_json, print_metrics
 from .progress import show_progress
 
 if TYPE_CHECKING:
-    from counterpoise.deploy.tables import Report, TablePrediction
+    from counterpoise.deploy.tables.predicting import Report, TablePrediction
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +57,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from counterpoise.deploy.tables import Asked, TablePrediction
+    from counterpoise.deploy.tables.predicting import Asked, TablePrediction
 
     check_number("--batch-size", options.batch_size, 1, whole=True)
     predictor = open_predictor(options.model, options.data_dir, options.which, options.device)

@@ -46,7 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait",
         type=float,
-        default=2.0,
+        default=0.0,
         metavar="MS",
         help="that a batch waits for more rows where requests are many (%(default)s)",
     )

@@ -17,7 +17,7 @@ from counterpoise.engine.method import Method
 from counterpoise.models.multimodal import MultimodalModel
 
 from .confidence import Confidence
-from .samples import Samples
+from .inputs.samples import Samples
 
 TOGETHER = 256  # rows that are computed at once
 

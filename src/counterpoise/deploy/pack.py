@@ -20,9 +20,9 @@ from counterpoise.models.multimodal import MultimodalModel
 
 from .confidence import Confidence
 from .figures import measure
+from .inputs.preprocessing import Preprocessing
 from .parts import describe_model, describe_rule
 from .predictor import Predictor
-from .preprocessing import Preprocessing
 
 HELD = ("validation", "test")
 
@@ -66,10 +66,8 @@ def make_predictor(
     confidence = Confidence.unfitted(task, model.modalities)
     if "validation" in found:
         other = None if thresholds is None else _evaluate(model, method, task, thresholds, HELD[0])
-        groups = data.validation.groups
-        confidence = Confidence.fit(
-            found["validation"], groups, thresholds=other, modalities=model.modalities
-        )
+        groups, names = data.validation.groups, model.modalities
+        confidence = Confidence.fit(found[HELD[0]], groups, thresholds=other, modalities=names)
     facts = {
         "made_with": made_with(),
         "task": task.state() | {"names": list(getattr(task, "names", None) or [])},
@@ -83,7 +81,7 @@ def make_predictor(
         "figures": {p: measure(e, data.splits[p].groups, confidence) for p, e in found.items()},
         "data": _describe_data(data, task),
         "training": dict(training or {}),
-        "requires": {"python": PYTHON, "extras": _find_extras(model, how)},
+        "requires": _find_requirements(model, how),
         "license": None,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
@@ -111,12 +109,12 @@ def _describe_modalities(
     return {m: {"encoder": encoders.get(m), "preprocessing": how[m].state()} for m in how}
 
 
-def _find_extras(model: MultimodalModel, how: Mapping[str, Preprocessing]) -> list[str]:
-    """The extras that whoever opens the pack needs."""
+def _find_requirements(model: MultimodalModel, how: Mapping[str, Preprocessing]) -> dict[str, Any]:
+    """The Python and the extras that whoever opens the pack needs."""
     found = set().union(*(each.extras() for each in how.values()))
     if any(isinstance(module, HuggingFace) for module in model.modules()):
         found.add("text")
-    return sorted(found)
+    return {"python": PYTHON, "extras": sorted(found)}
 
 
 def _describe_data(data: Dataset, task: Task) -> dict[str, Any]:

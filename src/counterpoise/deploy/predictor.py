@@ -27,10 +27,10 @@ from .features import find_fused
 from .figures import expected
 from .folder import Pack, read_facts, read_pack, write_pack
 from .hub import find_folder, upload
+from .inputs.preprocessing import Preprocessing
+from .inputs.samples import Samples, read_samples
 from .parts import Given, remake_model, remake_rule
 from .prediction import Prediction
-from .preprocessing import Preprocessing
-from .samples import Samples, read_samples
 
 if TYPE_CHECKING:
     from counterpoise.fusion import Fusion

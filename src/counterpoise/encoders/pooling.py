@@ -42,6 +42,15 @@ def last_step(real: Tensor) -> Tensor:
     return real.shape[1] - 1 - real.int().flip(1).argmax(1)
 
 
+def put_first(real: Tensor) -> Tensor:
+    """bool [B, T] -> int64 [B, T]: the place of each step where the real ones come first, in order.
+
+    Counted, since ONNX has no stable sort.
+    """
+    ahead, behind = real.long().cumsum(1), (~real).long().cumsum(1)
+    return torch.where(real, ahead, ahead[:, -1:] + behind) - 1
+
+
 def blank(steps: Tensor, real: Tensor) -> Tensor:
     """[B, T, D] with zeros where there is no real step."""
     return steps.masked_fill(~real[:, :, None], 0)

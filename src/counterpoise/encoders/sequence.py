@@ -16,7 +16,7 @@ from counterpoise.errors import InputError, check_choice, check_number
 
 from .attention import Attention
 from .base import Encoder, Shapes, shape_of
-from .pooling import POOLS, blank, last_step, pool, real_steps
+from .pooling import POOLS, blank, last_step, pool, put_first, real_steps
 from .recurrent import read_both_ways
 from .text import Embedded, fill_vocabulary, find_length, holds_tokens, ids_and_mask
 
@@ -110,13 +110,12 @@ class Recurrent(Encoder):
         if not self.padding:
             real = torch.ones_like(real)
         # What is left of a token or between two is padding too: the real ones come first.
-        order = (~real).int().argsort(dim=1, stable=True)
-        front = real.gather(1, order)
-        states, last = self._read(self.embed(ids.gather(1, order)), front)
+        places = put_first(real)
+        front = torch.zeros_like(real).scatter(1, places, real)
+        states, last = self._read(self.embed(torch.zeros_like(ids).scatter(1, places, ids)), front)
         if not self.steps:
             return self._pool(states, last, front)
-        places = order.argsort(1)[:, :, None].expand_as(states)
-        return blank(states.gather(1, places), real)
+        return blank(states.gather(1, places[:, :, None].expand_as(states)), real)
 
     def _pool(self, states: Tensor, last: Tensor, real: Tensor) -> Tensor:
         if self.steps:

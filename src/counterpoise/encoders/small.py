@@ -140,7 +140,7 @@ class Standardize(nn.Module):
             return scaled
         real = (inputs != 0).any(1, keepdim=True)
         if not self.inner:
-            real = real.int().flip(2).cummax(2).values.flip(2).bool()
+            real = real.int().flip(2).cumsum(2).flip(2) > 0  # ONNX has no cumulative maximum
         return scaled * real
 
 

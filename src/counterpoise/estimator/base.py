@@ -203,8 +203,8 @@ class Multimodal(_Arguments, BaseEstimator):
         Raises:
             InputError: nothing to calibrate on.
         """
+        from counterpoise.deploy.inputs.preprocessing import Preprocessing
         from counterpoise.deploy.pack import make_predictor
-        from counterpoise.deploy.preprocessing import Preprocessing
 
         check_is_fitted(self, "model_")
         data, run = self.run_.data, self.run_

@@ -127,8 +127,6 @@ class Shared(Additive):
         return super().forward(features, present)
 
     def _map(self, name: str, features: Tensor, mask: Tensor) -> Tensor:
-        if is_dense() and not some(mask):
-            return features.new_zeros(features.shape[0], self.width)
         mapped = cast(Tensor, self.maps[name](features))
         return mapped if every(mask) else mapped * weights(mask, mapped)
 

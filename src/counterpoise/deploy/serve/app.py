@@ -34,10 +34,11 @@ from .schema import describe_files, describe_rows, responses
 from .uploads import Uploads, check_files, hide_paths, store_row
 
 if TYPE_CHECKING:
+    from counterpoise.deploy.inputs.samples import Samples
     from counterpoise.deploy.predictor import Predictor
-    from counterpoise.deploy.samples import Samples
 
 T = TypeVar("T")
+SMALL = 1 << 14  # bytes of JSON that are read faster than they are handed to a thread
 PLACES = ("/", "/docs", "/openapi.json", "/healthz", "/metrics", "/predict", "/predict/files")
 
 
@@ -86,7 +87,8 @@ class Service:
             asked = parse_asked(body, self.fields, self.limits)
             return asked, self._read(asked.rows)
 
-        asked, samples = await self.work(self.readers, read)
+        small = len(body) <= SMALL
+        asked, samples = read() if small else await self.work(self.readers, read)
         return await self._answer(samples, asked, {})
 
     async def answer_form(self, form: FormData, asked: Asked) -> Rows:

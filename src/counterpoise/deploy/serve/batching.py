@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,8 +17,10 @@ from counterpoise.errors import InputError
 from .limits import Limits, say_busy
 
 if TYPE_CHECKING:
+    from counterpoise.deploy.inputs.samples import Samples
     from counterpoise.deploy.predictor import Predictor
-    from counterpoise.deploy.samples import Samples
+
+RECENT = 5  # times the wait, within which one batch follows another soon
 
 Rows = list[dict[str, Any]]
 Key = tuple[float | None, float | None]  # accuracy and coverage that were asked for
@@ -42,7 +45,7 @@ class Batcher:
     """Joins the samples of waiting requests, asks the model once, and parts the answers.
 
     An idle model answers what is there at once. While it is busy, requests gather; a batch that
-    follows another waits a little for more, up to ``limits.batch`` rows.
+    soon follows another waits a little for more, up to ``limits.batch`` rows.
 
     Args:
         predictor: that answers.
@@ -85,18 +88,18 @@ class Batcher:
         return await item.answer
 
     async def _run(self) -> None:
-        busy = False
+        last = -math.inf
         while True:
             if not self.waiting:
-                busy = False
                 self._came.clear()
                 await self._came.wait()
+            busy = time.monotonic() - last < RECENT * self.limits.wait
             if busy and self._count() < self.limits.batch:
                 await self._gather()
             batch = self._take()
             if batch:
                 await self._answer(batch)
-                busy = True
+                last = time.monotonic()
 
     def _count(self) -> int:
         return sum(len(item.samples) for item in self.waiting)

@@ -18,7 +18,7 @@ from counterpoise.data.readers.text import Text
 from counterpoise.data.readers.video import Video
 
 if TYPE_CHECKING:
-    from counterpoise.deploy.preprocessing import Preprocessing
+    from counterpoise.deploy.inputs.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)

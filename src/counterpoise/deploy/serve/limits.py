@@ -31,7 +31,7 @@ class Limits:
     seconds: float = 30.0
     rows: int = 256
     batch: int = 64
-    wait: float = 0.002
+    wait: float = 0.0
     queue: int = 256
     decoders: int = 2
     numbers: int = 1_000_000

@@ -1,0 +1,4 @@
+"""From what users bring to the samples of a model: arrays, cells of tables, files.
+
+May import: ``data`` and ``core``.
+"""
