@@ -85,6 +85,25 @@ def run(block: str) -> None:
             assert words[0] in ("git", "cd", "pip"), f"nothing runs {line!r}"
 
 
+def test_links_lead_to_pages_and_headings_that_are_there() -> None:
+    def check(page: Path) -> None:
+        text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for link in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", text):
+            file, _, heading = link.partition("#")
+            target = (page.parent / file).resolve() if file else page
+            assert target.exists(), link
+            if heading:
+                assert heading in anchors(target), link
+
+    check_each([*PAGES, ROOT / "examples" / "README.md"], check)
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls the headings of a page."""
+    heads = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
 def test_the_pages_of_methods_are_their_cards() -> None:
     def check(file: str, page: str) -> None:
         assert (ROOT / "docs" / "methods" / file).read_text() == page, "run `make cards`"

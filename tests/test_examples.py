@@ -104,7 +104,10 @@ def test_a_table_becomes_answers(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_three_sensors_are_trained_and_one_is_shipped() -> None:
+def test_three_sensors_are_trained_and_one_is_shipped(
+    real_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COUNTERPOISE_DATA", str(real_data))
     said = run("three_sensors_one.py", "--epochs", "1")
     assert said.count("% to ") == 7
     whole, alone = (int(n.replace(",", "")) for n in re.findall(r"([\d,]+) kB", said))

@@ -1,23 +1,11 @@
-"""Where the real data lie, and small trees in their owners' layout."""
+"""Small trees in their owners' layout."""
 
 import gzip
-import os
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The folder of the real data sets; skips where there is none."""
-    folder = Path(os.environ.get("COUNTERPOISE_DATA", ROOT.parent / "shared" / "data"))
-    if not (folder / "utd_mhad").is_dir() or not (folder / "mnist").is_dir():
-        pytest.skip(f"no real data in {folder} (set COUNTERPOISE_DATA)")
-    return folder
 
 
 @pytest.fixture
