@@ -39,10 +39,13 @@ def test_a_run_becomes_a_pack(
     found = cp.Predictor.load(out)
     assert found.facts["license"] == "mit" and found.facts["training"]["which"] == "best"
     assert found.facts["training"]["made_with"]["command"]
+    assert cli("pack", out, tmp_path / "again", "--which", "best") == 0
     assert cli("pack", folder / "run", out) == 2
     assert "holds a pack already" in capsys.readouterr().err
     assert cli("pack", folder / "run", out, "--overwrite") == 0
     assert cp.Predictor.load(out).facts["training"]["which"] == "last"
+    assert cli("pack", out, tmp_path / "best", "--which", "best") == 2
+    assert "--which best must come with a run" in capsys.readouterr().err
     capsys.readouterr()
     assert cli("pack", out, "--card") == 0
     card = capsys.readouterr().out

@@ -21,17 +21,23 @@ def open_predictor(
     Args:
         path: of a pack or a run.
         data_dir: where the data of a run lie.
-        which: epoch of a run, ``"last"`` or ``"best"``.
+        which: epoch of a run, ``"last"`` or ``"best"``; a pack holds one of them.
         device: where to compute.
 
     Raises:
-        InputError: neither of them.
+        InputError: neither of them; a pack that does not hold the best epoch, which was asked for.
     """
     from counterpoise.deploy.folder import is_pack
     from counterpoise.deploy.predictor import Predictor
 
     if is_pack(path):
-        return Predictor.load(path, device=device)
+        found = Predictor.load(path, device=device)
+        if which == "best" and found.facts["training"].get("which") != "best":
+            raise InputError(
+                f"--which best must come with a run, and {path} is a pack of one epoch; pack the "
+                "run again"
+            )
+        return found
     if not (path / "run.json").is_file():
         raise InputError(
             f"MODEL must be {MODEL}, and {path} holds neither config.json nor run.json; "
