@@ -4,7 +4,8 @@
 # make lowest  a smoke of the tests with the lowest versions that pyproject names, in .venv-lowest
 # make lint  ruff, codespell and the layers of imports; make types: mypy
 # make map    the map of the rooms in CONTRIBUTING.md, from the folders' docstrings
-# make bench  speed and memory against a bare PyTorch loop, of every method, and of reading data
+# make bench  speed and memory against a bare PyTorch loop, of every method, of reading data,
+#             of exports and of serving
 # make cards  the pages of docs/methods, from the methods' docstrings
 # make results  every run of results/ (three hours on two cores; resumes)
 
@@ -48,6 +49,8 @@ bench: setup
 	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/export.py
+	$(BIN)/python benchmarks/serve.py
 
 # Only torch is newer: its old builds bring CUDA. See tests/lowest.py.
 LOWEST := .venv-lowest

@@ -12,11 +12,13 @@ import pytest
 from data.media import jpeg, video
 from data.tables import toy_table
 
-from counterpoise import InputError, build_model, load
-from counterpoise.cli.main import main
+from counterpoise import InputError, Predictor, build_method, build_model, load
+from counterpoise.cli.arguments import parse
+from counterpoise.cli.main import COMMANDS, main
 from counterpoise.data import make_plan, prepare, read_manifest
 from counterpoise.data.catalogue.av_mnist import _read_wave
 from counterpoise.data.readers import ArrayFile, Audio, Image, Text, Video
+from counterpoise.deploy import make_predictor
 
 
 def hdf5(folder: Path) -> None:
@@ -48,6 +50,21 @@ def transformer(_: Path) -> None:
     build_model(load("digits"), encoders={"image": "hugging-face:model=none"})
 
 
+def packed(folder: Path) -> Path:
+    """A pack of an untrained model."""
+    data = load("digits")
+    model = build_model(data, width=4)
+    make_predictor(model, build_method("joint"), data.task, data).save(folder / "pack")
+    return folder / "pack"
+
+
+def run(*words: object) -> None:
+    """The command, with its error raised."""
+    options = parse([str(word) for word in words], COMMANDS)
+    options.command_line = list(map(str, words))
+    COMMANDS[options.command].run(options)
+
+
 USES: list[tuple[str, str, Callable[[Path], object]]] = [
     ("pyarrow", "stream", cache),
     ("pyarrow", "stream", parquet),
@@ -58,6 +75,9 @@ USES: list[tuple[str, str, Callable[[Path], object]]] = [
     ("soundfile", "media", spoken_digit),
     ("tokenizers", "text", lambda _: Text().fit(["some words"])),
     ("transformers", "text", transformer),
+    ("onnx", "export", lambda folder: run("export", packed(folder), folder / "m.onnx")),
+    ("fastapi", "serve", lambda folder: run("serve", packed(folder))),
+    ("huggingface_hub", "hub", lambda _: Predictor.from_pretrained("me/model")),
 ]
 
 

@@ -43,7 +43,7 @@ def test_some_subsets_are_evaluated_and_always_the_whole_and_the_single_ones():
     model = toy_model(data)
     every, some = (
         evaluate(model, data),
-        evaluate(model, data, subsets=[("d", "b"), "c", tuple("abd")]),
+        evaluate(model, data, subsets=[("d", "b"), "c", ("a", "b", "d")]),
     )
     assert list(some.logits) == [s for s in subsets("abcd") if s in some.logits]
     assert {present_name(s) for s in some.logits} == {"a+b+c+d", "a+b+d", "b+d", *"abcd"}

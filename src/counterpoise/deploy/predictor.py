@@ -203,6 +203,8 @@ class Predictor:
         """
         samples = self.read(X, folder)
         found = self.answer(samples, accuracy=accuracy, coverage=coverage)
+        for line in samples.remarks():
+            warnings.warn(line, UserWarning, stacklevel=2)
         if found.problems:
             row, reason = next(iter(found.problems.items()))
             warnings.warn(

@@ -106,6 +106,7 @@ def test_what_a_file_says_of_itself(predictor: cp.Predictor, alone: Path) -> Non
     said = {entry.key: entry.value for entry in model.metadata_props}
     inside = json.loads(said["counterpoise"])
     assert {k: facts[k] for k in inside} == inside and "classes" in inside
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
     # Nothing tells where the code lies on the machine that wrote it.
     for file in (path, alone / "a.pt2"):
         assert str(Path(cp.__file__).parent).encode() not in file.read_bytes()

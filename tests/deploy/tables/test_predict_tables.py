@@ -195,7 +195,7 @@ def test_columns_are_taken_asked_for_or_told() -> None:
             ("audio images", {}, "column 'images' and none for 'image'"),
             ("audio Image", {}, "column 'Image' and none for 'image'"),
             ("audio images", {"ignore": ["images"]}, (audio, None, None, ("images",))),
-            ("audio", {"id": "nome"}, "unknown id column of the table 'nome'"),
+            ("audio", {"id": "nom_"}, "unknown id column of the table 'nom_'"),
             ("audio", {"target": "y"}, "unknown target column"),
             ("audio", {"ignore": ["y"]}, "column of the table to ignore 'y'"),
             ("audio y", {"id": "y", "target": "y"}, "must name two columns"),

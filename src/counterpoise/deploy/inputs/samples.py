@@ -46,6 +46,20 @@ class Samples:
     def __len__(self) -> int:
         return len(next(iter(self.present.values())))
 
+    def remarks(self) -> list[str]:
+        """What was changed of values that were read, a line each."""
+        return [
+            *(
+                f"{name}: {count:,} values were not measured, and stand for the training mean of "
+                "their channel"
+                for name, count in self.filled.items()
+            ),
+            *(
+                f"{name}: {count:,} rows are longer than any of training, and are cropped"
+                for name, count in self.cropped.items()
+            ),
+        ]
+
     @staticmethod
     def join(parts: Sequence[Samples]) -> Samples:
         """The rows of several, one after the other; at least one."""
