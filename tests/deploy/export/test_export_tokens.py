@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import packing
 import pytest
+from counterpoise.deploy.export_files import FORMATS
 from folded import check_each
 
 import counterpoise as cp
 from counterpoise.deploy.export import export, open_exported
-from counterpoise.deploy.export_files import FORMATS
 
 NEAR = 1e-4
 CASES: dict[str, packing.Make] = {
