@@ -17,7 +17,7 @@ from counterpoise.core.regression import Regression
 from counterpoise.core.task import Task
 from counterpoise.core.tasks import Classification, MultiLabel
 from counterpoise.deploy import Confidence
-from counterpoise.deploy.figures import expected, measure
+from counterpoise.deploy.figures import average, expected, measure
 from counterpoise.evaluation import Evaluation, subsets
 
 
@@ -216,3 +216,35 @@ def test_the_expectation_of_a_row_is_the_figure_of_its_subset() -> None:
     assert np.isnan(expected({}, Classification(2), ("b", "a"), present)).all()
     assert np.isnan(expected(FIGURES, Regression(1), ("b", "a"), present)).all()
     assert expected(FIGURES, Classification(2), ("b", "a"), present[:0]).shape == (0,)
+
+
+MANY = "abcdefg"
+
+
+def many(split: str = "test") -> dict[str, Any]:
+    """Of seven modalities all, each alone and two pairs; a third pair has no rows."""
+    values = {"+".join(MANY): 0.9, **dict.fromkeys(MANY, 0.3), "a+b": 0.5, "c+d": 0.6, "e+f": None}
+    return {split: {name: {"rows": 9, "accuracy": {"value": v}} for name, v in values.items()}}
+
+
+def test_of_many_modalities_the_mean_of_as_many_is_expected_of_an_unmeasured_subset() -> None:
+    def ask(figures: dict[str, Any], *subsets: str) -> list[float]:
+        present = np.array([[m in subset for m in MANY] for subset in subsets], dtype=bool)
+        return expected(figures, Classification(2), MANY, present).tolist()
+
+    found = ask(many(), "ab", "ag", "ef", "a", MANY)
+    assert found == pytest.approx([0.5, 0.55, 0.55, 0.3, 0.9])
+    assert np.isnan(ask(many(), "abc", "")).all()  # no three were measured
+    exact = {"a+g": {"accuracy": {"value": 0.2}}}  # itself on validation before others on test
+    assert ask({**many(), "validation": exact}, "ag", "bg") == pytest.approx([0.2, 0.55])
+    assert ask(many("validation"), "ag") == pytest.approx([0.55])
+    few = {"test": {"a": {"accuracy": {"value": 0.5}}, "b": {"accuracy": {"value": None}}}}
+    here = expected(few, Classification(2), "ab", np.array([[False, True]]))
+    assert np.isnan(here).all()  # of few modalities, another one says nothing of it
+
+
+def test_means_over_subsets_say_of_how_many_they_are() -> None:
+    found = average(many()["test"])
+    assert list(found) == [7, 1, 2] and found[2]["accuracy"]["subsets"] == 2
+    assert found[2]["accuracy"]["value"] == pytest.approx(0.55) and "rows" not in found[2]
+    assert average({"a": {"accuracy": {"value": None}}}) == {1: {}}

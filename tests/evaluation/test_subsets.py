@@ -7,6 +7,7 @@ from toy import Calls, same, toy_data, toy_model, weights
 
 from counterpoise import METHODS, InputError, Regression, build_method, evaluate, fit
 from counterpoise.evaluation import choose_subsets, present_name, subsets
+from counterpoise.evaluation.subsets import format_value
 
 
 def trained(data, name):
@@ -190,3 +191,21 @@ def test_errors():
         found.outcome("x")
     with pytest.raises(InputError, match="unknown value for split 'tset'; did you mean 'test'"):
         evaluate(toy_model(data), data, split="tset")
+
+
+def test_zero_has_no_sign():
+    def check(value, sign, like, wanted):
+        assert format_value(value, sign, like) == wanted
+
+    check_each(
+        [
+            (-0.0, "", None, "0.0000"),
+            (-1e-9, "", 0.5, "0.0000"),
+            (-0.0, "+", None, "+0.0000"),
+            (-0.0, "", 1e-5, "0.000e+00"),
+            (-1e-9, "", None, "-1.000e-09"),
+            (-0.25, "+", None, "-0.2500"),
+            (float("nan"), "", None, "nan"),
+        ],
+        check,
+    )

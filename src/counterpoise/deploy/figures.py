@@ -15,6 +15,7 @@ from counterpoise.core.metric import Metric
 from counterpoise.core.strict_json import strict
 from counterpoise.core.task import Task
 from counterpoise.evaluation import Evaluation, present_name
+from counterpoise.evaluation.subsets import EACH
 
 if TYPE_CHECKING:
     from .confidence import Confidence
@@ -27,6 +28,7 @@ UNKNOWN = (math.nan, math.nan)
 DRAWS = 100  # of a metric that is no mean over samples
 # Logits that all draws of all subsets may read: about two seconds of the slowest metric.
 BUDGET = 10_000_000
+SPLITS = ("test", "validation")  # the first that knows a subset counts
 BEFORE = ("nll", "ece")  # that calibration is about
 FEWEST, MOST = 100, 1000  # samples in a draw
 
@@ -203,19 +205,60 @@ def expected(
         present: bool [N, M].
 
     Returns:
-        NaN for a subset that was not measured.
+        Above six modalities only some subsets are measured (``choose_subsets`` draws them). There
+        a row with another one gets the mean over those measured that have as many modalities, as
+        :func:`average` finds it. NaN for a subset that was not measured of up to six modalities,
+        where none of its size was, and for rows that have nothing.
     """
     kinds, place = np.unique(present, axis=0, return_inverse=True)
-    values = [_look_up(figures, task.primary, modalities, kind) for kind in kinds.tolist()]
+    means = {}
+    if len(modalities) > EACH:
+        means = {split: average(figures[split]) for split in SPLITS if figures.get(split)}
+    values = [_look_up(figures, means, task.primary, names) for names in _name(modalities, kinds)]
     return np.asarray(values, dtype=np.float64)[place.reshape(-1)]
 
 
+def _name(modalities: Sequence[str], kinds: NDArray[Any]) -> list[list[str]]:
+    """The modalities of each row of ``kinds``."""
+    return [[m for m, has in zip(modalities, kind, strict=True) if has] for kind in kinds.tolist()]
+
+
 def _look_up(
-    figures: Mapping[str, Figures], metric: str, modalities: Sequence[str], kind: Sequence[bool]
+    figures: Mapping[str, Figures],
+    means: Mapping[str, Mapping[int, Mapping[str, Any]]],
+    metric: str,
+    names: Sequence[str],
 ) -> float:
-    name = present_name(m for m, has in zip(modalities, kind, strict=True) if has)
-    for split in ("test", "validation"):
-        value = figures.get(split, {}).get(name, {}).get(metric, {}).get("value")
+    """Of the subset itself, else of its number of modalities; test before validation."""
+    found = [figures.get(split, {}).get(present_name(names), {}) for split in SPLITS]
+    found += [means.get(split, {}).get(len(names), {}) for split in SPLITS]
+    for values in found:
+        value = (values.get(metric) or {}).get("value")
         if value is not None:
             return float(value)
     return math.nan
+
+
+def average(figures: Figures) -> dict[int, dict[str, Any]]:
+    """What was measured of subsets of one size, taken together.
+
+    Args:
+        figures: what :func:`measure` found of a split.
+
+    Returns:
+        number of modalities -> metric -> ``value``, the mean over the subsets of that number, each
+        counting once, and ``subsets``, how many had a value; metrics that none had are left out.
+    """
+    values: dict[int, dict[str, list[float]]] = {}
+    for subset, metrics in figures.items():
+        here = values.setdefault(subset.count("+") + 1, {})
+        for metric, figure in metrics.items():
+            if metric != "rows" and figure.get("value") is not None:
+                here.setdefault(metric, []).append(float(figure["value"]))
+    return {
+        size: {
+            metric: {"value": sum(each) / len(each), "subsets": len(each)}
+            for metric, each in metrics.items()
+        }
+        for size, metrics in values.items()
+    }

@@ -179,7 +179,8 @@ def format_value(value: float, sign: str = "", like: float | None = None) -> str
     """
     size = abs(value if like is None else like)
     form = ".3e" if 0 < size < 1e-3 or 1e7 <= size < float("inf") else ".4f"
-    return format(value, sign + form)
+    text = format(value, sign + form)
+    return text if float(text) else text.replace("-", "+" if sign else "", 1)  # no -0.0000
 
 
 def column_title(metric: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import math
 import re
 import warnings
@@ -230,6 +231,98 @@ def test_limits_say_what_is_weak(facts: Facts) -> None:
         ],
         check,
     )
+
+
+def test_temperatures_are_those_that_are_applied() -> None:
+    """Of few rows a fitted one is not used; it is marked whose is."""
+    made = pack(toy_data(2, 0.4, samples=360))
+    heats = made["confidence"]["temperature"]
+    heats["a+b"] |= {"value": 100.0, "rows": 2}
+    assert heats["a"]["rows"] >= 20 and heats["b"]["rows"] >= 20
+
+    def read(facts: Facts) -> dict[str, list[str]]:
+        (found,) = [t for t in tables(write_card(facts)) if t[0][1:2] == ["temperature"]]
+        return {row[0]: row[1:3] for row in found[1:]}
+
+    found = read(made)
+    mean = math.sqrt(heats["a"]["value"] * heats["b"]["value"])
+    assert found["`a` + `b`"] == [f"{mean:.3f}", "nearest subsets (has only 2 rows)"]
+    assert found["`a`"] == [f"{heats['a']['value']:.3f}", f"{heats['a']['rows']} rows"]
+    for each in heats.values():
+        each["rows"] = 1
+    del heats["a+b"]
+    assert read(made) == {
+        "`a` + `b`": ["1.000", "nothing (has no rows)"],
+        "`a`": ["1.000", "nothing (has only 1 row)"],
+        "`b`": ["1.000", "nothing (has only 1 row)"],
+    }
+
+
+def test_a_card_of_many_modalities_is_short() -> None:
+    """Of eight: all, each alone, and a line for each number between, with means."""
+    made = pack(toy_data(8, 0.2, samples=240, names="abcdefgh"))
+    card = write_card(made)
+    test, validation = (t for t in tables(card) if t[0][:2] == ["present", "rows"])
+    assert [len(test), len(validation)] == [16, 16]
+    figures = made["figures"]["test"]
+    pairs = [v["accuracy"]["value"] for s, v in figures.items() if s.count("+") == 1]
+    (line,) = (row for row in test if row[0] == "any 2, mean over 16 of 28 subsets")
+    assert len(pairs) == 16 and line[2] == f"{np.mean(pairs):.4f}"
+    counts = [v["rows"] for s, v in figures.items() if s.count("+") == 1]
+    assert line[1] == f"{min(counts)} to {max(counts)}"
+    assert "97 of the 255 subsets were measured" in " ".join(card.split())
+    assert "or the mean over the measured subsets of as many" in card
+    (heats,) = [t for t in tables(card) if t[0][1:2] == ["temperature"]]
+    assert [row[0] for row in heats[1:]] == [
+        "all 8 modalities",
+        *(f"any {k} modalities" for k in range(7, 1, -1)),
+        "any 1 modality",
+    ]
+    eces = [v["ece"]["value"] for s, v in figures.items() if s.count("+") == 1]
+    assert heats[7][4] == f"{np.mean(eces):.4f}" and "unknown" not in card
+    assert "Of the 97 subsets, 97 were measured on fewer than 100 rows of test" in card
+    none = [s for s in figures if s.count("+") == 1][:3]
+    for subset in none[:2]:
+        figures[subset] = {name: {"value": None} for name in figures[subset] if name != "rows"}
+    figures[none[2]]["auroc"] = {"value": None}
+    rows = [row for each in tables(write_card(made)) for row in each]
+    (line,) = (row for row in rows if row[0].startswith("any 2, mean over 14 "))
+    assert line[5].endswith(" (of 13)")
+
+
+def test_one_modality_is_spoken_of_as_one() -> None:
+    card = write_card(pack(toy_data(1)))
+    assert "Or for a table with the column `a`:" in card
+    assert not re.search("left out|leave out|With all of them|all of these modalities", card)
+    several = write_card(pack(toy_data(2)))
+    assert "with the columns `a`, `b`, any of them left out:" in several
+    assert "leave out what you do not have" in several and "With all of them, accuracy" in several
+
+
+def test_a_class_of_a_script_is_not_imported_from_it(facts: Facts) -> None:
+    def check(changed: Facts) -> None:
+        (code,) = re.findall(r"```python\n(.*?)\n```", write_card({**facts, **changed}), re.DOTALL)
+        ast.parse(code)
+        assert "# Two was defined in a script: write the class here, or import it" in code
+        assert "import Two" not in code and "Two" in code.split("Predictor.load(")[1]
+
+    modality = {"encoder": {"class": "__main__.Two"}, "preprocessing": {}}
+    check_each(
+        [
+            {"model": {"wrapped": {"class": "__main__.Two"}}},
+            {"model": {"wrapped": {"class": "__main__.Outer.Two"}}},
+            {"modalities": {**facts["modalities"], "a": modality}},
+        ],
+        check,
+    )
+
+
+def test_no_figure_is_below_zero_by_rounding(facts: Facts) -> None:
+    figures = copy.deepcopy(facts["figures"])
+    figures["test"]["a"]["nll"] = {"value": 0.3, "low": -0.0, "high": 0.7356}
+    figures["test"]["b"]["nll"] = {"value": 0.3, "low": -1e-9, "high": 0.7356}
+    card = write_card({**facts, "figures": figures})
+    assert card.count("0.3000 (0.0000 to 0.7356)") == 2 and "-0.0000" not in card
 
 
 def test_known_terms_of_data_are_in_the_card(facts: Facts) -> None:

@@ -12,7 +12,8 @@ from toy import toy_data, toy_model
 from counterpoise import Classification, InputError, evaluate
 from counterpoise.core.metrics import ECE
 from counterpoise.core.strict_json import to_json
-from counterpoise.deploy.confidence import Confidence, conformal
+from counterpoise.deploy.confidence import Confidence, conformal, remarks
+from counterpoise.deploy.confidence.conformal import Scores
 from counterpoise.evaluation import choose_subsets, present_name
 
 NAMES = ("a", "b")
@@ -235,13 +236,52 @@ def test_small_classes_are_pooled_and_that_is_said():
     found = toy(1200, 0, classes=4, shares=(0.488, 0.488, 0.012, 0.012))
     made = Confidence.fit(found)
     lines = made.notes(coverage=0.9)
-    assert len(lines) == 3 and lines[0].startswith("too few rows of some classes for coverage 0.9")
-    assert {line.split(" with ")[1] for line in lines} == {f"{s}: 2, 3" for s in ("a", "b", "a+b")}
+    assert len(lines) == 1 and lines[0].startswith("too few rows of some classes for coverage 0.9")
+    assert lines[0].endswith("together: classes 2, 3 (with a, b, a+b)")
     task = Classification(4, ("no", "yes", "ill", "dead"))
     named = Confidence.from_state(task, NAMES, made.state())
-    assert named.notes(coverage=0.9)[0].endswith(": ill, dead")
+    assert named.notes(coverage=0.9)[0].endswith(": classes ill, dead (with a, b, a+b)")
     assert made.notes(coverage=0.5) == []
     assert "so sets hold every class: a, b, a+b" in made.notes(coverage=0.9999)[0]
+
+
+def test_subsets_that_pool_the_same_classes_stand_together():
+    """The last two subsets lack rows of class 0; where all are too few, that is said by itself."""
+    rows = np.array([[0, 0, 0], [20, 5, 5], [20, 5, 5], [5, 20, 5], [1, 1, 1]])
+    cells = np.repeat(np.arange(rows.size), rows.reshape(-1))
+    scores = Scores.of(cells, np.zeros(len(cells), dtype=np.float32), rows.shape)
+    lacking, pooled = remarks.on_sets(["", *"abcd"], scores, 0.9, Classification(3))
+    assert lacking.endswith("so sets hold every class: d")
+    assert pooled.endswith("together: classes 1, 2 (with a, b); classes 0, 2 (with c)")
+
+
+def test_temperatures_are_listed_as_they_are_applied():
+    """Few rows of both give a temperature that is not used; a row with few of everything gets 1."""
+    present = torch.ones(300, 2, dtype=torch.bool)
+    present[8:, 1] = torch.arange(292) % 2 > 0
+    present[8:, 0] = ~present[8:, 1]
+    made = Confidence.fit(toy(300, 0, factor=2, present=present))
+    found = made.list_temperatures()
+    masks = {"a": [True, False], "b": [False, True], "a+b": [True, True]}
+    assert set(found) == set(masks)
+    for name, here in masks.items():
+        assert found[name].value == float(made.temperature(torch.tensor([here])))
+        assert found[name].own is (name != "a+b")
+    place = made.places.number("a+b")
+    value, rows = made.temperatures[place]
+    assert found["a+b"].rows == rows < 20 and found["a+b"].value != value
+    few = Confidence.fit(toy(20, 0, factor=2)).list_temperatures()
+    assert {(each.value, each.own) for each in few.values()} == {(1.0, False)}
+
+
+def test_notes_say_how_many_modalities_are_meant():
+    """Of many modalities places are numbers; one row is no rows."""
+    names = tuple("abcdefg")
+    notes = Confidence.fit(draw_seven(24, 0, names)).notes(coverage=0.7, accuracy=0.9)
+    assert any("any 1 modality" in line for line in notes)
+    assert any("any 6 modalities, all 7 modalities" in line for line in notes)
+    lines = remarks.on_temperatures(["", "a", "b", "c"], {1: 1, 2: 2, 3: 30}, 20)
+    assert lines[0].endswith(": a (1 row), b (2 rows)")
 
 
 def test_above_six_modalities_subsets_of_one_size_share_everything():

@@ -9,13 +9,8 @@ from typing import Any
 from counterpoise.core.markdown import escape, flatten, format_block, format_code, format_table
 from counterpoise.data.catalogue import DATASETS
 
-from .measured import (
-    calibration_section,
-    figures_section,
-    find_part,
-    limits_section,
-    metric_names,
-)
+from .calibration import calibration_section
+from .measured import figures_section, find_part, limits_section, metric_names
 from .parts import data_section, find_classes, method_section
 from .use import use_section
 
@@ -135,7 +130,8 @@ def _introduction(facts: Facts) -> str:
     part, figures = find_part(facts)
     first = next(iter(metric_names(facts)), None)
     if first and (value := next(iter(figures.values()))[first].get("value")) is not None:
-        lines.append(f"With all of them, {first} on {part} is {value:.4g} (see below).")
+        whose = f"With all of them, {first}" if len(names) > 1 else f"Its {first}"
+        lines.append(f"{whose} on {part} is {value:.4g} (see below).")
     return "\n".join(lines)
 
 

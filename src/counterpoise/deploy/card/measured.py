@@ -1,16 +1,15 @@
-"""What was measured of a model, for its card: figures by subset, calibration, and limits."""
+"""What was measured of a model, for its card: figures by subset, and limits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from math import comb
 from typing import Any
 
 from counterpoise.core.markdown import escape, format_code, format_table
 from counterpoise.core.metrics import METRICS
-from counterpoise.core.tasks import build_task
-from counterpoise.errors import InputError
-from counterpoise.evaluation.subsets import format_value
+from counterpoise.deploy.figures import average
+from counterpoise.evaluation.subsets import EACH, format_value
 
 from .parts import class_counts, find_classes
 
@@ -19,8 +18,6 @@ Facts = Mapping[str, Any]
 PARTS = ("test", "validation")
 FEW_ROWS, FEW_SAMPLES = 100, 20  # rows of a subset, samples of a class
 MOST = 10  # names in a sentence
-ACCURACIES = (0.9, 0.95, 0.99)
-COVERAGE = 0.9
 BEFORE = "-uncalibrated"
 
 
@@ -44,11 +41,7 @@ def figures_section(facts: Facts) -> str:
     words = ["## How good it is"]
     if not names:
         return "\n\n".join([*words, "Nothing was measured."])
-    words.append(
-        "Each line is measured on the rows that have all of these modalities, with the others "
-        "hidden.\nIntervals are of 95 % and say how much the choice of the rows matters, not that "
-        "of the seed of the\ntraining."
-    )
+    words.append("\n".join(_explain_figures(facts)))
     groups = (facts.get("data") or {}).get("groups") or {}
     for part in PARTS:
         if not figures.get(part):
@@ -65,15 +58,75 @@ def figures_section(facts: Facts) -> str:
     return "\n\n".join(words)
 
 
+def _explain_figures(facts: Facts) -> Iterator[str]:
+    _, figures = find_part(facts)
+    most = count_modalities(figures)
+    if most > 1:
+        yield (
+            "Each line is measured on the rows that have all of these modalities, with the others "
+            "hidden."
+        )
+    if most > EACH:
+        yield (
+            f"Of so many modalities, {_count_measured(figures):,} of the {2**most - 1:,} subsets "
+            "were measured: all together, each alone, and some of every\nother number. Of these "
+            "numbers the mean over their subsets is shown; `config.json` lists each."
+        )
+    yield (
+        "Intervals are of 95 % and say how much the choice of the rows matters, not that of the "
+        "seed of the\ntraining."
+    )
+
+
+def _count_measured(figures: Mapping[str, Any]) -> int:
+    return sum(values.get("rows", 0) > 0 for values in figures.values())
+
+
+def count_modalities(figures: Mapping[str, Any]) -> int:
+    """Of the largest subset that was measured."""
+    return max((subset.count("+") + 1 for subset in figures), default=0)
+
+
 def _figures_table(figures: Mapping[str, Any], names: Sequence[str]) -> str:
+    """A row a subset; of more than six modalities one for all subsets of a size between."""
     rows = [["present", "rows", *map(escape, names)]]
-    for subset, values in figures.items():
-        rows.append([_subset(subset), f"{values.get('rows', 0):,}"])
-        rows[-1] += [_format_figure(values.get(name) or {}) for name in names]
+    most = count_modalities(figures)
+    sizes: dict[int, list[str]] = {}
+    for subset in figures:
+        sizes.setdefault(subset.count("+") + 1, []).append(subset)
+    means = average(figures) if most > EACH else {}
+    for size, each in sizes.items():
+        if most > EACH and 1 < size < most:
+            rows.append(_mean_line(most, size, means[size], names))
+            rows[-1].insert(1, _span([figures[subset].get("rows", 0) for subset in each]))
+            continue
+        for subset in each:
+            values = figures[subset]
+            rows.append([format_subset(subset), f"{values.get('rows', 0):,}"])
+            rows[-1] += [_format_figure(values.get(name) or {}) for name in names]
     return format_table(rows)
 
 
-def _subset(name: str) -> str:
+def _mean_line(
+    most: int, size: int, means: Mapping[str, Mapping[str, Any]], names: Sequence[str]
+) -> list[str]:
+    """What the subsets of a size have in common; a metric that fewer of them have says so."""
+    count = max((means[name]["subsets"] for name in names if name in means), default=0)
+    cells = [f"any {size}, mean over {count} of {comb(most, size):,} subsets"]
+    for name in names:
+        cells.append(_format_figure(means.get(name) or {}))
+        if name in means and means[name]["subsets"] < count:
+            cells[-1] += f" (of {means[name]['subsets']})"
+    return cells
+
+
+def _span(counts: Sequence[int]) -> str:
+    """``90 to 100``, or ``100`` where all are equal."""
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def format_subset(name: str) -> str:
     return " + ".join(map(format_code, name.split("+")))
 
 
@@ -103,81 +156,14 @@ def _rank(facts: Facts, metric: str) -> str:
     sign = 1 if METRICS[metric].greater_is_better else -1
     order = sorted(known, key=lambda subset: -sign * known[subset])
     alone = [subset for subset in order if "+" not in subset]
-    words = f"By {escape(metric)} on {part}, best is {_subset(order[0])} "
-    words += f"({format_value(known[order[0]])}), and worst {_subset(order[-1])} "
+    among = f", of the {len(known)} subsets measured" if count_modalities(figures) > EACH else ""
+    words = f"By {escape(metric)} on {part}{among}, best is {format_subset(order[0])} "
+    words += f"({format_value(known[order[0]])}), and worst {format_subset(order[-1])} "
     words += f"({format_value(known[order[-1]])})."
     if alone and len(order) > len(alone) > 1:
-        words += f" Of single modalities, best is {_subset(alone[0])} "
+        words += f" Of single modalities, best is {format_subset(alone[0])} "
         words += f"({format_value(known[alone[0]])})."
     return words
-
-
-def calibration_section(facts: Facts) -> str:
-    """Temperatures, what they changed, and how many rows are answered for a wanted accuracy."""
-    state = facts.get("confidence") or {}
-    words = ["## Calibration"]
-    heats = state.get("temperature") or {}
-    if not state.get("fitted"):
-        words.append("Nothing was calibrated: probabilities are as the model gives them.")
-        return "\n\n".join(words)
-    words.append(
-        "One half of validation fitted the temperatures; the other half, or a set that was named "
-        "for it,\nmeasured thresholds and the sets of classes (or intervals)."
-    )
-    if heats:
-        words.append(format_table(_temperatures(facts, heats)))
-    words += _promises(facts, state)
-    return "\n\n".join(words)
-
-
-def _temperatures(facts: Facts, heats: Mapping[str, Any]) -> list[list[str]]:
-    """A row a subset: its temperature, and what the calibration error was without and with it."""
-    part, figures = find_part(facts)
-    metric = next((name for name in ("ece", "nll") if name in metric_names(facts)), "")
-    rows = [["present", "temperature", "fitted on rows"]]
-    if metric:
-        rows[0] += [f"{metric} before ({part})", f"{metric} after ({part})"]
-    for name in sorted(heats, key=lambda name: (-name.count("+"), name)):
-        rows.append([_places(name), f"{heats[name]['value']:.3f}", f"{heats[name]['rows']:,}"])
-        if metric:
-            here = figures.get(name) or {}
-            values = [(here.get(key) or {}).get("value") for key in (metric + BEFORE, metric)]
-            rows[-1] += ["unknown" if v is None else format_value(v) for v in values]
-    return rows
-
-
-def _places(name: str) -> str:
-    return f"any {name} modalities" if name.isdecimal() else _subset(name)
-
-
-def _promises(facts: Facts, state: Mapping[str, Any]) -> Iterator[str]:
-    """Which share of the rows is answered for some accuracies; and what cannot be had."""
-    from counterpoise.deploy.confidence import Confidence
-
-    names = list(facts.get("modalities") or {})
-    try:
-        confidence = Confidence.from_state(build_task(facts.get("task") or {}), names, state)
-    except (InputError, KeyError):
-        return  # a task of somebody's own, or none is known
-    answered = {}
-    with suppress(InputError):  # not of classes, or not measured
-        answered = {accuracy: confidence.answers(accuracy) for accuracy in ACCURACIES}
-    if answered:
-        rows = [["present", *(f"accuracy {a:g}" for a in answered)]]
-        for name in next(iter(answered.values())):
-            cells = [f"{each[name].share:.0%} answered" for each in answered.values()]
-            rows.append([_places(name), *cells])
-        yield (
-            "With `predict(..., accuracy=...)` it abstains where it is not sure enough. So many of "
-            "the measured\nrows are answered:"
-        )
-        yield format_table(rows)
-    try:
-        notes = confidence.notes(coverage=COVERAGE)
-    except InputError:
-        notes = confidence.notes()
-    if notes:
-        yield "\n".join(f"* {escape(note)}" for note in notes)
 
 
 def limits_section(facts: Facts) -> str:
@@ -203,8 +189,14 @@ def _limits(facts: Facts) -> Iterator[str]:
         )
     yield from _missing(facts, data)
     few = [s for s, values in figures.items() if values.get("rows", 0) < FEW_ROWS]
-    if few:
-        yield f"Measured on fewer than {FEW_ROWS} rows of {part}: {_list(map(_subset, few))}."
+    if len(few) > MOST:
+        least = min(figures[subset].get("rows", 0) for subset in few)
+        yield (
+            f"Of the {len(figures)} subsets, {len(few)} were measured on fewer than {FEW_ROWS} "
+            f"rows of {part}, at least on {least}."
+        )
+    elif few:
+        yield f"Measured on fewer than {FEW_ROWS} rows of {part}: {_list(map(format_subset, few))}."
     yield from _few_classes(facts, data)
     task = facts.get("task") or {}
     if task.get("scale"):

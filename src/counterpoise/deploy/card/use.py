@@ -7,6 +7,7 @@ from typing import Any
 
 from counterpoise.core.markdown import format_block, format_code
 from counterpoise.data.readers import READERS
+from counterpoise.evaluation.subsets import EACH
 
 from .measured import metric_names
 
@@ -20,6 +21,7 @@ def use_section(facts: Facts) -> str:
     if not facts.get("modalities"):
         return ""  # nothing to show it with
     imports, given = _own_parts(facts)
+    several = len(facts["modalities"]) > 1
     rows = [
         f"    {name!r}: {_example(name, about.get('preprocessing') or {})},"
         for name, about in facts["modalities"].items()
@@ -31,7 +33,7 @@ def use_section(facts: Facts) -> str:
         *imports,
         "",
         f"predictor = Predictor.load({', '.join([FOLDER, *given])})",
-        "rows = {  # one row here; leave out what you do not have",
+        f"rows = {{  # one row here{'; leave out what you do not have' * several}",
         *rows,
         "}",
         "found = predictor.predict(rows)",
@@ -48,7 +50,8 @@ def use_section(facts: Facts) -> str:
         words.append("The command line cannot open it, since parts of it are somebody's own.")
     else:
         columns = ", ".join(map(format_code, facts["modalities"]))
-        words.append(f"Or for a table with the columns {columns}, any of them left out:")
+        which = f"columns {columns}, any of them left out" if several else f"column {columns}"
+        words.append(f"Or for a table with the {which}:")
         words.append(format_block("counterpoise predict model table.csv --out answers.csv", "sh"))
     return "\n\n".join(words)
 
@@ -70,9 +73,12 @@ def _explain(facts: Facts) -> str:
     }
     task = str((facts.get("task") or {}).get("task"))
     first = words.get(task, "`label` is the number, in the units of the target of training")
+    rest = ""
+    if len(facts["modalities"]) > EACH:
+        rest = ", or the mean over the measured subsets of as many where these were not measured"
     return (
         f"{first}, and `expected` is {metric} as it was measured with the modalities that the row "
-        "has."
+        f"has{rest}."
     )
 
 
@@ -103,6 +109,8 @@ def _own_parts(facts: Facts) -> tuple[list[str], list[str]]:
 def _import(path: str) -> tuple[str, str]:
     """The line that imports a class, where its path says from where."""
     module, _, name = path.rpartition(".")
+    if path.startswith("__main__.") and name.isidentifier():
+        return f"# {name} was defined in a script: write the class here, or import it", name
     if module and all(word.isidentifier() for word in path.split(".")):
         return f"from {module} import {name}", name
     return f"# your class {' '.join(path.split())}", name if name.isidentifier() else "MyClass"

@@ -20,7 +20,7 @@ from .conformal import Scores, find_limits
 from .halves import halve
 from .measuring import check_alike, fit_temperatures, measure_scores, measure_steps, scale
 from .places import Cases, Places
-from .temperature import LEAST_ROWS, spread_temperatures
+from .temperature import LEAST_ROWS, Applied, spread_temperatures
 
 VERSION = 1
 
@@ -193,6 +193,17 @@ class Confidence:
         """
         return torch.from_numpy(self.table[self.places.find(present)])
 
+    def list_temperatures(self) -> dict[str, Applied]:
+        """Subset (or number of modalities) -> the temperature of its rows, and whose it is."""
+        rows = {place: rows for place, (_, rows) in self.temperatures.items()}
+        return {
+            name: Applied(
+                float(self.table[place]), rows.get(place, 0), rows.get(place, 0) >= LEAST_ROWS
+            )
+            for place, name in enumerate(self.places.names())
+            if place
+        }
+
     def chances(self, logits: Tensor, present: Tensor) -> Tensor:
         """[N, K], bool [N, M] -> [N, K]: the calibrated probability of each class or label.
 
@@ -296,7 +307,7 @@ class Confidence:
         """
         if not self.fitted:
             return ["nothing was calibrated: chances are as the model gives them"]
-        names = self.places.names()
+        names = self.places.titles()
         own = {place: rows for place, (_, rows) in self.temperatures.items()}
         lines = [*self.said]
         if isinstance(self.task, Classification | MultiLabel):

@@ -65,6 +65,14 @@ class Places:
             names[sum(1 << self.modalities.index(m) for m in subset)] = present_name(subset)
         return names
 
+    def titles(self) -> list[str]:
+        """The same for sentences: ``audio+image``, or ``any 3 modalities``."""
+        if not self.by_count:
+            return self.names()
+        every = len(self.modalities)
+        some = [f"any {count} modalities" for count in range(2, every)]
+        return ["", "any 1 modality", *some, f"all {every} modalities"]
+
     def number(self, name: str) -> int:
         """The place of this name; :class:`InputError` where there is none."""
         names = self.names()

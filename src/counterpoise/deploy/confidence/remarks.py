@@ -28,7 +28,7 @@ def list_names(names: Iterable[str]) -> str:
 def on_temperatures(names: Sequence[str], rows: Mapping[int, int], least: int) -> list[str]:
     """Which places have no temperature of their own."""
     few = [
-        f"{name} ({rows.get(place, 0)} rows)"
+        f"{name} ({_count_rows(rows.get(place, 0))})"
         for place, name in enumerate(names)
         if name and rows.get(place, 0) < least
     ]
@@ -40,6 +40,10 @@ def on_temperatures(names: Sequence[str], rows: Mapping[int, int], least: int) -
         f"fewer than {least} calibrating rows, so the temperature of the nearest subsets: "
         f"{list_names(few)}"
     ]
+
+
+def _count_rows(count: int) -> str:
+    return f"{count} row{'s' * (count != 1)}"
 
 
 def on_answers(names: Sequence[str], best: NDArray[np.int64], accuracy: float) -> list[str]:
@@ -63,14 +67,27 @@ def on_sets(names: Sequence[str], scores: Scores, coverage: float, task: Task) -
     if lacking:
         lines = [f"too few rows for coverage {coverage:g}, so {kind}: {list_names(lacking)}"]
     if pooling:
-        titles = getattr(task, "names", None) or [str(k) for k in range(task.outputs)]
-        pooled = scores.find_pooled(coverage)
-        for place, name in enumerate(names):
-            if name and name not in lacking:
-                few = [title for title, small in zip(titles, pooled[place], strict=True) if small]
-                if few:
-                    lines.append(
-                        f"too few rows of some classes for coverage {coverage:g} of each, so it "
-                        f"holds for them together with {name}: {list_names(few)}"
-                    )
+        lines += _on_pools(names, lacking, scores, coverage, task)
     return lines
+
+
+def _on_pools(
+    names: Sequence[str], lacking: Sequence[str], scores: Scores, coverage: float, task: Task
+) -> list[str]:
+    """Which classes share a limit, in one line: places with the same classes stand together."""
+    titles = getattr(task, "names", None) or [str(k) for k in range(task.outputs)]
+    where: dict[tuple[str, ...], list[str]] = {}
+    for name, pooled in zip(names, scores.find_pooled(coverage).tolist(), strict=True):
+        few = tuple(title for title, small in zip(titles, pooled, strict=True) if small)
+        if name and few and name not in lacking:
+            where.setdefault(few, []).append(name)
+    if not where:
+        return []
+    parts = [
+        f"classes {list_names(few)} (with {list_names(places)})" for few, places in where.items()
+    ]
+    more = f"; and {len(parts) - _MOST} more such groups" if len(parts) > _MOST else ""
+    return [
+        f"too few rows of some classes for coverage {coverage:g} of each, so it holds for these "
+        f"together: {'; '.join(parts[:_MOST])}{more}"
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,21 @@ _STEPS = 100
 # quarter, 0.017 with a whole row and 0.27 without any; with a tenth, small splits lose more.
 _MIXED = 0.25
 _Slopes = Callable[[float], tuple[float, float]]
+
+
+class Applied(NamedTuple):
+    """The temperature that rows of a subset get.
+
+    Attributes:
+        value: by it their logits are divided.
+        rows: how many calibrating rows the subset had.
+        own: whether these fitted it; else it is that of the subsets that differ from it in the
+            fewest modalities, or 1 where no subset had enough rows.
+    """
+
+    value: float
+    rows: int
+    own: bool
 
 
 def fit_temperature(logits: Tensor, truth: Tensor, exclusive: bool) -> float:
