@@ -241,6 +241,7 @@ class Multimodal(_Arguments, BaseEstimator):
         *,
         validation: tuple[Inputs, Any] | None = None,
         overwrite: bool = False,
+        license: str | None = None,
     ) -> None:
         """Write a pack, which :meth:`counterpoise.Predictor.load` opens anywhere.
 
@@ -248,8 +249,13 @@ class Multimodal(_Arguments, BaseEstimator):
             path: of a folder that does not exist, or is empty.
             validation: see :meth:`predictor`.
             overwrite: replace a pack that is there.
+            license: of the model, as the Hub names it, such as ``"mit"``.
+
+        Raises:
+            InputError: nothing to calibrate on, or labels that JSON cannot hold.
         """
-        self.predictor(validation=validation).save(path, overwrite=overwrite)
+        made = self.predictor(validation=validation)
+        made.save(path, overwrite=overwrite, license=license)
 
     def _classes(self) -> list[Any] | None:
         """What the classes or labels are called; None of a regression."""
