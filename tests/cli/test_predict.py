@@ -10,9 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from folded import check_each
 
+import counterpoise as cp
 from counterpoise.cli.main import main
 
 Captured = pytest.CaptureFixture[str]
@@ -146,3 +149,28 @@ def test_a_killed_command_goes_on(pack: Path, tmp_path: Path) -> None:
     assert cli(*words[3:], out, "--quiet") == 2
     assert cli(*words[3:], out, "--quiet", "--resume") == 0
     assert out.read_bytes() == whole.read_bytes() and not parts.exists()
+
+
+def test_a_plain_data_frame_is_answered_by_its_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    target = np.arange(90) % 2
+    frame = pd.DataFrame(rng.normal(size=(90, 3)) + target[:, None] * 3, columns=["u", "v", "w"])
+    model = cp.MultimodalClassifier(epochs=5, width=8).fit(frame, target)
+    model.save(tmp_path / "model")
+    found = cp.Predictor.load(tmp_path / "model")
+    assert (found.predict(frame).label == model.predict(frame)).all()
+    assert (found.predict({"x": frame}).label == model.predict(frame)).all()
+    for other in (frame[["v", "u", "w"]], {"x": frame[["v", "u", "w"]]}):
+        with pytest.raises(cp.InputError, match="must have the columns of training in their order"):
+            found.predict(other)
+    frame.loc[3, "v"] = np.nan
+    frame.assign(name="a")[["w", "name", "v", "u"]].to_csv(tmp_path / "t.csv", index=False)
+    words = ["predict", tmp_path / "model", tmp_path / "t.csv", "--out", tmp_path / "o.csv"]
+    assert main([str(word) for word in words]) == 0
+    assert "x (u, v, w)" in "".join(capsys.readouterr())
+    answers = pd.read_csv(tmp_path / "o.csv")
+    with pytest.warns(UserWarning, match="values were not measured"):
+        wanted = found.predict(frame)
+    assert (answers["label"] == wanted.label).all() and answers["problem"].isna().all()
