@@ -108,7 +108,7 @@ def test_wrong_commands_are_one_line(pack: Path, tmp_path: Path, capsys: Capture
         ([pack, table, "--out", tmp_path / "there.csv"], "there already"),
         ([pack, tmp_path / "no.csv", "--out", out], "no.csv is not there"),
         ([pack, tmp_path, "--out", out], "found the folder"),
-        ([tmp_path, table, "--out", out], "MODEL must be a pack"),
+        ([tmp_path, table, "--out", out], "must be a pack"),
         ([pack, tmp_path / "near.csv", "--out", out], "'Sensors' and none for 'sensor'"),
         ([pack, tmp_path / "none.csv", "--out", out], "no column of a modality (sensor, pose)"),
         ([pack, tmp_path / "bare.csv", "--out", out], "holds no row"),
