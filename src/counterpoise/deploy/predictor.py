@@ -231,7 +231,7 @@ class Predictor:
         """Features for search, plots and other models.
 
         Returns:
-            Modality -> [N, D], zeros where it is absent; and ``"fused"`` -> [N, D]: what the
+            Modality -> [N, D], NaN where it is absent; and ``"fused"`` -> [N, D]: what the
             model's last layer reads where there is one for all modalities, else the features of
             all of them side by side; it is called ``":fused"`` where a modality is called so.
         """
@@ -241,8 +241,10 @@ class Predictor:
         with torch.no_grad(), float32():
             for batch in batches(self.model, samples, torch.arange(len(samples))):
                 out, fused = find_fused(self.model, batch)
-                for name, values in {**out.features, key: fused}.items():
-                    found.setdefault(name, []).append(values.cpu())
+                for name, values in out.features.items():
+                    here = batch.present[name][:, None]
+                    found.setdefault(name, []).append(values.cpu().where(here, torch.nan))
+                found.setdefault(key, []).append(fused.cpu())
         return {name: torch.cat(parts).numpy() for name, parts in found.items()}
 
     def _read_whole(self, X: Any, folder: Path | str | None) -> Samples:
@@ -295,9 +297,13 @@ class Predictor:
         if not has_chances(self.task):
             numbers: Array = found.values.numpy()
             return numbers if self.task.outputs > 1 else numbers[:, 0]
+        gone = found.logits.isnan().any(1).numpy()
         if isinstance(self.task, MultiLabel):
             flags: Array = (found.logits > 0).numpy()
-            return flags
+            return np.where(gone[:, None], np.nan, flags) if gone.any() else flags
         places = found.logits.nan_to_num(-torch.inf).argmax(1).numpy()
         named: Array = np.asarray(self.classes)[places]
+        if gone.any():  # a class there would be taken for an answer
+            named = named.astype(object)
+            named[gone] = None
         return named
