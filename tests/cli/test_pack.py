@@ -73,13 +73,35 @@ def test_what_is_asked_wrongly_is_one_line(
     assert not out.exists()
 
 
-def test_another_set_may_set_thresholds(folder: Path, tmp_path: Path) -> None:
-    words = ("--thresholds", folder / "own.npz")
+def test_another_set_may_set_thresholds(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = dict(np.load(folder / "own.npz"))
+    np.savez(tmp_path / "other.npz", **{k: v[::-1] for k, v in arrays.items()})
+    words = ("--thresholds", tmp_path / "other.npz")
     assert cli("pack", folder / "run", tmp_path / "model", *words) == 0
     first = cp.Predictor.load(tmp_path / "model").confidence
     assert cli("pack", folder / "run", tmp_path / "other") == 0
     assert first.state() != cp.Predictor.load(tmp_path / "other").confidence.state()
     assert cli("pack", tmp_path / "model", tmp_path / "third", *words) == 2
+    assert cli("pack", folder / "run", tmp_path / "x", "--thresholds", folder / "own.npz") == 2
+    assert "must be other data than those that calibrate" in capsys.readouterr().err
+
+
+def test_renamed_classes_are_another_version_of_the_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = toy_data(2, samples=150)
+    rows = {m: data.train.inputs[m].numpy() for m in data.modalities}
+    codes, file, run = data.train.target.numpy(), tmp_path / "own.npz", tmp_path / "run"
+    np.savez(file, target=np.array(["ant", "bee", "cat"])[codes], **rows)
+    assert cli("train", file, "--epochs", 1, "--width", 4, "--out", run, "--quiet") == 0
+    np.savez(file, target=np.array(["bee", "cat", "dog"])[codes], **rows)
+    capsys.readouterr()
+    assert cli("pack", run, tmp_path / "model") == 2
+    assert "trained on the classes ant, bee, cat, and own has bee, cat, dog now" in (
+        capsys.readouterr().err
+    )
 
 
 def test_runs_of_python_are_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

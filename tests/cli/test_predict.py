@@ -10,9 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from folded import check_each
 
+import counterpoise as cp
 from counterpoise.cli.main import main
 
 Captured = pytest.CaptureFixture[str]
@@ -105,7 +108,7 @@ def test_wrong_commands_are_one_line(pack: Path, tmp_path: Path, capsys: Capture
         ([pack, table, "--out", tmp_path / "there.csv"], "there already"),
         ([pack, tmp_path / "no.csv", "--out", out], "no.csv is not there"),
         ([pack, tmp_path, "--out", out], "found the folder"),
-        ([tmp_path, table, "--out", out], "MODEL must be a pack"),
+        ([tmp_path, table, "--out", out], "must be a pack"),
         ([pack, tmp_path / "near.csv", "--out", out], "'Sensors' and none for 'sensor'"),
         ([pack, tmp_path / "none.csv", "--out", out], "no column of a modality (sensor, pose)"),
         ([pack, tmp_path / "bare.csv", "--out", out], "holds no row"),
@@ -146,3 +149,28 @@ def test_a_killed_command_goes_on(pack: Path, tmp_path: Path) -> None:
     assert cli(*words[3:], out, "--quiet") == 2
     assert cli(*words[3:], out, "--quiet", "--resume") == 0
     assert out.read_bytes() == whole.read_bytes() and not parts.exists()
+
+
+def test_a_plain_data_frame_is_answered_by_its_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    target = np.arange(90) % 2
+    frame = pd.DataFrame(rng.normal(size=(90, 3)) + target[:, None] * 3, columns=["u", "v", "w"])
+    model = cp.MultimodalClassifier(epochs=5, width=8).fit(frame, target)
+    model.save(tmp_path / "model")
+    found = cp.Predictor.load(tmp_path / "model")
+    assert (found.predict(frame).label == model.predict(frame)).all()
+    assert (found.predict({"x": frame}).label == model.predict(frame)).all()
+    for other in (frame[["v", "u", "w"]], {"x": frame[["v", "u", "w"]]}):
+        with pytest.raises(cp.InputError, match="must have the columns of training in their order"):
+            found.predict(other)
+    frame.loc[3, "v"] = np.nan
+    frame.assign(name="a")[["w", "name", "v", "u"]].to_csv(tmp_path / "t.csv", index=False)
+    words = ["predict", tmp_path / "model", tmp_path / "t.csv", "--out", tmp_path / "o.csv"]
+    assert main([str(word) for word in words]) == 0
+    assert "x (u, v, w)" in "".join(capsys.readouterr())
+    answers = pd.read_csv(tmp_path / "o.csv")
+    with pytest.warns(UserWarning, match="values were not measured"):
+        wanted = found.predict(frame)
+    assert (answers["label"] == wanted.label).all() and answers["problem"].isna().all()

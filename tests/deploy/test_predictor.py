@@ -118,6 +118,7 @@ def test_rows_that_cannot_be_answered_are_listed(predictor: Predictor, data: cp.
     assert list(found.answered()) == [True, False, True]
     assert set(found.problems) == {1, 2} and "a: " in found.problems[2]
     plain = json.loads(json.dumps(found.rows(), allow_nan=False))
+    assert found.label[1] is None and found.label[0] in (0, 1, 2)
     assert plain[1]["label"] is None and plain[1]["problem"] == "has no modality"
     assert plain[2]["present"] == "b" and plain[2]["weights"] == {"b": 1.0}
     with pytest.raises(InputError, match="row 1: has no modality; predict answers the others"):
@@ -155,6 +156,9 @@ def test_tasks_answer_in_their_own_way() -> None:
             assert found.label.dtype == bool and found.label.shape == (count, 4)
             assert (found.label == (found.probabilities > 0.5)).all()
             assert isinstance(found.rows()[0]["label"], list)
+            some = made.answer(made.read([{"a": inputs(data)["a"][0]}, {}]))
+            assert np.isnan(some.label[1]).all() and (some.label[0] == found.label[0]).shape == (4,)
+            assert some.rows()[1]["label"] is None
         else:
             kept = made.predict(inputs(data), accuracy=0.6, coverage=0.8)
             assert kept.keeps is not None and kept.sets is not None
@@ -167,7 +171,8 @@ def test_features_are_the_models(predictor: Predictor, data: cp.Dataset, run: cp
     rows = inputs(data)
     found = predictor.embed({"a": rows["a"], "c": rows["c"]})
     assert {k: v.shape[1] for k, v in found.items()} == {"a": 8, "b": 8, "c": 8, "fused": 24}
-    assert not found["b"].any() and np.array_equal(found["fused"][:, :8], found["a"])
+    assert np.isnan(found["b"]).all() and not found["fused"][:, 8:16].any()
+    assert np.array_equal(found["fused"][:, :8], found["a"])
     film = cp.fit(cp.build_model(data, fusion="film", width=8), data, epochs=1).predictor()
     assert film.embed(rows)["fused"].shape == (len(rows["a"]), 8)
 

@@ -49,6 +49,7 @@ def check_same(wanted: Answers, found: Iterable[Mapping[str, Any]]) -> None:
     check_each([(n, w, f) for (n, w), f in zip(wanted.items(), found, strict=True)], check)
 
 
+@pytest.mark.filterwarnings("ignore:.* stand for the training mean:UserWarning")
 def test_a_pack_answers_like_what_was_packed(tmp_path: Path) -> None:
     wanted = pack(tmp_path, packing.QUICK)
     found = []
@@ -89,6 +90,7 @@ def build_environment(folder: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.* stand for the training mean:UserWarning")
 def test_another_environment_answers_the_same(tmp_path: Path) -> None:
     """Every method, fusion, encoder, task and kind of data; no sources, no data, no training."""
     home = tmp_path / "elsewhere"

@@ -14,7 +14,7 @@ from .output import print_json
 if TYPE_CHECKING:
     from counterpoise.data import Dataset
 
-FORMATS = ("onnx", "torch")  # as deploy.export_files, which takes longer
+FORMATS = ("onnx", "torch")  # as deploy.export.files, which takes longer
 OWN = ""  # what --verify says without DATA
 
 

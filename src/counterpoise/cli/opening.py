@@ -40,7 +40,7 @@ def open_predictor(
         return found
     if not (path / "run.json").is_file():
         raise InputError(
-            f"MODEL must be {MODEL}, and {path} holds neither config.json nor run.json; "
+            f"{path} must be {MODEL}, and holds neither config.json nor run.json; "
             "`counterpoise train` writes a run, and `counterpoise pack RUN OUT` packs it"
         )
     from counterpoise.training.run import open_run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from counterpoise.errors import InputError
@@ -62,13 +63,7 @@ def _open(options: argparse.Namespace) -> Any:
 def _load(name: str, like: Dataset, data_dir: str | None) -> Dataset:
     from counterpoise.data import load
 
-    found = load(name, data_dir=data_dir, modalities=like.modalities)
-    if found.task.state() != like.task.state():
-        raise InputError(
-            f"--thresholds {name} must have the task of the run, {like.task.state()}, found "
-            f"{found.task.state()}"
-        )
-    return found
+    return load(name, data_dir=data_dir, modalities=like.modalities)
 
 
 def _say(facts: dict[str, Any], notes: list[str], options: argparse.Namespace) -> None:
@@ -88,7 +83,8 @@ def _say(facts: dict[str, Any], notes: list[str], options: argparse.Namespace) -
         console.print(table)
     for note in notes:
         print(note)
-    print(f"packed {options.run}; ask it: counterpoise predict {options.out} TABLE --out FILE.csv")
+    out = quote(str(options.out))
+    print(f"packed {options.run}; ask it: counterpoise predict {out} TABLE --out FILE.csv")
 
 
 def _format(values: dict[str, Any], metric: str) -> tuple[str, str]:

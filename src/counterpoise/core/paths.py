@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 from counterpoise.errors import InputError
@@ -15,6 +16,8 @@ def expand(path: Path | str) -> Path:
     Raises:
         InputError: nobody is called so, and nothing either.
     """
+    if not isinstance(path, str | PathLike):
+        raise InputError(f"a path must be a word or a Path, found {path!r:.60}")
     path = Path(path)
     try:
         return path.expanduser()

@@ -141,9 +141,11 @@ def read_facts(path: Path) -> dict[str, Any]:
     """
     file = path / CONFIG
     if not file.is_file():
-        raise InputError(
-            f"{path} holds no pack ({CONFIG}); `counterpoise pack RUN {path}` makes one of a run"
-        )
+        if (path / "run.json").is_file():
+            raise InputError(
+                f"{path} is a run and no pack; `counterpoise pack {path} OUT` packs it"
+            )
+        raise InputError(f"{path} holds no pack ({CONFIG}); `counterpoise pack RUN OUT` makes one")
     facts: Any = storage.read_json(file)
     if not isinstance(facts, dict) or facts.get("library_name") != KIND:
         raise InputError(f"{file} is of another library, not a pack of counterpoise")

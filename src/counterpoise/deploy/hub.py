@@ -29,11 +29,15 @@ def find_folder(name: str | Path, **more: Any) -> Path:
     hub = need("huggingface_hub", "hub")
     try:
         return Path(hub.snapshot_download(str(name), allow_patterns=PATTERNS, **more))
-    except (OSError, ValueError) as error:  # of the Hub, all its errors are one of these
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # of whichever library the Hub is called with
         raise InputError(
-            f"{name} is no folder here, and no repository that can be fetched: {reason}"
+            f"{name} is no folder here, and no repository that can be fetched: {_say(error)}"
         ) from None
+
+
+def _say(error: Exception) -> str:
+    words = str(error).strip()
+    return words.splitlines()[0] if words else type(error).__name__
 
 
 def upload(
@@ -47,15 +51,18 @@ def upload(
 ) -> str:
     """Write a pack into a temporary folder and upload that; returns the address of the commit."""
     hub = need("huggingface_hub", "hub")
-    api = hub.HfApi(token=token)
     with tempfile.TemporaryDirectory(prefix="counterpoise-") as folder:
         save(Path(folder) / "pack")
-        found = api.create_repo(name, private=private, exist_ok=True)
-        return str(
-            api.upload_folder(
-                repo_id=found.repo_id,
-                folder_path=str(Path(folder) / "pack"),
-                commit_message=commit_message,
-                revision=revision,
+        try:
+            api = hub.HfApi(token=token)
+            found = api.create_repo(name, private=private, exist_ok=True)
+            return str(
+                api.upload_folder(
+                    repo_id=found.repo_id,
+                    folder_path=str(Path(folder) / "pack"),
+                    commit_message=commit_message,
+                    revision=revision,
+                )
             )
-        )
+        except Exception as error:  # of whichever library the Hub is called with
+            raise InputError(f"the pack cannot be uploaded to {name!r}: {_say(error)}") from None

@@ -23,6 +23,8 @@ from .figures import measure
 from .inputs.preprocessing import Preprocessing
 from .parts import describe_model, describe_rule
 from .predictor import Predictor
+from .probe import ask
+from .thresholds import match_thresholds
 
 HELD = ("validation", "test")
 
@@ -48,12 +50,13 @@ def make_predictor(
             of each subset come from its validation and test splits.
         preprocessing: modality -> how inputs are read; by default as the data were.
         classes: what the classes or labels are called; by default as the task says.
-        thresholds: sets thresholds with its validation split in place of the other half.
+        thresholds: sets thresholds with its validation split in place of the other half; its
+            classes are matched by name, and some may be missing.
         training: how it was trained, in plain values: ``settings``, ``epoch``, ``which``,
             ``history``, ``made_with``.
 
     Raises:
-        InputError: a regression without a scale.
+        InputError: a regression without a scale; thresholds of another task, or of these data.
     """
     if not task.fitted:
         raise InputError("the regression has no scale, so its numbers have no units; train again")
@@ -63,11 +66,10 @@ def make_predictor(
         for part in HELD
         if part in data.splits and len(data.splits[part])
     }
-    confidence = Confidence.unfitted(task, model.modalities)
-    if "validation" in found:
-        other = None if thresholds is None else _evaluate(model, method, task, thresholds, HELD[0])
-        groups, names = data.validation.groups, model.modalities
-        confidence = Confidence.fit(found[HELD[0]], groups, thresholds=other, modalities=names)
+    other = None
+    if thresholds is not None:
+        other = _evaluate(model, method, task, match_thresholds(thresholds, task, data), HELD[0])
+    confidence = _calibrate(task, model.modalities, data, found.get(HELD[0]), other)
     facts = {
         "made_with": made_with(),
         "task": task.state() | {"names": list(getattr(task, "names", None) or [])},
@@ -83,9 +85,32 @@ def make_predictor(
         "training": dict(training or {}),
         "requires": _find_requirements(model, how),
         "license": None,
+        "probe": _probe(model, method, how),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     return Predictor(model, method, task, how, confidence, facts)
+
+
+def _calibrate(
+    task: Task,
+    modalities: Sequence[str],
+    data: Dataset,
+    found: Evaluation | None,
+    other: Evaluation | None,
+) -> Confidence:
+    """Calibrated on validation; what ``other`` was found on sets thresholds, or the other half."""
+    if found is None:
+        return Confidence.unfitted(task, modalities)
+    groups = data.validation.groups
+    return Confidence.fit(found, groups, thresholds=other, modalities=modalities)
+
+
+def _probe(
+    model: MultimodalModel, method: Method, how: Mapping[str, Preprocessing]
+) -> list[list[float]]:
+    specs = {m: each.spec for m, each in how.items()}
+    found: list[list[float]] = ask(model.eval(), method.eval(), specs).tolist()
+    return found
 
 
 def _evaluate(

@@ -22,6 +22,8 @@ from counterpoise.models.multimodal import MultimodalModel
 from counterpoise.models.replayed import Replayed, WrappedConcat
 from counterpoise.models.wrap import wrap
 
+from .probe import draw_samples
+
 Described = dict[str, Any]
 
 
@@ -188,21 +190,10 @@ def _wrap_again(
         encoders,
         about["head"],
         call=given.call,
-        example={m: _draw(spec) for m, spec in specs.items()},
+        example={m: draw_samples(spec) for m, spec in specs.items()},
         unimodal=about["unimodal"],
         precision=described["precision"],
     )
-
-
-def _draw(spec: Spec) -> Any:
-    """Two samples of anything."""
-    found = {
-        key: torch.ones(2, *shape, dtype=getattr(torch, dtype))
-        if dtype.startswith("int")
-        else torch.rand(2, *shape).to(getattr(torch, dtype))
-        for key, (dtype, shape) in spec.items()
-    }
-    return found[""] if set(found) == {""} else found
 
 
 def describe_rule(method: Method) -> Described | None:

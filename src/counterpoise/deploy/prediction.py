@@ -23,8 +23,8 @@ class Prediction:
         task: what is predicted.
         classes: of its classes or labels, as they were called in training; empty of a regression.
         label: [N], one of ``classes`` each; of several labels at once bool [N, K]; of a
-            regression float [N], or [N, K] of several numbers, NaN where a row was not answered.
-            Where a class was not answered stands its first; ``answered`` says so.
+            regression float [N], or [N, K] of several numbers. Where a row was not answered it is
+            ``None``, of numbers and several labels NaN.
         probabilities: [N, K], calibrated for the modalities of each row, NaN where it was not
             answered; ``None`` of a regression.
         present: modality -> bool [N].
@@ -105,7 +105,7 @@ class Prediction:
     def _labels(self) -> list[Any]:
         """The label of each row in plain values: of several at once those that are true."""
         if isinstance(self.task, MultiLabel):
-            table = self.label.tolist()
+            table = (self.label == 1).tolist()
             return [[c for c, on in zip(self.classes, row, strict=True) if on] for row in table]
         return list(self.label.tolist())
 

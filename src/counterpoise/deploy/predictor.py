@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from counterpoise.core.device import check_device, float32
 from counterpoise.core.paths import expand
 from counterpoise.core.task import Task
-from counterpoise.core.tasks import MultiLabel, build_task
+from counterpoise.core.tasks import MultiLabel
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError
+from counterpoise.errors import InputError, check_mapping
 from counterpoise.models.multimodal import MultimodalModel
 
 from .answer import Computed, batches, compute, has_chances
@@ -25,11 +25,12 @@ from .card import write_card
 from .confidence import Confidence
 from .features import find_fused
 from .figures import expected
-from .folder import Pack, read_facts, read_pack, write_pack
+from .folder import Pack, write_pack
 from .hub import find_folder, upload
 from .inputs.preprocessing import Preprocessing
 from .inputs.samples import Samples, read_samples
-from .parts import Given, remake_model, remake_rule
+from .opening import open_parts
+from .parts import Given
 from .prediction import Prediction
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Predictor:
         fusion: Fusion | type[Fusion] | None = None,
         method: Method | type[Method] | None = None,
         call: Callable[..., Any] | None = None,
+        task: Task | None = None,
     ) -> Predictor:
         """Open a pack.
 
@@ -114,24 +116,16 @@ class Predictor:
             fusion: a fusion of your own, or its class.
             method: a method of your own that has its own ``predict``, or its class.
             call: of :func:`counterpoise.wrap`, where it was used.
+            task: of your own, where no installed package brings it. A primary metric that is not
+                known here is left out, with a warning, since answers do not need it.
 
         Raises:
-            InputError: no pack, a damaged one, one of a newer version; or a part of somebody's
-                own that was not passed.
+            InputError: no pack, a damaged one, one of a newer version; a part of somebody's own
+                that was not passed, or that answers otherwise than the one that was packed.
         """
-        path = expand(path)
-        pack = read_pack(path)
-        given = Given(model, dict(encoders or {}), fusion, method, call)
-        try:
-            return _build(pack, given, check_device(device))
-        except InputError as error:
-            raise InputError(f"{path} cannot be opened: {error}") from None
-        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"{path} cannot be opened ({type(error).__name__}: {reason:.300}); its parts are "
-                "not those that it was packed with"
-            ) from None
+        where = check_device(device)
+        given = Given(model, check_mapping("encoders", encoders, "modules"), fusion, method, call)
+        return cls(*open_parts(expand(path), given, task, where))
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, revision: str | None = None, **more: Any) -> Any:
@@ -146,13 +140,18 @@ class Predictor:
         hub = {k: more.pop(k) for k in ("token", "cache_dir", "local_files_only") if k in more}
         return cls.load(find_folder(name, revision=revision, **hub), **more)
 
-    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
+    def save(
+        self, path: Path | str, *, overwrite: bool = False, license: str | None = None
+    ) -> None:
         """Write the pack: ``config.json``, ``model.safetensors``, a card ``README.md``.
 
         Args:
             path: of a folder that does not exist, or is empty.
             overwrite: replace a pack that is there.
+            license: of the model, as the Hub names it, such as ``"mit"``; by default as it was.
         """
+        if license is not None:
+            self.facts["license"] = license
         files: dict[str, bytes] = {}
         for how in self.preprocessing.values():
             files |= how.files()
@@ -164,7 +163,7 @@ class Predictor:
         write_pack(expand(path), Pack(self.facts, weights, files), card, overwrite=overwrite)
 
     def save_pretrained(self, path: Path | str) -> None:
-        """:meth:`save` over a pack that may be there, as the Hub's libraries do."""
+        """:meth:`save`, which replaces a pack that is there, as the libraries of the Hub do."""
         self.save(path, overwrite=True)
 
     def push_to_hub(self, name: str, **more: Any) -> str:
@@ -232,17 +231,20 @@ class Predictor:
         """Features for search, plots and other models.
 
         Returns:
-            Modality -> [N, D], zeros where it is absent; and ``"fused"`` -> [N, D]: what the
+            Modality -> [N, D], NaN where it is absent; and ``"fused"`` -> [N, D]: what the
             model's last layer reads where there is one for all modalities, else the features of
-            all of them side by side.
+            all of them side by side; it is called ``":fused"`` where a modality is called so.
         """
         samples = self._read_whole(X, folder)
         found: dict[str, list[Tensor]] = {}
+        key = ":fused" if "fused" in self.modalities else "fused"
         with torch.no_grad(), float32():
             for batch in batches(self.model, samples, torch.arange(len(samples))):
                 out, fused = find_fused(self.model, batch)
-                for name, values in {**out.features, "fused": fused}.items():
-                    found.setdefault(name, []).append(values.cpu())
+                for name, values in out.features.items():
+                    here = batch.present[name][:, None]
+                    found.setdefault(name, []).append(values.cpu().where(here, torch.nan))
+                found.setdefault(key, []).append(fused.cpu())
         return {name: torch.cat(parts).numpy() for name, parts in found.items()}
 
     def _read_whole(self, X: Any, folder: Path | str | None) -> Samples:
@@ -295,36 +297,13 @@ class Predictor:
         if not has_chances(self.task):
             numbers: Array = found.values.numpy()
             return numbers if self.task.outputs > 1 else numbers[:, 0]
+        gone = found.logits.isnan().any(1).numpy()
         if isinstance(self.task, MultiLabel):
             flags: Array = (found.logits > 0).numpy()
-            return flags
+            return np.where(gone[:, None], np.nan, flags) if gone.any() else flags
         places = found.logits.nan_to_num(-torch.inf).argmax(1).numpy()
         named: Array = np.asarray(self.classes)[places]
+        if gone.any():  # a class there would be taken for an answer
+            named = named.astype(object)
+            named[gone] = None
         return named
-
-
-def _build(pack: Pack, given: Given, device: torch.device) -> Predictor:
-    facts = pack.facts
-    preprocessing = {
-        name: Preprocessing.from_state(about["preprocessing"], pack.files)
-        for name, about in facts["modalities"].items()
-    }
-    task = build_task(facts["task"])
-    specs = {m: how.spec for m, how in preprocessing.items()}
-    encoders = {m: about["encoder"] for m, about in facts["modalities"].items()}
-    model = remake_model({**facts["model"], "encoders": encoders}, specs, given)
-    model.load_state_dict(_part(pack.weights, "model."))
-    method = remake_rule(facts["rule"], given)
-    if facts["rule"] is not None:
-        method.load_rule(_part(pack.weights, "method."))
-    confidence = Confidence.from_state(task, model.modalities, facts["confidence"])
-    return Predictor(model.to(device), method.to(device), task, preprocessing, confidence, facts)
-
-
-def _part(weights: Mapping[str, Tensor], head: str) -> dict[str, Tensor]:
-    return {k.removeprefix(head): v for k, v in weights.items() if k.startswith(head)}
-
-
-def describe(path: Path | str) -> dict[str, Any]:
-    """What ``config.json`` of a pack says, without loading its weights."""
-    return read_facts(expand(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import KW_ONLY, dataclass, make_dataclass
+from dataclasses import KW_ONLY, dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from counterpoise.core.loader import Loader
 from counterpoise.core.tasks import Classification, Task
 from counterpoise.data.dataset import Dataset, Split
 from counterpoise.data.duplicates import warn_of_copies
-from counterpoise.data.modalities import Modalities
+from counterpoise.data.modalities import TABLE, Modalities
 from counterpoise.data.tables import read_seed, to_column, to_modalities
 from counterpoise.data.weights import normalise_splits, to_weights
 from counterpoise.data.xy import (
@@ -225,7 +225,10 @@ class Multimodal(_Arguments, BaseEstimator):
             self.method_,
             self.task_,
             data,
-            preprocessing={m: Preprocessing.of(data, m) for m in self.modalities_},
+            preprocessing={
+                m: replace(Preprocessing.of(data, m), columns=self._features(m))
+                for m in self.modalities_
+            },
             classes=self._classes(),
             training={
                 "settings": run.settings.plain(),
@@ -241,6 +244,7 @@ class Multimodal(_Arguments, BaseEstimator):
         *,
         validation: tuple[Inputs, Any] | None = None,
         overwrite: bool = False,
+        license: str | None = None,
     ) -> None:
         """Write a pack, which :meth:`counterpoise.Predictor.load` opens anywhere.
 
@@ -248,8 +252,19 @@ class Multimodal(_Arguments, BaseEstimator):
             path: of a folder that does not exist, or is empty.
             validation: see :meth:`predictor`.
             overwrite: replace a pack that is there.
+            license: of the model, as the Hub names it, such as ``"mit"``.
+
+        Raises:
+            InputError: nothing to calibrate on, or labels that JSON cannot hold.
         """
-        self.predictor(validation=validation).save(path, overwrite=overwrite)
+        made = self.predictor(validation=validation)
+        made.save(path, overwrite=overwrite, license=license)
+
+    def _features(self, modality: str) -> tuple[str, ...]:
+        """What the columns of a modality were called, where it was a data frame."""
+        named = getattr(self, "feature_names_in_", ()) if modality == TABLE else ()
+        known = getattr(self, "_columns", {}).get(modality, ())
+        return tuple(map(str, named)) or tuple(map(str, known))
 
     def _classes(self) -> list[Any] | None:
         """What the classes or labels are called; None of a regression."""

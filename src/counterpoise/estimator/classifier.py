@@ -99,6 +99,12 @@ class MultimodalClassifier(ClassifierMixin, Multimodal):
 
     def _classes(self) -> list[Any]:
         classes: list[Any] = self.classes_.tolist()
+        strange = next((c for c in classes if not isinstance(c, str | int | float)), None)
+        if strange is not None:
+            raise InputError(
+                f"y must hold words or numbers for a pack, found {type(strange).__name__} "
+                f"{strange!r}; fit on y.astype(str)"
+            )
         return classes
 
     def _target(self, y: Any) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class RunRecord:
         notes: how the model was built, as :func:`fit` was told.
         parts: encoders and fusion, from which the model of a run of Python is built again; None
             where an older version wrote it.
+        classes: names of the classes or labels; None where there are none, or an older version
+            wrote it.
         source: the folder of prepared data or the file of arrays, which may move.
         read_as: the task, in a word, that was asked for when the file of arrays was read.
         made_with: :func:`counterpoise.core.provenance.made_with`.
@@ -59,6 +61,7 @@ class RunRecord:
     settings: Settings
     notes: Mapping[str, Any]
     parts: Mapping[str, Any] | None = None
+    classes: Sequence[str] | None = None
     source: str | None = None
     read_as: str | None = None
     made_with: Mapping[str, Any] = field(default_factory=dict)
@@ -95,6 +98,7 @@ class RunRecord:
             settings,
             notes,
             describe_model(model),
+            getattr(task, "names", None),
             source,
             read_as,
         )
@@ -115,6 +119,7 @@ class RunRecord:
                 **{name: dict(about[name]) for name in ("data", "method", "model", "notes")},
                 settings=settings,
                 parts=record.get("parts"),
+                classes=record.get("classes"),
                 source=record.get("source"),
                 read_as=record.get("read_as"),
                 made_with=record.get("made_with", {}),
@@ -137,7 +142,12 @@ class RunRecord:
 
     def others(self) -> dict[str, Any]:
         """What may change while a run stays this run: it can be lengthened, its data moved."""
-        where = {"parts": self.parts, "source": self.source, "read_as": self.read_as}
+        where = {
+            "parts": self.parts,
+            "classes": self.classes,
+            "source": self.source,
+            "read_as": self.read_as,
+        }
         return {"epochs": self.settings.epochs} | {k: v for k, v in where.items() if v}
 
     def matches(self, other: RunRecord) -> bool:
@@ -173,6 +183,12 @@ class RunRecord:
         data = load(name, data_dir=data_dir, modalities=modalities, task=self.read_as)
         if data.fingerprint() != self.data["fingerprint"]:
             raise InputError(f"{self.folder} was trained on another version of {data.name}")
+        names = getattr(data.task, "names", None)
+        if self.classes is not None and list(self.classes) != list(names or ()):
+            raise InputError(
+                f"{self.folder} was trained on the classes {', '.join(self.classes[:20])}, and "
+                f"{data.name} has {', '.join((names or ())[:20]) or 'none that have names'} now"
+            )
         return data
 
     def build(self, data: Dataset) -> tuple[MultimodalModel, Method]:

@@ -119,9 +119,9 @@ class Run:
             raise InputError(
                 "data must hold the data set of this run, which was trained elsewhere, found none"
             )
-        model, method = self.model, self.method
-        if which == "best":  # in a copy: the run goes on to hold the last epoch
-            model, method = deepcopy((model, method))
+        # A copy, which stays as it is when the run's own model is trained on.
+        model, method = deepcopy((self.model, self.method))
+        if which == "best":
             model.load_state_dict(self.best_weights[0])
             method.load_state_dict(self.best_weights[1])
         training = {
@@ -136,7 +136,13 @@ class Run:
         )
 
     def save(
-        self, path: Path | str, which: str = "last", *, overwrite: bool = False, **others: Any
+        self,
+        path: Path | str,
+        which: str = "last",
+        *,
+        overwrite: bool = False,
+        license: str | None = None,
+        **others: Any,
     ) -> Predictor:
         """Write a pack, which :meth:`counterpoise.Predictor.load` opens without data or run.
 
@@ -144,10 +150,11 @@ class Run:
             path: of a folder that does not exist, or is empty.
             which: see :meth:`predictor`.
             overwrite: replace a pack that is there.
+            license: of the model, as the Hub names it, such as ``"mit"``.
             others: of :meth:`predictor`.
         """
         made = self.predictor(which, **others)
-        made.save(path, overwrite=overwrite)
+        made.save(path, overwrite=overwrite, license=license)
         return made
 
 

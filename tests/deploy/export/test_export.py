@@ -20,12 +20,11 @@ from toy import toy_data, weights
 import counterpoise as cp
 from counterpoise import InputError
 from counterpoise.cli.main import main
+from counterpoise.deploy.export import exported, files
 from counterpoise.deploy.export.exported import Port, list_ports, tabulate_temperatures
 from counterpoise.deploy.export.exporting import (
     check_same,
     export,
-    exported,
-    files,
     make_standalone,
     open_exported,
 )

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import packing
 import pytest
-from counterpoise.deploy.export_files import FORMATS
+from deploy import packing
 from folded import check_each
 
 import counterpoise as cp
-from counterpoise.deploy.export import export, open_exported
+from counterpoise.deploy.export.exporting import export, open_exported
+from counterpoise.deploy.export.files import FORMATS
 
 NEAR = 1e-4
 CASES: dict[str, packing.Make] = {

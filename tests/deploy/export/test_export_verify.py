@@ -16,8 +16,8 @@ from toy import toy_data
 import counterpoise as cp
 from counterpoise import InputError
 from counterpoise.core.tasks import Classification, MultiLabel
+from counterpoise.deploy.export import verify as verifying
 from counterpoise.deploy.export.exporting import export, facts_file
-from counterpoise.deploy.export.exporting import verify as verifying
 from counterpoise.deploy.export.files import FORMATS
 from counterpoise.deploy.export.trace import distance
 from counterpoise.deploy.export.verify import format_report, measure, race, verify

@@ -23,8 +23,9 @@ from toy import toy_data
 import counterpoise as cp
 from counterpoise import InputError, Predictor
 from counterpoise.data import make_plan, prepare, read_manifest
+from counterpoise.deploy.tables import parts
 from counterpoise.deploy.tables.layout import BEST, Layout
-from counterpoise.deploy.tables.predicting import Asked, Report, TablePrediction, identify, parts
+from counterpoise.deploy.tables.predicting import Asked, Report, TablePrediction, identify
 from counterpoise.deploy.tables.roles import find_roles
 from counterpoise.deploy.tables.source import Source
 from counterpoise.deploy.tables.targets import read_targets

@@ -37,6 +37,7 @@ class Preprocessing:
             and where ``form`` holds it.
         kind: "vector", "sequence" or "image", which small encoder suits it; empty where its shape
             says it.
+        columns: what the features are called, where the training rows were a data frame.
     """
 
     spec: Spec
@@ -44,6 +45,7 @@ class Preprocessing:
     form: Form | None = None
     fill: Array | None = None
     kind: str = ""
+    columns: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: Dataset, name: str) -> Preprocessing:
@@ -78,6 +80,7 @@ class Preprocessing:
             "form": None if self.form is None else _form_state(self.form),
             "fill": None if self.fill is None else _array_state(self.fill),
             "kind": self.kind,
+            **({"columns": list(self.columns)} if self.columns else {}),
         }
 
     def _reader_state(self, reader: Reader) -> dict[str, Any]:
@@ -121,6 +124,7 @@ class Preprocessing:
                 None if form is None else _build_form(form),
                 None if fill is None else _to_array(fill, np.float32),
                 str(state["kind"]),
+                tuple(map(str, state.get("columns", ()))),
             )
         except InputError:
             raise

@@ -118,6 +118,8 @@ def read_samples(X: Any, how: Mapping[str, Preprocessing], folder: Path | None =
             another shape. What is wrong with one row is listed in ``problems``.
     """
     columns = _find_columns(X, how)
+    for name, value in columns.items():
+        _check_features(value, how[name].columns, f"X[{name!r}]")
     total = _count(columns)
     inputs: dict[str, Input] = {}
     present: dict[str, Tensor] = {}
@@ -153,6 +155,8 @@ def _find_columns(X: Any, how: Mapping[str, Preprocessing]) -> dict[str, Any]:
         return columns
     if hasattr(X, "columns") and hasattr(X, "iloc"):
         names = list(X.columns)
+        if set(how) == {TABLE} and TABLE not in names and how[TABLE].columns:
+            return {TABLE: X}
         _check_names(names, how, "column of X")
         if len(set(names)) < len(names):
             raise InputError(f"X must name each column once, found {show(names)}")
@@ -167,6 +171,16 @@ def _find_columns(X: Any, how: Mapping[str, Preprocessing]) -> dict[str, Any]:
         "X must be a dict modality -> array, a data frame or a list of dicts, found "
         f"{'an empty list' if isinstance(X, list | tuple) and not X else type(X).__name__}"
     )
+
+
+def _check_features(value: Any, known: Sequence[str], where: str) -> None:
+    """Refuse a data frame whose columns are not those of training, in their order."""
+    found = [str(column) for column in getattr(value, "columns", ())]
+    if known and found and found != list(known):
+        raise InputError(
+            f"{where} must have the columns of training in their order, {show(list(known[:6]))}, "
+            f"found {show(found[:6])}"
+        )
 
 
 def _check_names(names: Any, how: Mapping[str, Preprocessing], what: str) -> None:

@@ -80,6 +80,7 @@ class Report:
     problems: list[tuple[str, str]] = field(default_factory=list)
 
 
+NOTHING = "nan"
 SHOWN = 5  # rows with problems that a report names
 
 
@@ -120,6 +121,7 @@ class TablePrediction:
             target=asked.target,
             ignore=asked.ignore,
             where=self.source.path.name,
+            features={m: how.columns for m, how in predictor.preprocessing.items()},
         )
         self.layout = Layout(
             predictor.task,
@@ -162,7 +164,8 @@ class TablePrediction:
         """
         check_number("batch_size", batch_size, 1, whole=True)
         roles, done = self.roles, self.parts.done
-        names = [*roles.modalities, *(n for n in (roles.id, roles.target) if n is not None)]
+        names = [n for m in roles.modalities for n in roles.features.get(m, (m,))]
+        names += [n for n in (roles.id, roles.target) if n is not None]
         if done and tick is not None:
             tick(done)
         for chunk in self.source.read(names, batch_size, skip=done):
@@ -180,7 +183,11 @@ class TablePrediction:
         return report
 
     def _answer(self, chunk: Chunk) -> None:
-        given = {name: chunk.cells[name] for name in self.roles.modalities}
+        features = self.roles.features
+        given = {
+            m: _join([chunk.cells[n] for n in features[m]]) if m in features else chunk.cells[m]
+            for m in self.roles.modalities
+        }
         samples = _say(self.predictor.read(given, self.source.folder), chunk.wrong)
         asked = self.asked
         found = self.predictor.answer(samples, accuracy=asked.accuracy, coverage=asked.coverage)
@@ -300,3 +307,14 @@ def identify(predictor: Predictor) -> str:
     ]
     digest.update(to_json(facts, sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def _join(columns: Sequence[Any]) -> list[str | None]:
+    """The features of each row, as one cell that holds them all; None where there is none."""
+    rows = ([_write(cell) for cell in cells] for cells in zip(*columns, strict=True))
+    return [None if set(row) == {NOTHING} else " ".join(row) for row in rows]
+
+
+def _write(cell: Any) -> str:
+    text = "" if cell is None or cell != cell else str(cell).strip()
+    return text.replace(" ", "_") or NOTHING  # what is no number stays one word, and is refused

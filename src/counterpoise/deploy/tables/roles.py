@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from counterpoise.errors import InputError, unknown
@@ -21,6 +21,8 @@ class Roles:
         id: column of ids; None: rows are numbered.
         target: column of the truth, to score by; None where there is none.
         unused: all others.
+        features: modality -> the columns of its features, where the table has these and none of
+            its own name.
     """
 
     modalities: tuple[str, ...]
@@ -28,10 +30,12 @@ class Roles:
     id: str | None = None
     target: str | None = None
     unused: tuple[str, ...] = ()
+    features: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """What was taken as what, a line each."""
-        found = [f"modalities: {', '.join(self.modalities)}"]
+        words = [f"{m} ({', '.join(self.features.get(m, ()))})" for m in self.modalities]
+        found = [f"modalities: {', '.join(word.removesuffix(' ()') for word in words)}"]
         if self.absent:
             found[0] += f" (absent: {', '.join(self.absent)})"
         found.append(f"id: {self.id or 'the number of the row'}")
@@ -50,6 +54,7 @@ def find_roles(
     target: str | None = None,
     ignore: Sequence[str] = (),
     where: str = "the table",
+    features: Mapping[str, Sequence[str]] | None = None,
 ) -> Roles:
     """What each column of a table is taken as.
 
@@ -60,6 +65,7 @@ def find_roles(
         target: column of the truth; None takes ``target`` where it is; empty: none.
         ignore: columns that are nothing, modalities among them.
         where: what errors call the table.
+        features: modality -> what its features are called, where that is known.
 
     Raises:
         InputError: no column of a modality; a column that is asked for and not there, or that may
@@ -78,9 +84,16 @@ def find_roles(
         named[role] = name or None if name is not None else usual
     if named["id"] is not None and named["id"] == named["target"]:
         raise InputError(f"--id and --target must name two columns, found {named['id']!r} for both")
-    taken = [m for m in modalities if m in free and m not in named.values()]
+    grouped = {
+        m: tuple(found)
+        for m, found in (features or {}).items()
+        if found and m not in free and all(name in free for name in found)
+    }
+    inside = {name for found in grouped.values() for name in found}
+    taken = [m for m in modalities if m in grouped or (m in free and m not in named.values())]
     absent = [m for m in modalities if m not in taken]
-    others = [name for name in free if name not in taken and name not in named.values()]
+    used = {*taken, *inside, *named.values()}
+    others = [name for name in free if name not in used]
     lost = [m for m in absent if m not in columns]
     for other in others:
         if (near := _find_near(other, lost)) is not None:
@@ -94,7 +107,8 @@ def find_roles(
             f"{', '.join(map(repr, columns[:20]))}"
         )
     unused = [name for name in columns if name in others or name in ignore]
-    return Roles(tuple(taken), tuple(absent), named["id"], named["target"], tuple(unused))
+    roles = tuple(taken), tuple(absent), named["id"], named["target"], tuple(unused)
+    return Roles(*roles, grouped)
 
 
 def _find_near(name: str, modalities: Sequence[str]) -> str | None:
