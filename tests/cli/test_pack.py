@@ -118,3 +118,15 @@ def test_runs_of_python_are_opened(tmp_path: Path, capsys: pytest.CaptureFixture
     capsys.readouterr()
     assert cli("pack", tmp_path / "toy", tmp_path / "other") == 2
     assert "call run.save(PATH) where it is trained" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_many_modalities_are_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    rows = {f"m{k}": rng.normal(size=(60, 2)) for k in range(7)}
+    np.savez(tmp_path / "own.npz", target=np.arange(60) % 2, **rows)
+    words = ("--epochs", 1, "--width", 2, "--out", tmp_path / "run", "--quiet")
+    assert cli("train", tmp_path / "own.npz", *words) == 0
+    assert cli("pack", tmp_path / "run", tmp_path / "model") == 0
+    text = capsys.readouterr().out
+    assert "more subsets, which --card sums up" in text and text.count("\n") < 40

@@ -78,13 +78,26 @@ def _say(facts: dict[str, Any], notes: list[str], options: argparse.Namespace) -
         table = make_table(title=f"{metric} to be expected, measured on {part}")
         for name in ("present", metric, "95 % interval", "rows"):
             table.add_column(name, justify="left" if name == "present" else "right")
-        for subset, values in figures[part].items():
+        shown = _choose(figures[part])
+        for subset in shown:
+            values = figures[part][subset]
             table.add_row(subset.replace("+", " + "), *_format(values, metric), str(values["rows"]))
         console.print(table)
+        if more := len(figures[part]) - len(shown):
+            print(f"and {more} more subsets, which --card sums up")
     for note in notes:
         print(note)
     out = quote(str(options.out))
     print(f"packed {options.run}; ask it: counterpoise predict {out} TABLE --out FILE.csv")
+
+
+def _choose(figures: dict[str, Any]) -> list[str]:
+    """The subsets that are shown: all, or of many modalities the whole and each alone."""
+    every = list(figures)
+    if len(every) < 64:
+        return every
+    whole = max(every, key=lambda subset: subset.count("+"))
+    return [subset for subset in every if subset == whole or "+" not in subset]
 
 
 def _format(values: dict[str, Any], metric: str) -> tuple[str, str]:

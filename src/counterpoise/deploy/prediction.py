@@ -31,7 +31,8 @@ class Prediction:
         weights: modality -> [N]: how far the answer moves when this modality is left out, as a
             share of all such moves; 1 where there is one alone, 0 where it is absent.
         expected: [N], the primary metric as it was measured with the modalities of each row; NaN
-            where it was not.
+            where it was not. Above six modalities, where some subsets were not, the mean over
+            those of as many modalities.
         metric: the name of that metric.
         problems: row -> what of it could not be read.
         keeps: bool [N], where an accuracy was asked for: False where the answer is withheld.

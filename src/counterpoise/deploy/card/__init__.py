@@ -1,6 +1,6 @@
 """The model card of a pack, from what its ``config.json`` says.
 
-May import: ``core`` and what is below it.
+May import: ``confidence`` and ``figures`` of ``deploy``, and what is below that.
 """
 
 from __future__ import annotations
