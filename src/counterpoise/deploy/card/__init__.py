@@ -1,6 +1,6 @@
 """The model card of a pack, from what its ``config.json`` says.
 
-May import: ``confidence`` and ``figures`` of ``deploy``, and what is below that.
+May import: the rest of ``deploy`` and what is below it.
 """
 
 from __future__ import annotations
