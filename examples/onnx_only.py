@@ -1,7 +1,7 @@
 """Label rows by an exported model: ONNX Runtime and NumPy, nothing else.
 
-python onnx_only.py MODEL.onnx ROWS.npz: the arrays of ROWS have the names of the model's inputs,
-[N, ...] each. What lacks a modality needs MODEL with masks, and zeros for its arrays.
+python onnx_only.py MODEL.onnx ROWS.npz: ROWS holds the inputs that MODEL.onnx.json lists, [N, ...].
+What lacks a modality needs MODEL with masks, and zeros there.
 """
 
 import json
@@ -15,12 +15,20 @@ import onnxruntime
 def main(model: str, rows: str) -> None:
     about = json.loads(Path(f"{model}.json").read_text(encoding="utf-8"))
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    inputs = {}
     with np.load(rows) as given:
-        ports = {p["name"]: p["dtype"] for p in about["inputs"]}
-        inputs = {n: given[n].astype(kind, casting="same_kind") for n, kind in ports.items()}
+        for port in about["inputs"]:
+            name, shape = port["name"], port["shape"][1:]
+            if name not in given or list(given[name].shape[1:]) != shape:
+                sys.exit(f"{rows} must hold {name}, [N, *{shape}]")
+            inputs[name] = given[name].astype(port["dtype"])
+    if len({len(array) for array in inputs.values()}) > 1:  # one row would stand for all
+        sys.exit(f"{rows} must hold as many rows of each array")
     (found,) = session.run(None, inputs)
     for row in found:
-        if about["output"]["name"] == "values":
+        if np.isnan(row).any():  # no modality, or an input that is no number
+            print("no answer")
+        elif about["output"]["name"] == "values":
             print(" ".join(f"{value:.6g}" for value in row))
         elif about["task"] == "multilabel":
             print(" ".join(str(c) for c, p in zip(about["classes"], row, strict=True) if p > 0.5))
@@ -29,4 +37,4 @@ def main(model: str, rows: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:]) if len(sys.argv) == 3 else sys.exit(__doc__)

@@ -1,7 +1,7 @@
 """Packs of earlier formats are opened, and answer as they did.
 
-``tests/old/pack-1`` is of format 1: a table of 180 rows with a text and two numbers, AMCo, tokens with
-one layer, packed from the last of 4 epochs. A later format gets a folder of its own beside it.
+``tests/old/pack-1`` is of format 1: a table of 180 rows with a text and two numbers, AMCo, tokens
+with one layer, packed from the last of 4 epochs. A later format gets a folder of its own beside it.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from .output import print_json
 
 if TYPE_CHECKING:
     from counterpoise.data import Dataset
+    from counterpoise.deploy.predictor import Predictor
 
 FORMATS = ("onnx", "torch")  # as deploy.export.files, which takes longer
 OWN = ""  # what --verify says without DATA
@@ -46,8 +47,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from counterpoise.deploy.export.exporting import export
 
-    data = None if options.verify is None else _open_data(options)
     predictor = open_predictor(options.model, options.data_dir, options.which)
+    data = None if options.verify is None else _open_data(options, predictor)
     facts = export(
         predictor,
         options.out,
@@ -71,12 +72,16 @@ def run(options: argparse.Namespace) -> None:
         print(format_report(found))
 
 
-def _open_data(options: argparse.Namespace) -> Dataset:
-    """The data to compare on, before anything is written."""
+def _open_data(options: argparse.Namespace, predictor: Predictor) -> Dataset:
+    """The data to compare on, checked before anything is written."""
     if options.verify != OWN:
         from counterpoise.data import load
+        from counterpoise.deploy.export.verify import check_data
 
-        return load(options.verify, data_dir=options.data_dir)
+        data = load(options.verify, data_dir=options.data_dir)
+        known = predictor.modalities
+        check_data(predictor, data, [m for m in options.modalities or known if m in known])
+        return data
     if not (options.model / "run.json").is_file():
         raise InputError(
             f"--verify must name the data for a pack, which holds none, such as --verify DATA; "

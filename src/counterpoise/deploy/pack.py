@@ -21,10 +21,10 @@ from counterpoise.models.multimodal import MultimodalModel
 from .confidence import Confidence
 from .figures import measure
 from .inputs.preprocessing import Preprocessing
+from .other_data import match_thresholds
 from .parts import describe_model, describe_rule
 from .predictor import Predictor
 from .probe import ask
-from .thresholds import match_thresholds
 
 HELD = ("validation", "test")
 

@@ -60,7 +60,13 @@ def test_the_script_needs_onnx_runtime_alone(tmp_path: Path) -> None:
     other.write_text("import counterpoise\n")
     refused = run(NEEDED, other)
     assert refused.returncode == 1 and "counterpoise is not installed here" in refused.stderr
-    assert len(SCRIPT.read_text().splitlines()) <= 35
+    assert len([line for line in SCRIPT.read_text().splitlines() if line.strip()]) <= 35
+    # What has no answer gets no label, and one row does not stand for all.
+    np.savez(rows, a=np.where(np.arange(5)[:, None] == 1, np.nan, inputs["a"]))
+    assert run(NEEDED, SCRIPT, model, rows).stdout.splitlines()[1] == "no answer"
+    np.savez(rows, a=inputs["a"][:, :2])
+    found = run(NEEDED, SCRIPT, model, rows)
+    assert found.returncode == 1 and "must hold a, [N, *[" in found.stderr
 
 
 @pytest.mark.slow

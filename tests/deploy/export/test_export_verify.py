@@ -16,6 +16,7 @@ from toy import toy_data
 import counterpoise as cp
 from counterpoise import InputError
 from counterpoise.core.tasks import Classification, MultiLabel
+from counterpoise.data import Dataset
 from counterpoise.deploy.export import verify as verifying
 from counterpoise.deploy.export.exporting import export, facts_file
 from counterpoise.deploy.export.files import FORMATS
@@ -104,7 +105,7 @@ def test_other_data_are_refused(predictor: cp.Predictor, alone: Path) -> None:
         [
             (other, "must have the modality 'a' of the exported file; found x, y"),
             (toy_data(2, sequences=True), r"must hold samples .*\(4,\).* of 'a'"),
-            (toy_data(2, classes=4), "must have a target of 3 outputs, found 4"),
+            (toy_data(2, classes=4), "must have the classes of the model, 0, 1, 2, found"),
             (gone, "no row of the split has a"),
         ],
         check,
@@ -149,3 +150,13 @@ def test_contestants_take_turns() -> None:
     calls = {name: (lambda name=name: order.append(name)) for name in "ab"}
     seconds = race(calls, 4)
     assert order[6:] == list("abbaabba") and all(len(s) == 4 for s in seconds.values())
+
+
+def test_data_of_other_classes_are_refused(tmp_path: Path) -> None:
+    predictor, data = make(), toy_data(3)
+    export(predictor, tmp_path / "m.onnx", modalities=["a"])
+    strange = Dataset(Classification(3, ("x", "y", "z")), dict(data.splits))
+    with pytest.raises(InputError, match="classes of the model, 0, 1, 2, found x, y, z"):
+        verify(tmp_path / "m.onnx", predictor, strange)
+    known = Dataset(Classification(3, ("2", "0", "1")), dict(data.splits))
+    assert verify(tmp_path / "m.onnx", predictor, known)["difference"] < 1e-4

@@ -90,6 +90,11 @@ def choose_format(path: Path, format: str | None) -> str:
     """The format of a file, which its suffix must not contradict."""
     by_suffix = {kind.suffix: name for name, kind in FORMATS.items()}
     found = by_suffix.get(path.suffix.lower())
+    if found is None and path.suffix:
+        raise InputError(
+            f"OUT must end in {' or '.join(by_suffix)}, found {path.name!r}; call it "
+            f"{path.with_suffix(FORMATS[format or 'onnx'].suffix).name}"
+        )
     if format is None:
         return found or "onnx"
     check_choice("format", format, FORMATS)

@@ -18,6 +18,7 @@ from counterpoise.core.batch import Input
 from counterpoise.core.paths import expand
 from counterpoise.core.task import Task
 from counterpoise.data.dataset import Dataset, Split
+from counterpoise.deploy.other_data import match_classes
 from counterpoise.deploy.predictor import Predictor
 from counterpoise.errors import InputError, check_choice
 from counterpoise.evaluation.subsets import choose_subsets, format_value
@@ -58,13 +59,14 @@ def verify(
     module = make_standalone(
         predictor, exported.facts["modalities"] if exported.facts["fixed"] else None
     )
-    _check_specs(module, predictor, data)
-    rows = _find_rows(module, data.splits[split])
+    check_data(predictor, data, module.subset)
+    samples = match_classes(data, split, predictor.task, f"data {data.name!r}")
+    rows = _find_rows(module, samples)
     with one_thread():
-        pairs = list(_answer(module, exported.run, data.splits[split], rows))
-        slow = _time(module, exported.run, data.splits[split], rows)
+        pairs = list(_answer(module, exported.run, samples, rows))
+        slow = _time(module, exported.run, samples, rows)
     whole = [(found, wanted, chosen) for found, wanted, chosen, first in pairs if first]
-    target = torch.cat([data.splits[split].target[chosen].cpu() for _, _, chosen in whole])
+    target = torch.cat([samples.target[chosen].cpu() for _, _, chosen in whole])
     values = [
         measure(predictor.task, torch.cat([pair[k] for pair in whole]), target) for k in (0, 1)
     ]
@@ -90,9 +92,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _check_specs(module: Standalone, predictor: Predictor, data: Dataset) -> None:
-    """Raise :class:`InputError` unless data hold the samples that the file reads."""
-    for name in module.subset:
+def check_data(predictor: Predictor, data: Dataset, modalities: Sequence[str]) -> None:
+    """Raise :class:`InputError` unless a file for these modalities can be compared on data."""
+    for name in modalities:
         if name not in data.modalities:
             raise InputError(
                 f"data {data.name!r} must have the modality {name!r} of the exported file; found "
@@ -104,11 +106,7 @@ def _check_specs(module: Standalone, predictor: Predictor, data: Dataset) -> Non
                 f"data {data.name!r} must hold samples {wanted} of {name!r}, found {found}; "
                 "prepare them as the training data were"
             )
-    if predictor.task.outputs != data.task.outputs:
-        raise InputError(
-            f"data {data.name!r} must have a target of {predictor.task.outputs} outputs, found "
-            f"{data.task.outputs}"
-        )
+    match_classes(data, "train", predictor.task, f"data {data.name!r}")
 
 
 def _find_rows(module: Standalone, split: Split) -> Tensor:

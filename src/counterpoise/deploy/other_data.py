@@ -1,4 +1,4 @@
-"""A data set that sets thresholds in place of a half of validation, its classes as the model's."""
+"""Other data than those of training, their classes by their places in the model's task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from counterpoise.errors import InputError
 
 
 def match_thresholds(other: Any, task: Task, data: Dataset) -> Dataset:
-    """The validation split of ``other`` with its classes by their places in the model's task.
+    """The validation split of data that set thresholds in place of a half of validation.
 
     Args:
         other: what was passed as ``thresholds``.
@@ -31,32 +31,44 @@ def match_thresholds(other: Any, task: Task, data: Dataset) -> Dataset:
         )
     if len(other.splits.get("validation", ())) == 0:
         raise InputError("thresholds must have a validation split, found none")
-    kind = type(task)
-    if type(other.task) is not kind or (
-        not isinstance(task, Classification) and other.task.outputs != task.outputs
-    ):
-        raise InputError(
-            f"thresholds must be of the task of the model, {TASKS.name_of(task)} of "
-            f"{task.outputs}, found {TASKS.name_of(other.task)} of {other.task.outputs}"
-        )
-    known, found = _names(task), _names(other.task)
-    split = other.validation
-    if known != found:
-        strange = [name for name in found if name not in known]
-        if strange or isinstance(task, MultiLabel):
-            raise InputError(
-                f"thresholds must have the classes of the model, {', '.join(known[:20])}, found "
-                f"{', '.join(found[:20])}"
-            )
-        places = torch.tensor([known.index(name) for name in found])
-        target = places[split.target]
-        split = Split(split.inputs, split.present, target, split.groups, split.weight)
+    split = match_classes(other, "validation", task, "thresholds")
     if other.fingerprint() == data.fingerprint():
         raise InputError(
             "thresholds must be other data than those that calibrate, found the same; leave it "
             "out, and one half of validation is kept apart for them"
         )
     return Dataset(task, {"train": split, "validation": split}, other.name)
+
+
+def match_classes(other: Dataset, part: str, task: Task, what: str) -> Split:
+    """A split whose targets number the classes as a model does.
+
+    Args:
+        other: the data set.
+        part: which split.
+        task: of the model.
+        what: what messages call the data.
+
+    Raises:
+        InputError: another task, or a class that the model does not know.
+    """
+    if type(other.task) is not type(task) or (
+        not isinstance(task, Classification) and other.task.outputs != task.outputs
+    ):
+        raise InputError(
+            f"{what} must be of the task of the model, {TASKS.name_of(task)} of {task.outputs}, "
+            f"found {TASKS.name_of(other.task)} of {other.task.outputs}"
+        )
+    known, found, split = _names(task), _names(other.task), other.splits[part]
+    if known == found:
+        return split
+    if isinstance(task, MultiLabel) or any(name not in known for name in found):
+        raise InputError(
+            f"{what} must have the classes of the model, {', '.join(known[:20])}, found "
+            f"{', '.join(found[:20])}"
+        )
+    places = torch.tensor([known.index(name) for name in found])
+    return Split(split.inputs, split.present, places[split.target], split.groups, split.weight)
 
 
 def _names(task: Task) -> list[str]:

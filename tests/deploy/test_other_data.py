@@ -11,7 +11,7 @@ from folded import check_each
 
 import counterpoise as cp
 from counterpoise import InputError
-from counterpoise.deploy.thresholds import match_thresholds
+from counterpoise.deploy.other_data import match_thresholds
 
 RNG = np.random.default_rng(0)
 CODES = np.arange(300) % 3
