@@ -188,6 +188,7 @@ class TestCompare:
         assert cli("report", out, "--quiet") == 0
         assert (out / "report.html").read_text() == page
 
+    @pytest.mark.slow
     def test_jobs_do_not_change_a_number(self, tmp_path: Path) -> None:
         values = []
         for jobs in (1, 2):

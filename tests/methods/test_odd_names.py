@@ -28,6 +28,7 @@ def stop(_: object) -> None:
     raise Stopped
 
 
+@pytest.mark.slow
 def test_all_methods_train_stop_resume_and_evaluate_by_any_name(tmp_path: Path) -> None:
     plain = toy_data(3, 0.2, samples=90, names=ALIKE)
     odd = toy_data(3, 0.2, samples=90, names=NAMES)

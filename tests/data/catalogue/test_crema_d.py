@@ -189,7 +189,9 @@ def test_pointers_of_git_lfs(tmp_path: Path) -> None:
         crema_d(tmp_path)
 
 
-@pytest.mark.parametrize("config", ["mla-crema-d", "dr-crema-d"])
+@pytest.mark.parametrize(
+    "config", ["mla-crema-d", pytest.param("dr-crema-d", marks=pytest.mark.slow)]
+)
 def test_an_epoch_by_the_papers_configurations(config: str, out: Path, tmp_path: Path) -> None:
     check_run(*train(config, out, tmp_path / "run"))
 

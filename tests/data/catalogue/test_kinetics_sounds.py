@@ -188,7 +188,9 @@ def test_what_must_lie_where(tmp_path: Path) -> None:
         kinetics_sounds(flat(tmp_path, {p: text(p, PARTS[p]) for p in PARTS}, []))
 
 
-@pytest.mark.parametrize("config", ["mla-kinetics-sounds", "dr-kinetics-sounds"])
+@pytest.mark.parametrize(
+    "config", ["mla-kinetics-sounds", pytest.param("dr-kinetics-sounds", marks=pytest.mark.slow)]
+)
 def test_an_epoch_by_the_papers_configurations(config: str, out: Path, tmp_path: Path) -> None:
     check_run(*train(config, out, tmp_path / "run"))
 

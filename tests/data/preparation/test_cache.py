@@ -328,6 +328,7 @@ def test_a_reader_may_be_another_type(tmp_path: Path) -> None:
     assert isinstance(plan.readers["pose"], Saved)
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_and_evaluates_what_was_prepared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -218,6 +218,7 @@ class TestCommand:
         assert main([*words, "--quiet"]) == 0  # verified again
         assert capsys.readouterr() == ("", "")
 
+    @pytest.mark.slow
     def test_equal_to_decoding_on_the_fly(self, manifest: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
         assert main(["prepare", str(manifest), str(out), "--max-bad", "0.1", "--jobs", "2"]) == 0
