@@ -128,8 +128,8 @@ def _print(report: Report, out: Path, unknown: str) -> None:
     make_console().print(table)
     if report.scores:
         scored: Any = SimpleNamespace(metrics=report.scores)
-        rows = f"scored: {report.scored} of {report.targets} rows with a target"
-        print_metrics(scored, f"scores, by what was present ({rows})")
+        share = f"scored: {report.scored} of {report.targets} rows with a target"
+        print_metrics(scored, f"scores, by what was present ({share})")
     if unknown:
         print(unknown)
     for line in _count(report):

@@ -110,7 +110,8 @@ def test_wrong_cells_are_problems_of_their_rows(media: tuple[Path, How]) -> None
         2: f"speed: must hold 3 numbers, found 2{nothing}",
         3: f"text: is a list, where a text or a number is wanted{nothing}",
         4: "has no modality",
-        6: f"image: 3.5 is not there; speed: must be finite numbers, found '1 inf 3'{nothing}",
+        6: "image: is a number, 3.5; give a path; "
+        f"speed: must be finite numbers, found '1 inf 3'{nothing}",
     }
     assert [k for k, here in enumerate(found["speed"]) if here] == [1]
     assert [k for k, here in enumerate(found["audio"]) if here] == [5]
