@@ -149,8 +149,10 @@ def test_pictures_of_pillow_are_those_of_their_files(tmp_path: Path) -> None:
     check_each(((m, g, k) for m in modes for g in (False, True) for k in ("squash", "crop")), check)
 
 
-def test_complex_numbers_are_refused_for_all_rows() -> None:
+def test_arrays_of_numbers_are_refused_for_all_rows() -> None:
     reader = build_reader({"type": "numbers"})
     way = {"n": Preprocessing({"": ("float32", (3,))}, reader)}
     with pytest.raises(InputError, match=r"X\['n'\] must hold real numbers, found complex128"):
         read_samples({"n": np.zeros((2, 3), complex)}, way)
+    with pytest.raises(InputError, match=r"\[\]; rows are \[N, 3\]: pass x\[None\]"):
+        read_samples({"n": np.zeros(3)}, way)

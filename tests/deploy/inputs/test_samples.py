@@ -231,7 +231,19 @@ def test_what_is_wrong_for_all_rows_is_refused(arrays: How) -> None:
     refused: list[tuple[Any, str]] = [
         ({"ab": x}, "unknown modality in X 'ab'; did you mean 'b'"),
         (pd.DataFrame({"a": ["1 2 3 4"], "aa": [1]}), "unknown column of X 'aa'; did you mean 'a'"),
-        ([{"a": [1, 2, 3, 4]}, {"z": 1}], "unknown modality in the rows of X 'z'"),
+        (
+            [{"a": [1, 2, 3, 4]}, {"z": 1}],
+            "unknown modality in the rows of X 'z'.*leave the key out",
+        ),
+        ({"a": x, "z": x}, "unknown modality in X 'z'.*; if it is no modality, leave it out"),
+        (pd.DataFrame({"a": ["1"], "z": [1]}), r"column of X 'z'.*pass X\[\['a'\]\]$"),
+        (
+            pd.DataFrame([["1"] * 4], columns=list("abcz")),
+            r"pass X\[list\(predictor.modalities\)\]$",
+        ),
+        (pd.DataFrame({"z": [1]}), "unknown column of X 'z'; known: a, b, c$"),
+        ({"a": np.zeros(4)}, r"; rows are \[N, 4\]: pass x\[None\] where x is a single one"),
+        ({"a": np.zeros(4), "b": torch.zeros(5)}, r"; rows are \[N, 4\]: pass x\[None\]"),
         ({"a": x, "b": np.ones((3, 5))}, "as many rows of each modality, at least one, found"),
         ({"a": np.ones((2, 9))}, r"X\['a'\] must hold rows of torch.float32 \[4\].*found .* \[9\]"),
         ({"a": np.ones((2, 4), complex)}, "must hold numbers, found complex"),

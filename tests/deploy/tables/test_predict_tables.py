@@ -143,6 +143,9 @@ def test_arrays_in_a_file(predictor: Predictor, tmp_path: Path) -> None:
     np.savez(tmp_path / "u.npz", a=a, target=np.zeros(3))
     with pytest.raises(InputError, match="as many rows each"):
         answer(predictor, tmp_path / "u.npz", tmp_path / "u.csv")
+    np.savez(tmp_path / "none.npz")
+    with pytest.raises(InputError, match=r"none\.npz must hold an array .*, holds no array"):
+        answer(predictor, tmp_path / "none.npz", tmp_path / "u.csv")
 
 
 def test_rows_that_cannot_be_read_keep_their_place(predictor: Predictor, tmp_path: Path) -> None:
@@ -272,6 +275,11 @@ def test_parts_of_something_else_are_refused(
     with pytest.raises(InputError, match="does not follow the part"):
         answer(predictor, table, out, resume=True)
     part.with_name(f"{8:012d}.arrow").rename(part)
+    stray = part.with_name("x.arrow")
+    stray.write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"x\.arrow is no part of this prediction; move it"):
+        answer(predictor, table, out, resume=True)
+    stray.unlink()
     assert answer(predictor, table, out, resume=True).rows == 12
 
 

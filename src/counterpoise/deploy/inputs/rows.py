@@ -53,6 +53,24 @@ def read_modality(
     Raises:
         InputError: what is wrong for all rows, such as an array of another shape.
     """
+    try:
+        return _read_modality(value, way, where, total, folder)
+    except InputError as error:
+        raise InputError(f"{error}{say_single(value, way)}") from None
+
+
+def say_single(value: Any, way: Preprocessing) -> str:
+    """What to do with an array that is one sample, where rows are wanted; else nothing."""
+    found = tuple(getattr(value, "shape", ()))
+    sample = way.spec.get("", ("", ()))[1]
+    if not found or found != sample:
+        return ""
+    return f"; rows are [N, {', '.join(map(str, sample))}]: pass x[None] where x is a single one"
+
+
+def _read_modality(
+    value: Any, way: Preprocessing, where: str, total: int, folder: Path | None
+) -> Rows:
     if value is None:
         return Rows(blank(way.spec, total), np.zeros(total, dtype=bool))
     if isinstance(value, Mapping):
