@@ -138,7 +138,8 @@ def test_pictures_of_pillow_are_those_of_their_files(tmp_path: Path) -> None:
         reader = build_reader({"type": "image", "size": [8, 10], "grey": grey, "keep": keep})
         way = {"picture": Preprocessing({"": ("uint8", (1 if grey else 3, 8, 10))}, reader)}
         path = tmp_path / f"{mode}.png"
-        colours.convert(mode).save(path, exif=turned)
+        more = {"transparency": bytes(range(256))} if mode == "P" else {}
+        colours.convert(mode).save(path, exif=turned, **more)
         with Pillow.open(path) as picture:
             found = read_samples({"picture": [path, picture]}, way)
         values = found.inputs["picture"]

@@ -165,6 +165,8 @@ def test_numbers_that_were_scaled_in_training_are_scaled(tmp_path: Path) -> None
     texts = read_samples({"time": list(map(str, cells))}, how).inputs["time"]
     array = read_samples({"time": np.array(cells)[:, None]}, how).inputs["time"]
     assert isinstance(texts, torch.Tensor) and isinstance(array, torch.Tensor)
+    rows = read_samples({"time": list(np.array(cells)[:, None])}, how).inputs["time"]
+    assert isinstance(rows, torch.Tensor) and torch.equal(texts, rows)
     assert torch.equal(texts, array) and texts.abs().max() < 5 and texts[0] != texts[1]
 
 

@@ -87,9 +87,9 @@ def _to_pixels(picture: Any, reader: Reader) -> Array | None:
     if not isinstance(reader, Image) or reader.depth or depth_of(picture) != "bytes":
         return None
     picture = need("PIL.ImageOps", "media").exif_transpose(picture)
-    if picture.mode == "P":  # its transparent colour is a colour, too
+    if picture.mode == "P":  # Pillow warns of transparent colours, which are colours, too
         picture = picture.convert("RGBA")
-    picture = picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
+    picture = picture.convert("RGB")
     return to_pixels(picture, check_size(reader.size, reader.keep), reader.keep, reader.grey)
 
 

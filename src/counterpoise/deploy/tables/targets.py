@@ -52,8 +52,6 @@ class Known:
         is what columns of whole numbers with gaps become, if it is that of one class alone.
         """
         word = str(cell).strip()
-        if word in self.codes:
-            return word
         return self.whole.get(_to_whole(word) or "", word)
 
 
