@@ -64,11 +64,33 @@ def test_it_says_what_it_took_and_what_became_of_it(
     assert "11 answered, 1 in part, 1 not answered" in words
     assert "r1: sensor: must hold 3 numbers, found 2" in said and "r: has no modality" in said
     assert "expected accuracy" in said and "all rows" in said and "balanced-" in said
-    assert "(12 rows with a target)" in words and f"{out}: 13 rows" in said
+    assert "(scored: 12 of 12 rows with a target)" in words and f"{out}: 13 rows" in said
     assert len(out.read_text().splitlines()) == 14
     capsys.readouterr()
     assert cli("predict", pack, table, "--out", tmp_path / "q.csv", "--quiet") == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_targets_that_are_no_class_are_told(pack: Path, tmp_path: Path, capsys: Captured) -> None:
+    table = tmp_path / "t.csv"
+    lines = [f"0 {k} 1,1 {k},{'q' if k < 4 else 'c1'}" for k in range(10)]
+    table.write_text("\n".join(["sensor,pose,target", *lines]) + "\n")
+    capsys.readouterr()
+    assert cli("predict", pack, table, "--out", tmp_path / "a.csv") == 0
+    said, noted = capsys.readouterr()
+    told = "4 rows have a target that is no class of the model: 'q'; known: c0, c1"
+    assert told in said.splitlines() and "warning" not in noted
+    assert "(scored: 6 of 10 rows with a target)" in " ".join(said.split())
+    table.write_text("\n".join(["sensor,pose,target", *lines[:4]]) + "\n")
+    for words in (["--json"], ["--quiet"], []):
+        out = tmp_path / f"b{len(words) and words[0]}.csv"
+        assert cli("predict", pack, table, "--out", out, *words) == 0
+        said, noted = capsys.readouterr()
+        assert f"counterpoise: warning: nothing is scored: {told}" in noted.splitlines()
+        if words == ["--json"]:
+            found = json.loads(said)
+            assert (found["unknown"], found["unknown_targets"]) == (4, {"q": 4})
+            assert (found["targets"], found["scored"], found["scores"]) == (4, 0, {})
 
 
 def test_json_is_for_programs(pack: Path, tmp_path: Path, capsys: Captured) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +15,13 @@ from counterpoise.errors import check_number
 from .arguments import Command, names, read_path
 from .columns import clean
 from .opening import MODEL, open_predictor
-from .output import print_json, print_metrics
+from .output import print_json, print_metrics, print_warning
 from .progress import show_progress
 
 if TYPE_CHECKING:
     from counterpoise.deploy.tables.predicting import Report, TablePrediction
+
+FEW, MANY = 5, 20  # targets that are no class, and classes, that are named
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -68,10 +71,13 @@ def run(options: argparse.Namespace) -> None:
     with show_progress(options.quiet) as progress:
         progress.start("answering", made.source.total)
         report = made.run(options.batch_size, progress.reach)
+    unknown = _tell_unknown(report, predictor.classes, predictor.task.outputs)
+    if report.targets and not report.scored:
+        print_warning(f"nothing is scored: {unknown or 'no row with a target is answered'}")
     if options.json:
         print_json(_to_plain(report, options.out))
     elif not options.quiet:
-        _print(report, options.out)
+        _print(report, options.out, unknown if report.scored else "")
 
 
 def _describe(made: TablePrediction) -> list[str]:
@@ -92,7 +98,23 @@ def _to_plain(report: Report, out: Path) -> dict[str, Any]:
     return found
 
 
-def _print(report: Report, out: Path) -> None:
+def _tell_unknown(report: Report, classes: Sequence[Any], outputs: int) -> str:
+    """How many targets the model does not know, and which it knows; empty where it knows all."""
+    if not report.unknown:
+        return ""
+    shown = [repr(clean(name)) for name in list(report.unknown_targets)[:FEW]]
+    more = ", ..." if len(report.unknown_targets) > FEW else ""
+    rows = "1 row has" if report.unknown == 1 else f"{report.unknown:,} rows have"
+    what = "no number" if outputs == 1 else f"not {outputs} numbers"
+    what = "no class of the model" if classes else what
+    line = f"{rows} a target that is {what}: {', '.join(shown)}{more}"
+    if not classes:
+        return line
+    known = [clean(str(name)) for name in classes[:MANY]]
+    return f"{line}; known: {', '.join(known)}{', ...' if len(classes) > MANY else ''}"
+
+
+def _print(report: Report, out: Path, unknown: str) -> None:
     from counterpoise.core.console import make_console, make_table
     from counterpoise.evaluation.subsets import format_value
 
@@ -106,7 +128,10 @@ def _print(report: Report, out: Path) -> None:
     make_console().print(table)
     if report.scores:
         scored: Any = SimpleNamespace(metrics=report.scores)
-        print_metrics(scored, f"scores, by what was present ({report.scored} rows with a target)")
+        share = f"scored: {report.scored} of {report.targets} rows with a target"
+        print_metrics(scored, f"scores, by what was present ({share})")
+    if unknown:
+        print(unknown)
     for line in _count(report):
         print(line)
     print(f"{out}: {report.rows} rows")

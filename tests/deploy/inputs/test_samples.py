@@ -110,7 +110,8 @@ def test_wrong_cells_are_problems_of_their_rows(media: tuple[Path, How]) -> None
         2: f"speed: must hold 3 numbers, found 2{nothing}",
         3: f"text: is a list, where a text or a number is wanted{nothing}",
         4: "has no modality",
-        6: f"image: 3.5 is not there; speed: must be finite numbers, found '1 inf 3'{nothing}",
+        6: "image: is a number, 3.5; give a path; "
+        f"speed: must be finite numbers, found '1 inf 3'{nothing}",
     }
     assert [k for k, here in enumerate(found["speed"]) if here] == [1]
     assert [k for k, here in enumerate(found["audio"]) if here] == [5]
@@ -164,6 +165,8 @@ def test_numbers_that_were_scaled_in_training_are_scaled(tmp_path: Path) -> None
     texts = read_samples({"time": list(map(str, cells))}, how).inputs["time"]
     array = read_samples({"time": np.array(cells)[:, None]}, how).inputs["time"]
     assert isinstance(texts, torch.Tensor) and isinstance(array, torch.Tensor)
+    rows = read_samples({"time": list(np.array(cells)[:, None])}, how).inputs["time"]
+    assert isinstance(rows, torch.Tensor) and torch.equal(texts, rows)
     assert torch.equal(texts, array) and texts.abs().max() < 5 and texts[0] != texts[1]
 
 
@@ -230,7 +233,19 @@ def test_what_is_wrong_for_all_rows_is_refused(arrays: How) -> None:
     refused: list[tuple[Any, str]] = [
         ({"ab": x}, "unknown modality in X 'ab'; did you mean 'b'"),
         (pd.DataFrame({"a": ["1 2 3 4"], "aa": [1]}), "unknown column of X 'aa'; did you mean 'a'"),
-        ([{"a": [1, 2, 3, 4]}, {"z": 1}], "unknown modality in the rows of X 'z'"),
+        (
+            [{"a": [1, 2, 3, 4]}, {"z": 1}],
+            "unknown modality in the rows of X 'z'.*leave the key out",
+        ),
+        ({"a": x, "z": x}, "unknown modality in X 'z'.*; if it is no modality, leave it out"),
+        (pd.DataFrame({"a": ["1"], "z": [1]}), r"column of X 'z'.*pass X\[\['a'\]\]$"),
+        (
+            pd.DataFrame([["1"] * 4], columns=list("abcz")),
+            r"pass X\[list\(predictor.modalities\)\]$",
+        ),
+        (pd.DataFrame({"z": [1]}), "unknown column of X 'z'; known: a, b, c$"),
+        ({"a": np.zeros(4)}, r"; rows are \[N, 4\]: pass x\[None\] where x is a single one"),
+        ({"a": np.zeros(4), "b": torch.zeros(5)}, r"; rows are \[N, 4\]: pass x\[None\]"),
         ({"a": x, "b": np.ones((3, 5))}, "as many rows of each modality, at least one, found"),
         ({"a": np.ones((2, 9))}, r"X\['a'\] must hold rows of torch.float32 \[4\].*found .* \[9\]"),
         ({"a": np.ones((2, 4), complex)}, "must hold numbers, found complex"),

@@ -28,7 +28,7 @@ from counterpoise.deploy.tables.layout import BEST, Layout
 from counterpoise.deploy.tables.predicting import Asked, Report, TablePrediction, identify
 from counterpoise.deploy.tables.roles import find_roles
 from counterpoise.deploy.tables.source import Source
-from counterpoise.deploy.tables.targets import read_targets
+from counterpoise.deploy.tables.targets import count_unknown, read_targets
 
 
 def train(data: cp.Dataset, epochs: int = 2) -> Predictor:
@@ -143,6 +143,9 @@ def test_arrays_in_a_file(predictor: Predictor, tmp_path: Path) -> None:
     np.savez(tmp_path / "u.npz", a=a, target=np.zeros(3))
     with pytest.raises(InputError, match="as many rows each"):
         answer(predictor, tmp_path / "u.npz", tmp_path / "u.csv")
+    np.savez(tmp_path / "none.npz")
+    with pytest.raises(InputError, match=r"none\.npz must hold an array .*, holds no array"):
+        answer(predictor, tmp_path / "none.npz", tmp_path / "u.csv")
 
 
 def test_rows_that_cannot_be_read_keep_their_place(predictor: Predictor, tmp_path: Path) -> None:
@@ -272,6 +275,11 @@ def test_parts_of_something_else_are_refused(
     with pytest.raises(InputError, match="does not follow the part"):
         answer(predictor, table, out, resume=True)
     part.with_name(f"{8:012d}.arrow").rename(part)
+    stray = part.with_name("x.arrow")
+    stray.write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"x\.arrow is no part of this prediction; move it"):
+        answer(predictor, table, out, resume=True)
+    stray.unlink()
     assert answer(predictor, table, out, resume=True).rows == 12
 
 
@@ -344,6 +352,48 @@ def test_targets_as_they_are_written() -> None:
         ],
         check,
     )
+
+
+def test_whole_numbers_of_one_class_may_be_written_with_a_point() -> None:
+    """As in columns with gaps; what may be two classes is none."""
+
+    def check(classes: list[Any], cells: list[Any], wanted: list[Any]) -> None:
+        found = read_targets(cells, cp.Classification(len(classes)), classes)
+        assert [None if row is None else int(row[0]) for row in found] == wanted
+
+    check_each(
+        [
+            (["0", "1", "10"], ["1.0", "1.", 10.0, "0.00", "1.5"], [1, 1, 2, 0, None]),
+            (["1", "01"], ["1.0", "01", "01.0", "1"], [0, 1, None, 0]),
+            (["1", "1.0"], ["1.0", "1", "1.00", 1.0], [1, 0, None, 1]),
+            (["1.0", "2.0"], ["1", 2, 2.0], [0, 1, 1]),
+        ],
+        check,
+    )
+    both = read_targets(["1.0;2", "3"], cp.MultiLabel(2), [1, 2])
+    assert both == [[1, 1], None]
+    cells = ["q", None, " ", "q", "b" * 99, 7, "a", np.nan, np.array([1, 2])]
+    targets = read_targets(cells, cp.Classification(2), ["a", "c"])
+    unknown = {"q": 2, "b" * 57 + "...": 1, "7": 1, "[1, 2]": 1}
+    assert count_unknown(cells, targets) == unknown
+
+
+def test_targets_that_are_no_class_are_counted(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also over parts, of which each counts its own."""
+    rows = write_rows(tmp_path / "t.csv", 30, target=True)
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    for k in range(1, 31):
+        known = lines[k].rsplit(",", 1)[0]
+        new = "q" if k <= 9 else "r" if k == 20 else "" if k == 30 else rows[k - 1]["target"] + ".0"
+        lines[k] = f"{known},{new}"
+    lines[15] = f"r14,,,{rows[14]['target']}"  # not answered
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(parts, "ROWS", 4)
+    report = answer(predictor, tmp_path / "t.csv", tmp_path / "out.csv", size=4)
+    assert (report.targets, report.scored, report.unknown) == (29, 18, 10)
+    assert report.unknown_targets == {"q": 9, "r": 1}
 
 
 def test_other_tasks_have_other_columns(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from counterpoise.data.cells import Spec, blank, try_cell, try_cells
+from counterpoise.data.cells import blank, try_cells
 from counterpoise.data.preparation.choose import make_reading
 from counterpoise.data.preparation.rows import find_present
 from counterpoise.data.readers import Text
@@ -19,6 +19,7 @@ from counterpoise.data.settle import Form
 from counterpoise.data.values import to_array
 from counterpoise.errors import InputError
 
+from .decoded import can_read, explain, find_samples, has_type, is_picture
 from .numbers import (
     BEYOND,
     ENDLESS,
@@ -52,6 +53,24 @@ def read_modality(
     Raises:
         InputError: what is wrong for all rows, such as an array of another shape.
     """
+    try:
+        return _read_modality(value, way, where, total, folder)
+    except InputError as error:
+        raise InputError(f"{error}{say_single(value, way)}") from None
+
+
+def say_single(value: Any, way: Preprocessing) -> str:
+    """What to do with an array that is one sample, where rows are wanted; else nothing."""
+    found = tuple(getattr(value, "shape", ()))
+    sample = way.spec.get("", ("", ()))[1]
+    if not found or found != sample:
+        return ""
+    return f"; rows are [N, {', '.join(map(str, sample))}]: pass x[None] where x is a single one"
+
+
+def _read_modality(
+    value: Any, way: Preprocessing, where: str, total: int, folder: Path | None
+) -> Rows:
     if value is None:
         return Rows(blank(way.spec, total), np.zeros(total, dtype=bool))
     if isinstance(value, Mapping):
@@ -60,10 +79,14 @@ def read_modality(
     numeric = isinstance(array, np.ndarray) and array.dtype.kind in "biufcmM"
     form = _find_form(way)
     if way.reader is not None:
-        if numeric and array.dtype.kind in "biuf" and not _can_read(way.reader, array, way.spec):
+        kind = array.dtype.kind if numeric else ""
+        if kind == "c":
+            raise InputError(f"{where} must hold real numbers, found {array.dtype}")
+        shape = array.shape[1:] if numeric else ()
+        if kind in tuple("biuf") and not can_read(way.reader, shape, array.dtype, way.spec):
             return _take_samples({"": array}, way, where, total)
         cells = array.tolist() if numeric and array.ndim < 3 else list(array)
-        return _read_cells(cells, way.reader, way, folder)
+        return _read_cells([_to_cell(cell) for cell in cells], way.reader, way, where, folder)
     if form is None:
         return _take_samples({"": array}, way, where, total)
     if numeric:
@@ -80,16 +103,12 @@ def _find_form(way: Preprocessing) -> Form | None:
     return Form(shape, whole=dtype == "int64", kind=way.kind or None, mean=mean)
 
 
-def _can_read(reader: Reader, array: Array, spec: Spec) -> bool:
-    """Whether the rows of an array are what the reader reads, as arrays in files are."""
-    row = np.ones(array.shape[1:], array.dtype)
-    return isinstance(try_cell(reader, row if row.ndim else row.item(), spec), dict)
-
-
 def _to_cell(cell: Any) -> Any:
     """A cell in Python's own values, arrays as such; None where it stands for nothing."""
     if isinstance(cell, os.PathLike):
         return os.fspath(cell)
+    if is_picture(cell):
+        return cell
     cell = to_array(cell)
     if isinstance(cell, np.ndarray):
         if cell.dtype.kind in "OUS" or not cell.ndim:
@@ -101,11 +120,12 @@ def _to_cell(cell: Any) -> Any:
 
 
 def _read_cells(
-    given: Sequence[Any], reader: Reader, way: Preprocessing, folder: Path | None
+    given: Sequence[Any], reader: Reader, way: Preprocessing, where: str, folder: Path | None
 ) -> Rows:
-    """What a reader makes of cells, as :func:`counterpoise.data.prepare` does."""
+    """What a reader makes of cells, as :func:`counterpoise.data.prepare` does; decoded ones too."""
     make = make_reading(reader, (folder or Path.cwd()).resolve())
-    cells = [_read_written(make, cell) for cell in map(_to_cell, given)]
+    decoded = find_samples(given, reader, way.spec)
+    cells = [None if k in decoded else _read_written(make, c) for k, c in enumerate(given)]
     found = Rows(blank(way.spec, len(cells)), find_present(cells, reader))
     places = np.flatnonzero(found.present).tolist()
     samples = []
@@ -117,10 +137,29 @@ def _read_cells(
             continue
         found.present[place] = False
         if isinstance(sample, str):
-            found.wrong[place] = sample
+            found.wrong[place] = explain(given[place], reader, way.spec) or sample
     for key, array in found.values.items() if samples else ():
         array[found.present] = np.stack([sample[key] for sample in samples])
-    return _fill(found, way.fill)
+    found = _fill(found, way.fill)
+    return _put_decoded(found, decoded, way, where) if decoded else found
+
+
+def _put_decoded(
+    found: Rows, decoded: Mapping[int, Mapping[str, Array]], way: Preprocessing, where: str
+) -> Rows:
+    """The rows with the samples of others, which were decoded, at their places."""
+    places = list(decoded)
+    stacks: dict[str, Array] = {}
+    for key, (dtype, _) in way.spec.items():
+        stack = np.stack([sample[key] for sample in decoded.values()])
+        stacks[key] = stack.astype(dtype) if dtype == "int64" else stack
+    inside = _take_samples(stacks, way, where, len(places))
+    for key, array in found.values.items():
+        array[places] = inside.values[key]
+    found.present[places] = inside.present
+    found.wrong |= {places[k]: reason for k, reason in inside.wrong.items()}
+    found.filled += inside.filled
+    return found
 
 
 def _read_written(make: Callable[[Any], Any], cell: Any) -> Any:
@@ -176,11 +215,7 @@ def _check_samples(
 ) -> None:
     """Raise :class:`InputError` unless an array [N, ...] is of this shape and a type like this."""
     is_array = isinstance(array, np.ndarray)
-    kinds = {"float32": "f", "int64": "iu", "uint8": "u"}.get(dtype, "")
-    if reader is None and dtype == "float32":
-        kinds = "biuf"
-    known = is_array and array.dtype.kind in kinds and (dtype != "uint8" or array.dtype == np.uint8)
-    if known and array.shape == shape:
+    if is_array and array.shape == shape and has_type(array, dtype, reader):
         return
     found = f"{array.dtype} {list(array.shape[1:])}" if is_array else type(array).__name__
     others = f" what the reader {reader.name!r} reads, or" if reader is not None else ""

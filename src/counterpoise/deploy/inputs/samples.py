@@ -19,7 +19,7 @@ from counterpoise.errors import InputError, show, unknown
 
 from .numbers import Rows
 from .preprocessing import Preprocessing
-from .rows import read_modality
+from .rows import read_modality, say_single
 
 NOTHING = "has no modality"
 
@@ -120,7 +120,7 @@ def read_samples(X: Any, how: Mapping[str, Preprocessing], folder: Path | None =
     columns = _find_columns(X, how)
     for name, value in columns.items():
         _check_features(value, how[name].columns, f"X[{name!r}]")
-    total = _count(columns)
+    total = _count(columns, how)
     inputs: dict[str, Input] = {}
     present: dict[str, Tensor] = {}
     wrong: dict[int, list[str]] = {}
@@ -151,19 +151,19 @@ def _find_columns(X: Any, how: Mapping[str, Preprocessing]) -> dict[str, Any]:
     """
     if isinstance(X, Modalities) or (isinstance(X, Mapping) and not hasattr(X, "shape")):
         columns = dict(to_mapping(X))
-        _check_names(columns, how, "modality in X")
+        _check_names(columns, how, "modality in X", "leave it out")
         return columns
     if hasattr(X, "columns") and hasattr(X, "iloc"):
         names = list(X.columns)
         if set(how) == {TABLE} and TABLE not in names and how[TABLE].columns:
             return {TABLE: X}
-        _check_names(names, how, "column of X")
+        _check_names(names, how, "column of X", _say_columns(names, how))
         if len(set(names)) < len(names):
             raise InputError(f"X must name each column once, found {show(names)}")
         return {name: X[name] for name in names}
     if isinstance(X, list | tuple) and X and all(isinstance(row, Mapping) for row in X):
         named = dict.fromkeys(name for row in X for name in row)
-        _check_names(named, how, "modality in the rows of X")
+        _check_names(named, how, "modality in the rows of X", "leave the key out")
         return {name: [row.get(name) for row in X] for name in named}
     if set(how) == {TABLE} and not isinstance(X, str | bytes):
         return {TABLE: X}
@@ -183,13 +183,23 @@ def _check_features(value: Any, known: Sequence[str], where: str) -> None:
         )
 
 
-def _check_names(names: Any, how: Mapping[str, Preprocessing], what: str) -> None:
+def _say_columns(names: Sequence[Any], how: Mapping[str, Preprocessing]) -> str:
+    """How a data frame is passed without its other columns."""
+    here = [name for name in how if name in names]
+    if not here:
+        return ""
+    part = "list(predictor.modalities)" if len(here) == len(how) else str(here)
+    return f"pass X[{part}]"
+
+
+def _check_names(names: Any, how: Mapping[str, Preprocessing], what: str, advice: str) -> None:
     for name in names:
         if name not in how:
-            raise unknown(what, name, how)
+            error = unknown(what, name, how)
+            raise InputError(f"{error}; if it is no modality, {advice}") if advice else error
 
 
-def _count(columns: Mapping[str, Any]) -> int:
+def _count(columns: Mapping[str, Any], how: Mapping[str, Preprocessing]) -> int:
     """How many rows each modality holds."""
     sizes: dict[str, int] = {}
     for name, value in columns.items():
@@ -207,5 +217,9 @@ def _count(columns: Mapping[str, Any]) -> int:
         raise InputError("X must hold rows of at least one modality, found none")
     total = min(sizes.values())
     if total == 0 or total < max(sizes.values()):
-        raise InputError(f"X must hold as many rows of each modality, at least one, found {sizes}")
+        hints = (say_single(columns[name], way) for name, way in how.items() if name in columns)
+        raise InputError(
+            f"X must hold as many rows of each modality, at least one, found {sizes}"
+            f"{next(filter(None, hints), '')}"
+        )
     return total

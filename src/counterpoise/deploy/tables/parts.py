@@ -90,6 +90,8 @@ class Parts:
         """The rows of the parts, which follow each other."""
         count = 0
         for path in self._paths():
+            if not path.stem.isdecimal():
+                raise InputError(f"{path} is no part of this prediction; move it elsewhere")
             if int(path.stem) != count:
                 raise InputError(f"{path} does not follow the part before it; delete {path.parent}")
             count += sum(len(batch) for batch in self._open(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from .layout import TARGET, VALUES, Layout
 from .parts import Parts, check_format
 from .roles import find_roles
 from .source import Chunk, Source
-from .targets import read_targets, to_tensor
+from .targets import count_unknown, read_targets, to_tensor
 
 Array = NDArray[Any]
 Scores = dict[tuple[str, ...], dict[str, float]]
@@ -61,7 +62,11 @@ class Report:
         metric: the name of that metric.
         filled: modality -> values that were not measured, which the training mean stands for.
         cropped: modality -> rows that were longer than any of training.
-        scored: rows with a target, by which the answers were scored.
+        targets: rows with a target, whatever it is.
+        scored: of those, the ones with an answer and a target that the model knows, by which the
+            answers were scored.
+        unknown: rows with a target that is no class of the model, or no number of a regression.
+        unknown_targets: these targets -> rows, the most frequent 20.
         scores: modalities of rows -> metric -> value, those of all rows first.
         problems: the first few rows with a problem, and which.
     """
@@ -75,13 +80,17 @@ class Report:
     metric: str = ""
     filled: dict[str, int] = field(default_factory=dict)
     cropped: dict[str, int] = field(default_factory=dict)
+    targets: int = 0
     scored: int = 0
+    unknown: int = 0
+    unknown_targets: dict[str, int] = field(default_factory=dict)
     scores: Scores = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
 
 
 NOTHING = "nan"
 SHOWN = 5  # rows with problems that a report names
+TOLD = 20  # targets that are no class that a report names
 
 
 class TablePrediction:
@@ -192,11 +201,13 @@ class TablePrediction:
         asked = self.asked
         found = self.predictor.answer(samples, accuracy=asked.accuracy, coverage=asked.coverage)
         targets: list[Any] = []
+        notes: dict[str, Mapping[str, int]] = {}
         if self.roles.target is not None:
             cells = chunk.cells[self.roles.target]
             targets = read_targets(cells, self.predictor.task, self.predictor.classes)
+            notes = {"unknown": count_unknown(cells, targets)}
         batch = self.layout.make(found, chunk, targets)
-        self.parts.add(batch, {"filled": samples.filled, "cropped": samples.cropped})
+        self.parts.add(batch, {"filled": samples.filled, "cropped": samples.cropped, **notes})
 
     def _report(self) -> Report:
         """What the parts hold, which may be those of an earlier run."""
@@ -204,15 +215,19 @@ class TablePrediction:
         report = Report(metric=self.predictor.task.primary)
         report.withheld = 0 if self.layout.accuracy else None
         kept: list[Kept] = []
+        unknown: Counter[str] = Counter()
         for batches, notes in self.parts.read():
-            for kind in ("filled", "cropped"):
-                counts = getattr(report, kind)
+            for kind, counts in (("filled", report.filled), ("cropped", report.cropped)):
                 for name, count in notes.get(kind, {}).items():
                     counts[name] = counts.get(name, 0) + count
+            unknown.update(notes.get("unknown", {}))
             for batch in batches:
                 _count(report, batch, expected, self._key)
                 if self.layout.scored:
                     kept.append(_keep(batch, self._key))
+                    report.targets += len(batch) - batch.column(TARGET).null_count
+        report.unknown, report.unknown_targets = unknown.total(), dict(unknown.most_common(TOLD))
+        report.targets += report.unknown
         report.subsets = dict(sorted(report.subsets.items(), key=_order))
         if kept:
             self._score(report, kept)

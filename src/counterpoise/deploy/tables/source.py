@@ -70,6 +70,10 @@ class Source:
             raise InputError(f"TABLE must be a file of rows, found the folder {path}{hint}")
         if is_npz(path):
             self._arrays = read_arrays(path)
+            if not self._arrays:
+                raise InputError(
+                    f"{path.name} must hold an array for each modality, holds no array"
+                )
             self.columns = tuple(self._arrays)
             self.total = max((len(x) if x.ndim else 0 for x in self._arrays.values()), default=0)
             return
