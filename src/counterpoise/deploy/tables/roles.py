@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import Any
 
 from counterpoise.errors import InputError, unknown
 
@@ -84,11 +85,7 @@ def find_roles(
         named[role] = name or None if name is not None else usual
     if named["id"] is not None and named["id"] == named["target"]:
         raise InputError(f"--id and --target must name two columns, found {named['id']!r} for both")
-    grouped = {
-        m: tuple(found)
-        for m, found in (features or {}).items()
-        if found and m not in free and all(name in free for name in found)
-    }
+    grouped = _group(features or {}, free)
     inside = {name for found in grouped.values() for name in found}
     taken = [m for m in modalities if m in grouped or (m in free and m not in named.values())]
     absent = [m for m in modalities if m not in taken]
@@ -109,6 +106,15 @@ def find_roles(
     unused = [name for name in columns if name in others or name in ignore]
     roles = tuple(taken), tuple(absent), named["id"], named["target"], tuple(unused)
     return Roles(*roles, grouped)
+
+
+def _group(features: Mapping[str, Sequence[str]], free: Sequence[str]) -> dict[str, Any]:
+    """Modality -> the columns of its features, where all are there and none of its own name."""
+    return {
+        m: tuple(found)
+        for m, found in features.items()
+        if found and m not in free and all(name in free for name in found)
+    }
 
 
 def _find_near(name: str, modalities: Sequence[str]) -> str | None:
