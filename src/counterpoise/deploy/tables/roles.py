@@ -95,12 +95,7 @@ def find_roles(
     used = {*taken, *inside, *named.values()}
     others = [name for name in free if name not in used]
     lost = [m for m in absent if m not in columns]
-    for other in others:
-        if (near := _find_near(other, lost)) is not None:
-            raise InputError(
-                f"{where} has a column {other!r} and none for {near!r}: rename it if it is that "
-                f"modality, or leave it out with --ignore {other!r}"
-            )
+    _refuse_near(others, lost, where)
     if not taken:
         raise InputError(
             f"{where} has no column of a modality ({', '.join(modalities)}), found "
@@ -109,6 +104,16 @@ def find_roles(
     unused = [name for name in columns if name in others or name in ignore]
     roles = tuple(taken), tuple(absent), named["id"], named["target"], tuple(unused)
     return Roles(*roles, grouped)
+
+
+def _refuse_near(others: Sequence[str], lost: Sequence[str], where: str) -> None:
+    """Raise :class:`InputError` where a column may be a modality that is lacking, misspelt."""
+    for other in others:
+        if (near := _find_near(other, lost)) is not None:
+            raise InputError(
+                f"{where} has a column {other!r} and none for {near!r}: rename it if it is that "
+                f"modality, or leave it out with --ignore {other!r}"
+            )
 
 
 def _find_near(name: str, modalities: Sequence[str]) -> str | None:
