@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
 
 from counterpoise.errors import InputError, unknown
 
@@ -85,19 +84,18 @@ def find_roles(
         named[role] = name or None if name is not None else usual
     if named["id"] is not None and named["id"] == named["target"]:
         raise InputError(f"--id and --target must name two columns, found {named['id']!r} for both")
-    grouped = _group(features or {}, free)
+    grouped = {
+        m: tuple(found)
+        for m, found in (features or {}).items()
+        if found and m not in free and all(name in free for name in found)
+    }
     inside = {name for found in grouped.values() for name in found}
     taken = [m for m in modalities if m in grouped or (m in free and m not in named.values())]
     absent = [m for m in modalities if m not in taken]
     used = {*taken, *inside, *named.values()}
     others = [name for name in free if name not in used]
     lost = [m for m in absent if m not in columns]
-    for other in others:
-        if (near := _find_near(other, lost)) is not None:
-            raise InputError(
-                f"{where} has a column {other!r} and none for {near!r}: rename it if it is that "
-                f"modality, or leave it out with --ignore {other!r}"
-            )
+    _refuse_near(others, lost, where)
     if not taken:
         raise InputError(
             f"{where} has no column of a modality ({', '.join(modalities)}), found "
@@ -108,13 +106,14 @@ def find_roles(
     return Roles(*roles, grouped)
 
 
-def _group(features: Mapping[str, Sequence[str]], free: Sequence[str]) -> dict[str, Any]:
-    """Modality -> the columns of its features, where all are there and none of its own name."""
-    return {
-        m: tuple(found)
-        for m, found in features.items()
-        if found and m not in free and all(name in free for name in found)
-    }
+def _refuse_near(others: Sequence[str], lost: Sequence[str], where: str) -> None:
+    """Raise :class:`InputError` where a column may be a modality that is lacking, misspelt."""
+    for other in others:
+        if (near := _find_near(other, lost)) is not None:
+            raise InputError(
+                f"{where} has a column {other!r} and none for {near!r}: rename it if it is that "
+                f"modality, or leave it out with --ignore {other!r}"
+            )
 
 
 def _find_near(name: str, modalities: Sequence[str]) -> str | None:
