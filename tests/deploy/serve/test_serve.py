@@ -100,8 +100,39 @@ def test_what_is_wrong_is_one_line(client: TestClient) -> None:
         (422, "must be a text, found a list", {"rows": [{"text": ["a"]}]}),
         (422, "accuracy must be", {"rows": [{"vector": VECTOR}], "accuracy": "0.9"}),
         (422, "coverage must be", {"rows": [{"vector": VECTOR}], "coverage": 1}),
+        (422, "row 0: vector must hold numbers, found a truth", {"rows": [{"vector": [1, True]}]}),
+        (422, "row 0: numbers must hold numbers", {"rows": [{"numbers": [1, False, 2]}]}),
+        (422, "array must hold numbers", {"rows": [{"array": [[1, 2], [True, 2]]}]}),
     ]
     check_each(rows, check)
+
+
+def test_a_query_that_means_nothing_is_refused(client: TestClient) -> None:
+    def check(status: int, reason: str, path: str) -> None:
+        body = {"rows": [{"vector": VECTOR}]}
+        files = {"vector": (None, "1 2 3 4")}
+        more: dict[str, Any] = {"files": files} if "files" in path else {"json": body}
+        found = client.post(path, **more)
+        assert found.status_code == status and reason in found.text, found.text
+
+    cases = [
+        (422, "accuracy belongs into the body", "/predict?accuracy=0.9"),
+        (422, "did you mean 'coverage'", "/predict?coverag=0.9"),
+        (422, "here they belong into the body", "/predict?x=0.9"),
+        (422, "did you mean 'accuracy'", "/predict/files?acuracy=0.9"),
+        (422, "accuracy must be", "/predict/files?accuracy=0.9&accuracy=0.8"),
+        (200, "withheld", "/predict/files?accuracy=0.9"),
+    ]
+    check_each(cases, check)
+
+
+def test_a_compressed_body_is_refused(client: TestClient) -> None:
+    kind = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    found = client.post("/predict", content=b"x", headers=kind)
+    assert found.status_code == 415 and "'gzip' is not read" in found.json()["detail"]
+    kind["Content-Encoding"] = "identity"
+    body = json.dumps({"rows": [{"vector": VECTOR}]})
+    assert client.post("/predict", content=body, headers=kind).status_code == 200
 
 
 def test_no_path_in_json_is_opened(client: TestClient, tmp_path: Path) -> None:
@@ -295,7 +326,8 @@ def test_a_token_opens(predictor: FakePredictor) -> None:
                 found = client.request("GET", path, headers=said)
                 assert found.status_code == 401 and found.headers["WWW-Authenticate"] == "Bearer"
         right = {"Authorization": "Bearer s3cret"}
-        assert client.post("/predict", json=body, headers=right).status_code == 200
+        for said in (right, {"Authorization": "bearer s3cret"}, {"Authorization": "BEARER  s3cret"}):
+            assert client.post("/predict", json=body, headers=said).status_code == 200
         assert client.get("/healthz").json()["status"] == "ready"
         assert 'id="token"' in client.get("/").text
         paths = client.get("/openapi.json", headers=right).json()["paths"]

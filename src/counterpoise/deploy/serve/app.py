@@ -23,13 +23,14 @@ from counterpoise.core.strict_json import to_json
 from counterpoise.core.version import __version__
 from counterpoise.errors import InputError
 
+from .asking import SHARES, check_request, to_share
 from .batching import Batcher, Rows
 from .fields import find_fields
 from .guard import Guard, refuse
 from .limits import Limits, Refusal, say_busy
 from .metrics import KIND, Metrics
 from .page import make_page
-from .rows import Asked, check_share, parse_asked
+from .rows import Asked, parse_asked
 from .schema import describe_files, describe_rows, responses
 from .uploads import Uploads, check_files, hide_paths, store_row
 
@@ -204,7 +205,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
         response_class=JSONResponse,
     )
     async def predict(request: Request) -> Response:
-        _check_kind(request, "application/json")
+        check_request(request, "application/json", shares=False)
         return _to_response(await service.answer_rows(await request.body()))
 
     @app.post(
@@ -215,29 +216,13 @@ def _add_predict(app: FastAPI, service: Service) -> None:
         response_class=JSONResponse,
     )
     async def predict_files(request: Request) -> Response:
-        _check_kind(request, "multipart/form-data")
+        check_request(request, "multipart/form-data", shares=True)
         query = request.query_params
-        accuracy, coverage = (_to_share(query, name) for name in ("accuracy", "coverage"))
+        accuracy, coverage = (to_share(query, name) for name in SHARES)
         most = len(fields) + 4096  # the pictures of a clip
         async with request.form(max_files=most, max_fields=most, max_part_size=limits.body) as form:
             found = await service.answer_form(form, Asked([], accuracy, coverage))
         return _to_response(found)
-
-
-def _to_share(query: Any, name: str) -> float | None:
-    words = query.getlist(name)
-    if not words:
-        return None
-    try:
-        return check_share(name, float(words[0]) if len(words) == 1 else None or words)
-    except ValueError:
-        return check_share(name, words[0])
-
-
-def _check_kind(request: Request, wanted: str) -> None:
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind != wanted:
-        raise Refusal(415, f"Content-Type must be {wanted}, found {kind[:80] or 'none'!r}")
 
 
 def _to_response(rows: Rows) -> Response:
