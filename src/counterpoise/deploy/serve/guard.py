@@ -73,6 +73,9 @@ class Guard:
             await visit.refuse(scope, refusal)
         except asyncio.TimeoutError:
             await visit.refuse(scope, self._say_late(visit))
+        except asyncio.CancelledError:
+            await visit.refuse(scope, Refusal(503, "the server ends", {"Connection": "close"}))
+            raise
         finally:
             path = scope["path"] if scope["path"] in self.paths else "other"
             self.metrics.note(path, visit.status, time.perf_counter() - begun)

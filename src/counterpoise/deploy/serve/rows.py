@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from counterpoise.deploy.inputs.samples import NOTHING
 from counterpoise.errors import InputError, show, unknown
 
 from .fields import Field
@@ -191,6 +192,20 @@ def _holds_truth(value: Any) -> bool:
         return isinstance(value, bool)
     kinds = set(map(type, value))
     return bool in kinds or (bool(kinds & {list, dict}) and any(map(_holds_truth, value)))
+
+
+def explain_nothing(
+    problems: dict[int, str], rows: list[dict[str, Any]], fields: Mapping[str, Field]
+) -> None:
+    """Say in ``problems`` what was empty, of rows that name modalities and yet have none."""
+    for number, reason in problems.items():
+        if reason == NOTHING and rows[number]:
+            problems[number] = "; ".join(
+                f"{name}: no value was measured"
+                if fields[name].inline == "numbers"
+                else f"{name}: is empty"
+                for name in rows[number]
+            )
 
 
 def _name(value: Any) -> str:
