@@ -153,8 +153,8 @@ class Service:
         self.metrics.problems.inc(len(samples.problems))
         if not bool(torch.stack(list(samples.present.values())).any()):
             number, reason = next(iter(samples.problems.items()))
-            row = f"row {number}: " if asked.rows else ""  # a form is one row
-            raise Refusal(422, row + hide_paths(reason, names))
+            where = f"row {number}: " if asked.rows else ""  # a form is one row
+            raise Refusal(422, where + hide_paths(reason, names))
         found = await self.batcher.answer(samples, (asked.accuracy, asked.coverage))
         for row in found:
             if "problem" in row:
