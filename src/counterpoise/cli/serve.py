@@ -89,8 +89,10 @@ def run(options: argparse.Namespace) -> None:
         def say_ready() -> None:
             print(f"serving {options.model} at http://{host}:{port} (Ctrl-C stops)", flush=True)
 
-        serve(predictor, listener, limits, token=token, hosts=hosts, ready=say_ready)
+        given_up = serve(predictor, listener, limits, token=token, hosts=hosts, ready=say_ready)
     print("stopped", flush=True)
+    if given_up:
+        os._exit(0)  # else Python waits for threads that decode
 
 
 def read_token(path: Path | None) -> str | None:

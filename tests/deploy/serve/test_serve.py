@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import logging
@@ -92,6 +93,9 @@ def test_what_is_wrong_is_one_line(client: TestClient) -> None:
         (422, "did you mean 'vector'", {"rows": [{"vectr": VECTOR}]}),
         (422, "no row has any modality", {"rows": [{}, {"vector": None}]}),
         (422, "row 1: vector must be lists of numbers", {"rows": [{}, {"vector": [[1], [1, 2]]}]}),
+        (422, "row 0: vector: must hold", {"rows": [{"vector": [1]}, {"vector": VECTOR[:3]}]}),
+        (422, "row 0: vector: no value was measured", {"rows": [{"vector": [None] * 4}, {}]}),
+        (422, "row 0: text: is empty", {"rows": [{"text": ""}, {}]}),
         (422, "finite", b'{"rows": [{"vector": [1e999, 1, 1, 1]}]}'),
         (422, "found a text", {"rows": [{"vector": "1 2 3 4"}]}),
         (422, "found a text", {"rows": [{"array": "/etc/passwd"}]}),
@@ -100,8 +104,39 @@ def test_what_is_wrong_is_one_line(client: TestClient) -> None:
         (422, "must be a text, found a list", {"rows": [{"text": ["a"]}]}),
         (422, "accuracy must be", {"rows": [{"vector": VECTOR}], "accuracy": "0.9"}),
         (422, "coverage must be", {"rows": [{"vector": VECTOR}], "coverage": 1}),
+        (422, "row 0: vector must hold numbers, found a truth", {"rows": [{"vector": [1, True]}]}),
+        (422, "row 0: numbers must hold numbers", {"rows": [{"numbers": [1, False, 2]}]}),
+        (422, "array must hold numbers", {"rows": [{"array": [[1, 2], [True, 2]]}]}),
     ]
     check_each(rows, check)
+
+
+def test_a_query_that_means_nothing_is_refused(client: TestClient) -> None:
+    def check(status: int, reason: str, path: str) -> None:
+        body = {"rows": [{"vector": VECTOR}]}
+        files = {"vector": (None, "1 2 3 4")}
+        more: dict[str, Any] = {"files": files} if "files" in path else {"json": body}
+        found = client.post(path, **more)
+        assert found.status_code == status and reason in found.text, found.text
+
+    cases = [
+        (422, "accuracy belongs into the body", "/predict?accuracy=0.9"),
+        (422, "did you mean 'coverage'", "/predict?coverag=0.9"),
+        (422, "here they belong into the body", "/predict?x=0.9"),
+        (422, "did you mean 'accuracy'", "/predict/files?acuracy=0.9"),
+        (422, "accuracy must be", "/predict/files?accuracy=0.9&accuracy=0.8"),
+        (200, "withheld", "/predict/files?accuracy=0.9"),
+    ]
+    check_each(cases, check)
+
+
+def test_a_compressed_body_is_refused(client: TestClient) -> None:
+    kind = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    found = client.post("/predict", content=b"x", headers=kind)
+    assert found.status_code == 415 and "'gzip' is not read" in found.json()["detail"]
+    kind["Content-Encoding"] = "identity"
+    body = json.dumps({"rows": [{"vector": VECTOR}]})
+    assert client.post("/predict", content=body, headers=kind).status_code == 200
 
 
 def test_no_path_in_json_is_opened(client: TestClient, tmp_path: Path) -> None:
@@ -155,9 +190,9 @@ def test_files_are_gone_after_each_request(
     seen: list[list[Path]] = []
     check = application.check_files
 
-    def note(*args: Any) -> None:
+    def note(*args: Any) -> Any:
         seen.append([path for path in tmp_path.rglob("*") if path.is_file()])
-        check(*args)
+        return check(*args)
 
     make = uploads.Uploads.__init__
     monkeypatch.setattr(application, "check_files", note)
@@ -199,6 +234,28 @@ def test_what_a_form_may_not_hold(client: TestClient, tmp_path: Path) -> None:
         ("vector: ", "vector", "1 2"),
     ]
     check_each(cases, check)
+
+
+def test_a_file_that_is_no_media_leaves_the_other_modalities(client: TestClient) -> None:
+    def check(reason: str, field: str, file: tuple[str, bytes]) -> None:
+        parts: dict[str, Any] = {field: file, "vector": (None, "1 2 3 4")}
+        found = client.post("/predict/files", files=parts)
+        assert found.status_code == 200, found.text
+        (row,) = found.json()["predictions"]
+        assert row["present"] == "vector" and row["label"] == "yes"
+        assert row["problem"].startswith(f"{field}: ") and reason in row["problem"]
+        assert client.post("/predict/files", files={field: file}).status_code == 422
+
+    cases = [
+        ("is no picture", "picture", ("x.png", b"RIFF    WAVE")),
+        ("is no picture", "frames", ("x.png", b"RIFF    WAVE")),
+        ("is empty", "sound", ("x.wav", b"")),
+        ("50,000,000 pixels", "picture", ("x.png", png_bomb())),
+    ]
+    check_each(cases, check)
+    both = dict.fromkeys(("picture", "sound"), ("x", b""))
+    detail = client.post("/predict/files", files=both).json()["detail"]
+    assert detail == "picture: is empty; sound: is empty"
 
 
 def test_sizes_are_checked_while_they_come(predictor: FakePredictor) -> None:
@@ -295,7 +352,12 @@ def test_a_token_opens(predictor: FakePredictor) -> None:
                 found = client.request("GET", path, headers=said)
                 assert found.status_code == 401 and found.headers["WWW-Authenticate"] == "Bearer"
         right = {"Authorization": "Bearer s3cret"}
-        assert client.post("/predict", json=body, headers=right).status_code == 200
+        for said in (
+            right,
+            {"Authorization": "bearer s3cret"},
+            {"Authorization": "BEARER  s3cret"},
+        ):
+            assert client.post("/predict", json=body, headers=said).status_code == 200
         assert client.get("/healthz").json()["status"] == "ready"
         assert 'id="token"' in client.get("/").text
         paths = client.get("/openapi.json", headers=right).json()["paths"]
@@ -324,6 +386,24 @@ def test_the_page_needs_no_network(client: TestClient) -> None:
             assert name in found.text
         assert 'type="file" data-name="picture"' in found.text
         assert "access-control-allow-origin" not in found.headers
+
+
+def test_the_page_shows_nested_lists_and_the_statuses_that_occur() -> None:
+    predictor = FakePredictor()
+    predictor.preprocessing["vector"] = dataclasses.replace(
+        predictor.preprocessing["vector"], spec={"": ("float32", (4, 2))}
+    )
+    with open_client(predictor, hosts={"127.0.0.1"}) as client:
+        page = client.get("/").text
+    assert "numbers, as <code>[[1.5, null, 3], [..]]</code>; a sample has shape [4, 2]" in page
+    assert "1.5 2 3" not in page
+    for status in (403, 404, 405, 413, 415, 421, 422, 503):
+        assert f"<td>{status}</td>" in page
+    assert "<td>401</td>" not in page
+    with open_client(FakePredictor(), token="s3cret") as client:
+        page = client.get("/").text
+    assert "<code>1.5 2 3</code> or <code>[1.5, null, 3]</code>" in page
+    assert "<td>401</td>" in page and "<td>421</td>" not in page and "<td>403</td>" not in page
 
 
 def test_names_are_escaped_on_the_page() -> None:

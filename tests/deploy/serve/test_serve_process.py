@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from deploy.serve.serve_fakes import hostile
+from deploy.serve.serve_fakes import BOUND, form, hostile, png_bomb
 from toy import toy_data
 
 import counterpoise as cp
@@ -52,11 +52,17 @@ serve(predictor, listener, Limits(seconds=float(sys.argv[2])), ready=ready)
 
 
 @contextmanager
-def start(*words: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def start(
+    *words: str, quiet: bool = False, **variables: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that serves, and the first line that it prints."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} | variables
     process = subprocess.Popen(
-        [sys.executable, *words], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if quiet else None,
+        text=True,
+        env=environment,
     )
     assert process.stdout is not None
     try:
@@ -65,6 +71,8 @@ def start(*words: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str]
         process.kill()
         process.wait()
         process.stdout.close()
+        if process.stderr is not None:
+            process.stderr.close()
 
 
 def send(port: int, method: str, path: str, headers: dict[str, str], body: bytes) -> int:
@@ -190,6 +198,32 @@ def test_slow_bodies_are_given_up_and_keep_nobody_waiting(tmp_path: Path) -> Non
         for connection in slow:
             connection.close()
     assert answers == {b"HTTP/1.1 408 Request Timeout"}
+
+
+def test_a_second_signal_ends_at_once_and_quietly(tmp_path: Path) -> None:
+    words = ("-c", PROGRAM, str(tmp_path / "opened"), "30")
+    home = tmp_path / "tmp"
+    home.mkdir()
+    with start(*words, quiet=True, TMPDIR=str(home)) as (process, line):
+        port = int(line.split()[1])
+        multi = {"Content-Type": f"multipart/form-data; boundary={BOUND}"}
+        bomb = form(("picture", "x.png", png_bomb(10_000, 10_000)))  # where Pillow warns
+        assert send(port, "POST", "/predict/files", multi, bomb) == 422
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            connection.sendall(f"{head}Content-Length: 1000\r\n\r\n[".encode())
+            time.sleep(0.3)
+            assert process.stderr is not None
+            process.send_signal(signal.SIGINT)
+            said = process.stderr.readline()
+            process.send_signal(signal.SIGTERM)
+            begun = time.monotonic()
+            assert connection.recv(1000).startswith(b"HTTP/1.1 503 ")
+            assert process.wait(30) == 0
+        assert time.monotonic() - begun < 10
+        assert said == "counterpoise: waiting for 1 request; Ctrl-C again ends at once\n"
+        assert process.stderr.read() == ""
+    assert list(home.iterdir()) == []
 
 
 def make_pack(folder: Path) -> Path:

@@ -23,14 +23,15 @@ from counterpoise.core.strict_json import to_json
 from counterpoise.core.version import __version__
 from counterpoise.errors import InputError
 
+from .asking import SHARES, check_request, to_share
 from .batching import Batcher, Rows
 from .fields import find_fields
 from .guard import Guard, refuse
 from .limits import Limits, Refusal, say_busy
 from .metrics import KIND, Metrics
 from .page import make_page
-from .rows import Asked, check_share, parse_asked
-from .schema import describe_files, describe_rows, responses
+from .rows import Asked, explain_nothing, parse_asked
+from .schema import ELSEWHERE, describe_files, describe_rows, responses
 from .uploads import Uploads, check_files, hide_paths, store_row
 
 if TYPE_CHECKING:
@@ -99,11 +100,17 @@ class Service:
             def read() -> Samples:
                 row, found = store_row(form, folder, self.fields, self.limits)
                 names.update(found)
-                check_files(names, self.fields, self.limits)
+                wrong = check_files(names, self.fields, self.limits)
+                left = {name: cell for name, cell in row.items() if name not in wrong}
+                if wrong and not left:
+                    raise Refusal(422, "; ".join(wrong.values()))
                 try:
-                    return self._read([row])
+                    samples = self._read([left])
                 except InputError as error:
                     raise Refusal(422, hide_paths(str(error), names)) from None
+                if wrong:
+                    samples.problems[0] = "; ".join([*wrong.values(), *samples.problems.values()])
+                return samples
 
             samples = await self.work(self.decoders, read)
         return await self._answer(samples, asked, names)
@@ -119,22 +126,35 @@ class Service:
             raise Refusal(422, f"no row has any modality; known: {known}")
         several = [name for name, field in self.fields.items() if field.tensors]
         try:
-            if not any(name in row for name in several for row in rows):
-                return self.predictor.read(rows)
-            parts = [self.predictor.read(_as_columns(row)) for row in rows]
-            return type(parts[0]).join(parts)
+            if any(name in row for name in several for row in rows):
+                parts = [self._read_alone(k, row) for k, row in enumerate(rows)]
+                samples = type(parts[0]).join(parts)
+            else:
+                samples = self.predictor.read(rows)
+            explain_nothing(samples.problems, rows, self.fields)
+            return samples
         except InputError:
             raise
         except Exception as error:  # hostile values can break a library anywhere
             print(f"counterpoise: {type(error).__name__} while reading: {error}", file=sys.stderr)
             raise Refusal(422, "the rows cannot be read") from None
 
+    def _read_alone(self, number: int, row: dict[str, Any]) -> Samples:
+        try:
+            return self.predictor.read(_as_columns(row))
+        except InputError as error:
+            reason = str(error)
+            for name in row:
+                reason = reason.replace(f"X[{name!r}]", name)
+            raise InputError(f"row {number}: {reason}") from None
+
     async def _answer(self, samples: Samples, asked: Asked, names: dict[str, str]) -> Rows:
         """The answers; a request of which no row can be answered is refused."""
         self.metrics.problems.inc(len(samples.problems))
         if not bool(torch.stack(list(samples.present.values())).any()):
-            reason = next(iter(samples.problems.values()), "no row has any modality")
-            raise Refusal(422, hide_paths(reason, names))
+            number, reason = next(iter(samples.problems.items()))
+            where = f"row {number}: " if asked.rows else ""  # a form is one row
+            raise Refusal(422, where + hide_paths(reason, names))
         found = await self.batcher.answer(samples, (asked.accuracy, asked.coverage))
         for row in found:
             if "problem" in row:
@@ -188,7 +208,7 @@ def create_app(
     if token is not None:
         _say_token(app)
     _add_predict(app, service)
-    _add_pages(app, service, token is not None)
+    _add_pages(app, service, token is not None, hosts is not None)
     _add_errors(app)
     return Guard(app, limits, service.metrics, token, hosts, PLACES)
 
@@ -204,7 +224,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
         response_class=JSONResponse,
     )
     async def predict(request: Request) -> Response:
-        _check_kind(request, "application/json")
+        check_request(request, "application/json", shares=False)
         return _to_response(await service.answer_rows(await request.body()))
 
     @app.post(
@@ -215,36 +235,20 @@ def _add_predict(app: FastAPI, service: Service) -> None:
         response_class=JSONResponse,
     )
     async def predict_files(request: Request) -> Response:
-        _check_kind(request, "multipart/form-data")
+        check_request(request, "multipart/form-data", shares=True)
         query = request.query_params
-        accuracy, coverage = (_to_share(query, name) for name in ("accuracy", "coverage"))
+        accuracy, coverage = (to_share(query, name) for name in SHARES)
         most = len(fields) + 4096  # the pictures of a clip
         async with request.form(max_files=most, max_fields=most, max_part_size=limits.body) as form:
             found = await service.answer_form(form, Asked([], accuracy, coverage))
         return _to_response(found)
 
 
-def _to_share(query: Any, name: str) -> float | None:
-    words = query.getlist(name)
-    if not words:
-        return None
-    try:
-        return check_share(name, float(words[0]) if len(words) == 1 else None or words)
-    except ValueError:
-        return check_share(name, words[0])
-
-
-def _check_kind(request: Request, wanted: str) -> None:
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind != wanted:
-        raise Refusal(415, f"Content-Type must be {wanted}, found {kind[:80] or 'none'!r}")
-
-
 def _to_response(rows: Rows) -> Response:
     return Response(to_json({"predictions": rows}), media_type="application/json")
 
 
-def _add_pages(app: FastAPI, service: Service, locked: bool) -> None:
+def _add_pages(app: FastAPI, service: Service, locked: bool, named: bool) -> None:
     facts = service.predictor.facts
     data = facts.get("data") or {}
     about = {
@@ -254,7 +258,7 @@ def _add_pages(app: FastAPI, service: Service, locked: bool) -> None:
         "modalities": list(service.fields),
         "version": __version__,
     }
-    page, policy = make_page(service.predictor, service.fields, locked)
+    page, policy = make_page(service.predictor, service.fields, locked, named)
 
     @app.get("/healthz", summary="Whether the server is ready, and which model answers")
     async def healthz() -> dict[str, Any]:
@@ -286,7 +290,7 @@ def _say_token(app: FastAPI) -> None:
         for path, ways in found["paths"].items():
             for way in ways.values() if path != "/healthz" else ():
                 way["security"] = [{"token": []}]
-                way["responses"]["401"] = {"description": "the token is missing, or another"}
+                way["responses"]["401"] = {"description": ELSEWHERE[401]}
         return found
 
     app.openapi = describe  # type: ignore[method-assign]  # as FastAPI's documentation says

@@ -71,7 +71,7 @@ class Batcher:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._thread.shutdown()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def answer(self, samples: Samples, key: Key) -> Rows:
         """What the predictor says about each row of the samples.

@@ -53,6 +53,18 @@ class Field:
             return f"an object of {', '.join(self.tensors)}, each numbers in lists"
         return {"numbers": "numbers in lists", "text": "a text"}.get(self.inline, "a file")
 
+    @property
+    def example(self) -> str:
+        """How its value is written in JSON, in short."""
+        if self.inline == "text":
+            return '"a text"'
+        if self.tensors:
+            return "{" + ", ".join(f'"{key}": [..]' for key in self.tensors) + "}"
+        inside = max(len(self.shape) - 1, 0)
+        if not inside:
+            return "[1.5, null, 3]"
+        return f"{'[' * inside}[1.5, null, 3], [..]{']' * inside}"
+
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of its value within a row."""
         lists: dict[str, Any] = {"type": ["number", "array", "null"], "items": {}}

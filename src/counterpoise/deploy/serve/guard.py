@@ -54,7 +54,7 @@ class Guard:
         paths: Collection[str] = (),
     ) -> None:
         self.app, self.limits, self.metrics = app, limits, metrics
-        self.token = None if token is None else f"Bearer {token}".encode()
+        self.token = None if token is None else token.encode()
         self.hosts, self.paths = hosts, frozenset(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,6 +73,9 @@ class Guard:
             await visit.refuse(scope, refusal)
         except asyncio.TimeoutError:
             await visit.refuse(scope, self._say_late(visit))
+        except asyncio.CancelledError:
+            await visit.refuse(scope, Refusal(503, "the server ends", {"Connection": "close"}))
+            raise
         finally:
             path = scope["path"] if scope["path"] in self.paths else "other"
             self.metrics.note(path, visit.status, time.perf_counter() - begun)
@@ -90,7 +93,8 @@ class Guard:
             self._check_host(headers)
         if self.token is not None and scope["path"] not in OPEN:
             said = headers.get("authorization", "").encode("latin-1", "replace")
-            if not hmac.compare_digest(said, self.token):
+            scheme, _, found = said.partition(b" ")
+            if scheme.lower() != b"bearer" or not hmac.compare_digest(found.strip(), self.token):
                 raise Refusal(
                     401,
                     "needs the header `Authorization: Bearer TOKEN` with this server's token",

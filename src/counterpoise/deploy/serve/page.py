@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from counterpoise.core.version import __version__
 
 from .fields import Field
-from .schema import REFUSALS
+from .schema import list_statuses
 
 if TYPE_CHECKING:
     from counterpoise.deploy.predictor import Predictor
@@ -22,13 +22,16 @@ INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 REST = "connect-src 'self'; img-src data:; form-action 'none'; base-uri 'none'"
 
 
-def make_page(predictor: Predictor, fields: Mapping[str, Field], locked: bool) -> tuple[str, str]:
+def make_page(
+    predictor: Predictor, fields: Mapping[str, Field], locked: bool, named: bool
+) -> tuple[str, str]:
     """The page, and the content security policy under which its own script alone runs.
 
     Args:
         predictor: that answers.
         fields: modality -> how it is brought.
         locked: whether a token is needed.
+        named: whether requests must call the server by its own names.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -40,7 +43,7 @@ def make_page(predictor: Predictor, fields: Mapping[str, Field], locked: bool) -
         hidden=[name for name in predictor.modalities if name not in fields],
         model=(predictor.facts.get("data") or {}).get("name") or "model",
         classes=[str(name) for name in predictor.classes],
-        refusals=REFUSALS,
+        refusals=list_statuses(locked, named),
         locked=locked,
         version=__version__,
     )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from counterpoise.deploy.inputs.samples import NOTHING
 from counterpoise.errors import InputError, show, unknown
 
 from .fields import Field
@@ -147,6 +148,8 @@ def to_cell(value: Any, field: Field) -> Any:
         return value
     if isinstance(value, str):
         raise InputError("must be numbers in lists, found a text")
+    if _holds_truth(value):
+        raise InputError("must hold numbers, found a truth value; write 1 or 0")
     if isinstance(value, dict):
         if field.tensors and set(value) == set(field.tensors):
             return {key: to_numbers(part) for key, part in value.items()}
@@ -179,6 +182,30 @@ def to_numbers(value: Any) -> NDArray[Any]:
     if array.dtype.kind == "u" and int(array.max()) >= 2**63:
         raise InputError("must hold numbers that fit 64 bits")
     return array.astype(np.int64)
+
+
+def _holds_truth(value: Any) -> bool:
+    """Whether true or false stands anywhere in it, which arrays would take for 1 and 0."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return isinstance(value, bool)
+    kinds = set(map(type, value))
+    return bool in kinds or (bool(kinds & {list, dict}) and any(map(_holds_truth, value)))
+
+
+def explain_nothing(
+    problems: dict[int, str], rows: list[dict[str, Any]], fields: Mapping[str, Field]
+) -> None:
+    """Say in ``problems`` what was empty, of rows that name modalities and yet have none."""
+    for number, reason in problems.items():
+        if reason == NOTHING and rows[number]:
+            problems[number] = "; ".join(
+                f"{name}: no value was measured"
+                if fields[name].inline == "numbers"
+                else f"{name}: is empty"
+                for name in rows[number]
+            )
 
 
 def _name(value: Any) -> str:

@@ -21,6 +21,14 @@ REFUSALS = {
     422: "something that the model does not take; `detail` says what",
     503: "too many requests; `Retry-After` says when to come again",
 }
+ELSEWHERE = {  # of no operation of their own, but what a client may meet
+    401: "the token is missing, or another",
+    403: "a page of another site asks",
+    404: "there is no such address",
+    405: "the address wants another method",
+    421: "the server is called by another name than its own",
+    500: "the model failed on this request; the server's log says why",
+}
 ANSWER: dict[str, Any] = {
     "type": "object",
     "required": ["label", "present", "weights", "expected", "metric"],
@@ -50,6 +58,18 @@ ANSWER: dict[str, Any] = {
         },
     },
 }
+
+
+def list_statuses(locked: bool, named: bool) -> dict[int, str]:
+    """The statuses of refusals that can occur, and what they mean.
+
+    Args:
+        locked: whether a token is needed.
+        named: whether requests must call the server by its own names.
+    """
+    never = ({401} if not locked else set()) | ({403, 421} if not named else set())
+    found = REFUSALS | ELSEWHERE
+    return {status: found[status] for status in sorted(found) if status not in never}
 
 
 def responses() -> dict[int | str, dict[str, Any]]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
+import sys
+import warnings
 from collections.abc import Callable, Collection
 from ipaddress import ip_address
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import torch
@@ -64,8 +68,11 @@ def serve(
     token: str | None = None,
     hosts: Collection[str] | None = None,
     ready: Callable[[], None] = lambda: None,
-) -> None:
+) -> bool:
     """Answer until SIGINT or SIGTERM comes; requests under way are answered then.
+
+    A second signal gives them up. What decodes a file at that time cannot be stopped, so the
+    caller ends the process.
 
     Args:
         predictor: that answers.
@@ -74,8 +81,13 @@ def serve(
         token: that requests must bring.
         hosts: what requests may call this server.
         ready: called once requests are answered.
+
+    Returns:
+        Whether a second signal came while requests were under way.
     """
     torch.set_num_threads(1)
+    # Pillow warns of what is refused by its header anyway.
+    warnings.filterwarnings("ignore", r"Image size .* decompression bomb")
     config = uvicorn.Config(
         create_app(predictor, limits, token=token, hosts=hosts),
         log_level="warning",
@@ -89,7 +101,9 @@ def serve(
     )
     for number in (signal.SIGINT, signal.SIGTERM):  # which uvicorn raises again when it is done
         signal.signal(number, lambda *_: None)
-    asyncio.run(_Server(config, ready).serve(sockets=[listener]))
+    server = _Server(config, ready)
+    asyncio.run(server.serve(sockets=[listener]))
+    return server.force_exit
 
 
 class _Server(uvicorn.Server):
@@ -100,3 +114,36 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self._ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit  # uvicorn does so at SIGINT alone
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        count = len(self.server_state.tasks)
+        if count:
+            print(
+                f"counterpoise: waiting for {count} request{'s' * (count > 1)}; "
+                "Ctrl-C again ends at once",
+                file=sys.stderr,
+                flush=True,
+            )
+        watch = asyncio.create_task(self._give_up())
+        await super().shutdown(sockets=sockets)
+        if self.force_exit:  # then uvicorn leaves out what deletes uploads
+            await watch
+            await self.lifespan.shutdown()
+        watch.cancel()
+
+    async def _give_up(self) -> None:
+        """At the second signal, answer those that are under way with 503."""
+        while not self.force_exit:
+            await asyncio.sleep(0.05)
+        logging.getLogger("uvicorn.error").disabled = True  # it would print what is cancelled here
+        tasks = list(self.server_state.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1)
+        for connection in list(self.server_state.connections):
+            connection.transport.close()

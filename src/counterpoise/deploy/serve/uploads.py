@@ -74,14 +74,31 @@ def store_row(
     return row, names
 
 
-def check_files(names: Mapping[str, str], fields: Mapping[str, Field], limits: Limits) -> None:
-    """:func:`check_file` of each file that :func:`store_row` wrote; Refusal for the first."""
-    name = ""
+def check_files(
+    names: Mapping[str, str], fields: Mapping[str, Field], limits: Limits
+) -> dict[str, str]:
+    """Modality -> why a file of it is not decoded, by :func:`check_file`; those that are have none.
+
+    Args:
+        names: path of each file -> its modality, of :func:`store_row`.
+        fields: modality -> how it is brought.
+        limits: of a file.
+    """
+    wrong: dict[str, str] = {}
+    for path, name in names.items():
+        reason = "" if name in wrong else _find_fault(Path(path), fields[name], limits)
+        if reason:
+            wrong[name] = f"{name}: {hide_paths(reason, names)}"
+    return wrong
+
+
+def _find_fault(path: Path, field: Field, limits: Limits) -> str:
+    """Why :func:`check_file` refuses a file; empty where it does not."""
     try:
-        for path, name in names.items():
-            check_file(Path(path), fields[name], limits)
+        check_file(path, field, limits)
     except InputError as error:
-        raise Refusal(422, f"{name}: {hide_paths(str(error), names)}") from None
+        return str(error)
+    return ""
 
 
 def hide_paths(text: str, names: Mapping[str, str]) -> str:
