@@ -201,7 +201,7 @@ def test_slow_bodies_are_given_up_and_keep_nobody_waiting(tmp_path: Path) -> Non
 
 
 def test_a_second_signal_ends_at_once_and_quietly(tmp_path: Path) -> None:
-    words = ("-c", PROGRAM, str(tmp_path / "opened"), "30")
+    words = ("-c", PROGRAM, str(tmp_path / "opened"), "8")
     home = tmp_path / "tmp"
     home.mkdir()
     with start(*words, quiet=True, TMPDIR=str(home)) as (process, line):
