@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ from .preparation.plan import FRACTIONS
 from .preparation.table import Bad, Row, Table
 from .readers.array import ArrayFile
 from .readers.array_file import refuse_file
-from .settle import Form
 from .targets import TASKS
 
 if TYPE_CHECKING:
@@ -203,7 +202,7 @@ def npz_table(
     learnt = _with_names(data.task)
     ids = arrays.others.get("id", np.arange(len(arrays.target)))
     rows: dict[int, Row] = {}
-    # The reader scales what float32 cannot hold, so that it can do the same to new rows.
+    # What float32 cannot hold is scaled by the reader, which can do the same to new rows.
     raw = {m: arrays.inputs[m] for m, form in data.forms.items() if form.std is not None}
     for part, split in data.splits.items():
         inputs = {
@@ -224,18 +223,10 @@ def npz_table(
             )
     gone = [k for k in range(len(arrays.target)) if k not in rows]
     bad = [Bad(str(ids[k]), "", "has no target") for k in gone]
-    readers = {m: _to_reader(data.forms.get(m)) for m in data.modalities}
+    readers = {m: ArrayFile(axis=0, channels_first=False) for m in data.modalities}
     return Table(
         data.name, [rows[k] for k in sorted(rows)], readers, learnt, bad, digest=data.fingerprint()
     )
-
-
-def _to_reader(form: Form | None) -> ArrayFile:
-    reader = ArrayFile(axis=0, channels_first=False)
-    if form is None or form.std is None or form.mean is None:
-        return reader
-    center, spread = (tuple(np.ravel(x).tolist()) for x in (form.mean, form.std))
-    return replace(reader, center=center, spread=spread)
 
 
 def _to_array(value: Any) -> Array:

@@ -74,8 +74,7 @@ def make_predictor(
         "made_with": made_with(),
         "task": task.state() | {"names": list(getattr(task, "names", None) or [])},
         "classes": _name_classes(task) if classes is None else list(classes),
-        "modalities": _describe_modalities(model, how),
-        "model": {k: v for k, v in describe_model(model).items() if k != "encoders"},
+        **_describe_parts(model, how),
         "method": {"name": method.label(), "options": method.settings()},
         "rule": describe_rule(method),
         "pool": None,  # a pool of weights for all subsets will have its place here
@@ -127,11 +126,14 @@ def _name_classes(task: Task) -> list[Any]:
     return list(task.names or range(task.outputs))
 
 
-def _describe_modalities(
+def _describe_parts(
     model: MultimodalModel, how: Mapping[str, Preprocessing]
 ) -> dict[str, dict[str, Any]]:
-    encoders = describe_model(model).get("encoders", {})
-    return {m: {"encoder": encoders.get(m), "preprocessing": how[m].state()} for m in how}
+    """The encoder and the preprocessing of each modality, and what is made of all of them."""
+    rest = describe_model(model)
+    encoders = rest.pop("encoders", {})
+    each = {m: {"encoder": encoders.get(m), "preprocessing": how[m].state()} for m in how}
+    return {"modalities": each, "model": rest}
 
 
 def _find_requirements(model: MultimodalModel, how: Mapping[str, Preprocessing]) -> dict[str, Any]:
