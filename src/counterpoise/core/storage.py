@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -16,27 +15,10 @@ from torch import Tensor
 
 from counterpoise.errors import InputError
 
+from .files import check_file, open_file, read_bytes
+from .files import is_draft as is_draft
+from .files import write as write
 from .strict_json import to_json
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` in one step: a kill or a full disk leaves the old file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-
-
-def is_draft(path: Path) -> bool:
-    """Whether a file was left behind by a kill in the middle of :func:`write`."""
-    return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 def write_json(path: Path, value: object) -> None:
@@ -47,7 +29,7 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file; :class:`InputError` if it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(path).decode())
     except FileNotFoundError:
         raise InputError(f"{path} is not there") from None
     except (ValueError, RecursionError) as error:
@@ -64,10 +46,11 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
 def read_state(path: Path) -> dict[str, Any]:
     """Read what :func:`write_state` wrote, without running anything in it (``weights_only``)."""
     try:
-        return cast("dict[str, Any]", torch.load(path, map_location="cpu", weights_only=True))
+        with open_file(path) as file:
+            return cast("dict[str, Any]", torch.load(file, map_location="cpu", weights_only=True))
     except FileNotFoundError:
         raise InputError(f"{path} is not there") from None
-    except PermissionError:
+    except (PermissionError, InputError):
         raise
     except Exception as error:  # a damaged file makes torch raise almost anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -86,6 +69,7 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[s
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file; :class:`InputError` if it is missing or damaged."""
     try:
+        check_file(path)
         return safetensors.torch.load_file(path)
     except FileNotFoundError:
         raise InputError(f"{path} is not there") from None

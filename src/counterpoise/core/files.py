@@ -1,0 +1,112 @@
+"""Files on disk: opened only if they are files, written in one step under a name nobody can guess.
+
+A pipe in the place of a file would be waited for, and a link that lies in wait would be written
+through; neither happens here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from counterpoise.errors import InputError
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def check_file(path: Path | str) -> None:
+    """Raise :class:`InputError` for a folder, a pipe or a device in the place of a file.
+
+    For libraries that open paths themselves. A path where nothing is passes.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    _check_mode(path, mode)
+
+
+def _check_mode(path: Path | str, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        found = KINDS.get(stat.S_IFMT(mode), "something else")
+        raise InputError(f"{path} must be a file, found {found}; name a file, or move it away")
+
+
+def open_file(path: Path | str) -> BinaryIO:
+    """A file, open for reading.
+
+    Raises:
+        InputError: a folder, a pipe, a socket or a device is there; none of them is waited for.
+        OSError: nothing is there, or it may not be read.
+    """
+    _check_mode(path, os.stat(path).st_mode)
+    # It may be exchanged between the look and the opening: looked at again, without waiting.
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        _check_mode(path, os.fstat(number).st_mode)
+        return os.fdopen(number, "rb")
+    except BaseException:
+        os.close(number)
+        raise
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """The content of a file; see :func:`open_file`."""
+    with open_file(path) as file:
+        return file.read()
+
+
+def draft_path(path: Path) -> Path:
+    """A new name beside a path, hidden, that nobody can foresee; :func:`is_draft` knows it."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+def create(path: Path) -> BinaryIO:
+    """A new file, open for writing; a file or a link that is there already is an error."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of ``path`` when the block ends without an error.
+
+    A kill or a full disk leaves the old file; a kill leaves a draft, too (:func:`is_draft`).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = draft_path(path)
+    try:
+        with create(draft) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException as error:
+        draft.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno == errno.EISDIR:
+            raise InputError(f"{path} must be a file, found a folder; move it away") from None
+        raise
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` in one step: a kill or a full disk leaves the old file."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+def is_draft(path: Path) -> bool:
+    """Whether a file was left behind by a kill in the middle of a write."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
