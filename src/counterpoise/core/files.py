@@ -7,6 +7,7 @@ through; neither happens here.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import stat
@@ -66,6 +67,15 @@ def read_bytes(path: Path | str) -> bytes:
     """The content of a file; see :func:`open_file`."""
     with open_file(path) as file:
         return file.read()
+
+
+def find_digest(path: Path | str) -> str:
+    """The SHA-256 of a file, in hexadecimal digits; read in pieces."""
+    digest = hashlib.sha256()
+    with open_file(path) as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def draft_path(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,8 @@ class Folder:
         upgrade: brings the record of an older format to the shape of this one. Its ``identity``
             and ``made_with`` say what the older version did where it did not say so itself.
         essence: the part of an identity, in any wording, that must be equal; all by default.
+        sealed: from which format on the file has a checksum.
     """
-
-    # One checksum of all files and one lock, held from `claim` on, will have their place here.
 
     def __init__(
         self,
@@ -45,10 +45,11 @@ class Folder:
         format: int,
         upgrade: Callable[[Record], Record] | None = None,
         essence: Callable[[Record], Record] = dict,
+        sealed: int = 1,
     ) -> None:
         self.path = expand(path)
         self.file = self.path / file
-        self.kind, self.format = kind, format
+        self.kind, self.format, self.sealed = kind, format, sealed
         self._upgrade, self._essence = upgrade, essence
 
     def is_claimed(self) -> bool:
@@ -62,7 +63,7 @@ class Folder:
             InputError: no such file, a damaged one, one of a newer format, or of an older one
                 that is not read any more; the line says which version wrote it.
         """
-        record = storage.read_json(self.file)
+        record, has_checksum = storage.read_record(self.file)
         found = record.get("format", 1) if isinstance(record, dict) else None
         if not isinstance(found, int) or found < 1:
             raise InputError(f"{self.file} is damaged (no record of a {self.kind})")
@@ -72,11 +73,26 @@ class Folder:
                 f"{_version(record)}; counterpoise {__version__} reads format {self.format}; "
                 "use the version that wrote it, or choose another folder"
             )
+        if not has_checksum:
+            self._warn_of_age(found)
         try:
             record = self._upgrade(record) if found < self.format and self._upgrade else record
             return {**record, "identity": dict(record["identity"])}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{self.file} is damaged ({error!r})") from None
+
+    def _warn_of_age(self, found: int) -> None:
+        """Say that damage cannot be seen; :class:`InputError` where a checksum should be."""
+        if found >= self.sealed:
+            raise InputError(
+                f"{self.file} is damaged or was changed (its checksum is gone); {storage.RESTORE}"
+            )
+        warnings.warn(
+            f"{self.path} was written by an older version, without checksums: damage in its files "
+            "is not noticed",
+            UserWarning,
+            stacklevel=4,
+        )
 
     def check(self, identity: Mapping[str, Any], *, again: bool = True) -> Record | None:
         """The record, if the folder holds this very thing; ``None`` if it is free.
@@ -139,7 +155,7 @@ class Folder:
                 record["continued"] = [*ways[1:], dict(made_with)]
         record = _plain({**record, **more})
         if record != known:
-            storage.write_json(self.file, record)
+            storage.write_record(self.file, record)
         return record
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from counterpoise.errors import InputError
 
-from .files import check_file, open_file, read_bytes
+from . import seal
+from .files import check_file, read_bytes
 from .files import is_draft as is_draft
 from .files import write as write
 from .strict_json import to_json
@@ -28,42 +29,92 @@ def write_json(path: Path, value: object) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file; :class:`InputError` if it is missing or damaged."""
+    return _parse(path, _read(path))
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record as indented JSON with a checksum (:mod:`counterpoise.core.seal`)."""
+    text = to_json({**record, seal.KEY: seal.PLACE.decode()}, indent=2) + "\n"
+    write(path, seal.seal_json(text.encode()))
+
+
+def read_record(path: Path) -> tuple[Any, bool]:
+    """What :func:`write_record` wrote, and whether it has a checksum, which older files lack.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    content = _read(path)
+    fits = seal.check_json(content)
+    _check_seal(path, fits)
+    found = _parse(path, content)
+    if fits:
+        del found[seal.KEY]
+    return found, bool(fits)
+
+
+def _read(path: Path) -> bytes:
     try:
-        return json.loads(read_bytes(path).decode())
+        return read_bytes(path)
     except FileNotFoundError:
         raise InputError(f"{path} is not there") from None
+
+
+def _parse(path: Path, content: bytes) -> Any:
+    try:
+        return json.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged ({error})") from None
 
 
+def _check_seal(path: Path, fits: bool | None, sealed: bool = False, mend: str = "") -> None:
+    """Raise :class:`InputError` unless a checksum fits.
+
+    Args:
+        path: of the file.
+        fits: whether it does; ``None`` where there is none.
+        sealed: whether there must be one.
+        mend: what to do about a damaged file.
+    """
+    if fits is False or (sealed and fits is None):
+        reason = "its checksum does not fit" if fits is False else "its checksum is gone"
+        raise InputError(f"{path} is damaged or was changed ({reason}); {mend or RESTORE}")
+
+
+RESTORE = "take it from a copy of the folder, or begin anew in another one"
+
+
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write nested tensors and plain values, atomically."""
+    """Write nested tensors and plain values with a checksum, atomically."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
-    write(path, buffer.getvalue())
+    write(path, seal.seal_trailer(buffer.getvalue()))
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """Read what :func:`write_state` wrote, without running anything in it (``weights_only``)."""
+def read_state(path: Path, sealed: bool = False) -> dict[str, Any]:
+    """Read what :func:`write_state` wrote, without running anything in it (``weights_only``).
+
+    Args:
+        path: of the file.
+        sealed: whether it must have a checksum, which older files lack.
+    """
+    mend = "delete it to start the run again"
+    content = _read(path)
+    _check_seal(path, seal.check_trailer(content), sealed, mend)
     try:
-        with open_file(path) as file:
-            return cast("dict[str, Any]", torch.load(file, map_location="cpu", weights_only=True))
-    except FileNotFoundError:
-        raise InputError(f"{path} is not there") from None
-    except (PermissionError, InputError):
-        raise
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return cast("dict[str, Any]", found)
     except Exception as error:  # a damaged file makes torch raise almost anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path} is damaged ({reason}); delete it to start the run again"
-        ) from None
+        raise InputError(f"{path} is damaged ({reason}); {mend}") from None
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a state dict as safetensors, atomically."""
+    """Write a state dict as safetensors with a checksum in their metadata, atomically."""
     # Copies, since safetensors refuses tied weights: each name is then stored by itself.
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
-    write(path, safetensors.torch.save(tensors, dict(metadata)))
+    content = safetensors.torch.save(tensors, {**metadata, seal.KEY: seal.PLACE.decode()})
+    write(path, seal.seal_tensors(content))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -75,6 +126,35 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} is not there") from None
     except SafetensorError as error:
         raise InputError(f"{path} is damaged ({error})") from None
+
+
+def read_metadata(path: Path, sealed: bool, mend: str) -> dict[str, str]:
+    """The metadata of safetensors whose checksum fits, without it.
+
+    Args:
+        path: of the file.
+        sealed: whether it must have a checksum, which older files lack.
+        mend: what to do about a damaged file.
+    """
+    content = _read(path)
+    _check_seal(path, seal.check_tensors(content), sealed, mend)
+    try:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        found = dict(header.get("__metadata__", {}))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({error}); {mend}") from None
+    found.pop(seal.KEY, None)
+    return found
+
+
+def add_seal(path: Path) -> None:
+    """Give a checkpoint, or safetensors, of an older version its checksum."""
+    content = _read(path)
+    if path.suffix == ".pt":
+        if seal.check_trailer(content) is None:
+            write(path, seal.seal_trailer(content))
+    elif seal.check_tensors(content) is None:
+        write_weights(path, read_weights(path), read_metadata(path, False, RESTORE))
 
 
 def difference(found: Any, wanted: Any, path: str = "") -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 from counterpoise.core.folder import Folder, last_made_with
 from counterpoise.training.settings import Settings
 
-FORMAT = 2
+FORMAT = 3  # from here on with a checksum
 NO_VERSION = ("command", "time", "git")  # what `made_with` holds beside versions
 
 
@@ -24,6 +24,7 @@ def comparison_folder(path: Path | str) -> Folder:
         format=FORMAT,
         upgrade=_upgrade,
         essence=_read_settings,
+        sealed=FORMAT,
     )
 
 
@@ -41,7 +42,9 @@ def _read_settings(identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def _upgrade(record: dict[str, Any]) -> dict[str, Any]:
-    """Format 1, which version 0.1.0 wrote before its release."""
+    """Format 1, which version 0.1.0 wrote before its release; 2 had the same shape as 3."""
+    if record.get("format", 1) > 1:
+        return record
     made = {**(record.get("versions") or {}), "command": record.get("command")}
     return {
         "format": 1,

@@ -18,10 +18,13 @@ import errno
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from counterpoise.core import seal
+from counterpoise.core.files import read_bytes
 from counterpoise.core.strict_json import to_json
 from counterpoise.errors import InputError
 
@@ -35,6 +38,7 @@ RECORD = (*RUN, "epoch", "split", "select", "present", "metric", "value")
 SAMPLE = (*RUN, "select", "present", "outcome", "task")
 # What a line says; its other keys say of what, and there is one line for each of these.
 SAYS = ("value", "outcome", "task")
+MEND = "delete the file, and the same comparison writes it again from its runs"
 
 
 def append(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
@@ -43,10 +47,11 @@ def append(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
     A last line that an earlier write left torn is cut off first. Two processes may append to one
     file. After an ``OSError`` (a full disk), the next call repairs the file.
     """
-    lines = [to_json(dict(o), separators=(",", ":")) for o in objects]
+    place = {seal.KEY: seal.PLACE[:16].decode()}
+    lines = [to_json({**o, **place}, separators=(",", ":")).encode() for o in objects]
     if not lines:
         return
-    content = "".join(f"{line}\n" for line in lines).encode()
+    content = b"".join(seal.seal_line(line) + b"\n" for line in lines)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+", buffering=0) as file:  # unbuffered: a failed write is not tried again
         if sys.platform != "win32":
@@ -71,27 +76,51 @@ def read(path: Path) -> list[Record]:
         InputError: another line is damaged or lacks a key; names file and line.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except FileNotFoundError:
         return []
+    *lines, rest = content.split(b"\n")
+    if seal.check_line(rest[:-1]):  # a whole line, and something in the place of its end
+        raise InputError(f"{path}, line {len(lines) + 1} is damaged (its end); {MEND}")
     found: dict[str, Record] = {}
-    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            raise InputError(
-                f"{path}, line {number} is damaged ({line[:40]!r}); delete this line"
-            ) from None
-        if not isinstance(record, dict):
-            raise InputError(f"{path}, line {number} is no JSON object ({line[:40]!r})")
-        needed = SAMPLE if "outcome" in record else RECORD
-        if lacking := [key for key in needed if key not in record]:
-            raise InputError(f"{path}, line {number} lacks {', '.join(lacking)}")
+    older = [number for number, line in enumerate(lines, 1) if seal.check_line(line) is None]
+    for number, line in enumerate(lines, start=1):
+        record = _read_line(path, number, line, number <= len(older))
         about = {key: value for key, value in record.items() if key not in SAYS}
         name = json.dumps(about, sort_keys=True)
         found.pop(name, None)  # so that the later line also comes later
         found[name] = record
+    if older:
+        warnings.warn(
+            f"{path} has {len(older)} line(s) of an older version, without checksums: damage in "
+            "them is not noticed",
+            UserWarning,
+            stacklevel=2,
+        )
     return list(found.values())
+
+
+def _read_line(path: Path, number: int, line: bytes, older: bool) -> Record:
+    """One line; only the first ones may be ``older``, of a version that knew no checksums."""
+    where, fits = f"{path}, line {number}", seal.check_line(line)
+    if fits is False or (fits is None and not older):
+        reason = "its checksum does not fit" if fits is False else "it has no checksum"
+        raise InputError(f"{where} is damaged or was changed ({reason}); {MEND}")
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        raise InputError(f"{where} is damaged ({line[:40]!r}); {MEND}") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{where} is no JSON object ({line[:40]!r})")
+    record.pop(seal.KEY, None)
+    needed = SAMPLE if "outcome" in record else RECORD
+    if lacking := [key for key in needed if key not in record]:
+        raise InputError(f"{where} lacks {', '.join(lacking)}")
+    if fits is None and (others := sorted(record.keys() - set(needed))):
+        raise InputError(
+            f"{where} is damaged or was changed (unknown: {', '.join(others)}); {MEND}"
+        )
+    return record
 
 
 def run_of(record: Mapping[str, Any]) -> tuple[str, str, int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from counterpoise.core import ranks, storage
+from counterpoise.core import ranks
 from counterpoise.core.device import check_device, float32
 from counterpoise.core.loader import mix
 from counterpoise.core.paths import expand
@@ -27,9 +27,9 @@ from counterpoise.evaluation.subsets import Evaluation, evaluate, present_name
 from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
 
-from .folder import CHECKPOINT, open_folder, read_known
+from .folder import BEST, LAST, Files, open_folder, read_known
 from .record import RunRecord
-from .run import Run, copy_state, keep_validation, restore, restore_validation, state_of
+from .run import Run, copy_state, keep_validation, restore, restore_files, state_of
 from .settings import Settings, merge_settings
 from .setup import make_context
 from .task import prepare_task
@@ -82,17 +82,16 @@ def fit(
     device = model.device if device is None else check_device(device)
     record = RunRecord.of(model, data, method, settings, task, notes)
     saved = None if folder is None else open_folder(folder, record, resume)
+    files = Files(folder, record.key())
     with float32(), torch.random.fork_rng(devices=[]):
         model.to(device)
         run = Run(model, method, settings, task, data=data)
         ctx = _start(run, data, saved, listeners)
         if folder is not None and saved is not None:
-            restore_validation(run, data, folder)
-        _train_epochs(run, ctx, data, folder, listeners)
+            restore_files(run, data, folder, files)
+        _train_epochs(run, ctx, data, files, listeners)
     model.eval()
-    if folder is not None and ranks.rank() == 0:
-        about = {"epoch": str(len(run.history) - 1)}
-        storage.write_weights(folder / "last.safetensors", model.state_dict(), about)
+    files.write_weights(LAST, model.state_dict(), len(run.history) - 1)
     return run
 
 
@@ -132,16 +131,13 @@ def _start(run: Run, data: Dataset, saved: dict[str, Any] | None, listeners: Cal
     return ctx
 
 
-def _train_epochs(
-    run: Run, ctx: Context, data: Dataset, folder: Path | None, listeners: Callback
-) -> None:
+def _train_epochs(run: Run, ctx: Context, data: Dataset, files: Files, listeners: Callback) -> None:
     """Train the epochs that are left; a checkpoint after each."""
     while len(run.history) < run.settings.epochs and not _is_stopped(run, ctx):
         entry, result = _train_one(run, ctx, data, listeners)
-        _record(run, ctx, entry, data, folder)
-        keep_validation(run, result, folder)
-        if folder is not None and ranks.rank() == 0:
-            storage.write_state(folder / CHECKPOINT, state_of(run, ctx))
+        _record(run, ctx, entry, data, files)
+        keep_validation(run, result, files)
+        files.write_state(lambda: state_of(run, ctx))
         listeners.on_epoch(entry)
     whole = run.settings.best_subset(data.modalities)
     best = run.history[run.best_epoch]["validation"][whole][run.task.primary]
@@ -178,9 +174,7 @@ def _train_one(
     return entry, result
 
 
-def _record(
-    run: Run, ctx: Context, entry: dict[str, Any], data: Dataset, folder: Path | None
-) -> None:
+def _record(run: Run, ctx: Context, entry: dict[str, Any], data: Dataset, files: Files) -> None:
     """Append to the history; keep the weights if this epoch is the best so far."""
     task, whole = run.task, run.settings.best_subset(data.modalities)
     # Processes that stopped or changed their rate at different epochs would wait for each other.
@@ -196,10 +190,7 @@ def _record(
             return
     run.best_epoch = entry["epoch"]
     run.best_weights = (copy_state(run.model), copy_state(run.method))
-    if folder is not None and ranks.rank() == 0:
-        storage.write_weights(
-            folder / "best.safetensors", run.best_weights[0], {"epoch": str(entry["epoch"])}
-        )
+    files.write_weights(BEST, run.best_weights[0], entry["epoch"])
 
 
 def _is_stopped(run: Run, ctx: Context) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from counterpoise.core import storage
+from torch import Tensor
+
+from counterpoise.core import ranks, storage
 from counterpoise.core.provenance import made_with
 from counterpoise.errors import InputError
 from counterpoise.methods import METHODS
@@ -18,6 +21,9 @@ from .predictions import Predictions
 from .record import RunRecord, run_folder
 
 CHECKPOINT = "checkpoint.pt"
+# Weights that are there for users: they follow from the checkpoint, and are written anew from it.
+BEST, LAST = "best.safetensors", "last.safetensors"
+AGAIN = "delete it, and the same training with resume (--resume) writes it again"
 
 # Which methods of format 1, whose checkpoints do not say so, have read the number of epochs: those
 # where one of these options was None. Without options it is every run, as for methods of others.
@@ -50,12 +56,68 @@ def open_folder(folder: Path, record: RunRecord, resume: bool) -> dict[str, Any]
     """
     home = run_folder(folder)
     path = folder / CHECKPOINT
-    known = home.check(record.identity(), again=resume)
-    saved = storage.read_state(path) if path.exists() else None
-    if known is not None and saved is not None:
-        _check_epochs(RunRecord.read(folder), saved, record.settings.epochs)
+    known, saved = home.check(record.identity(), again=resume), None
+    if known is not None:
+        before = RunRecord.read(folder)
+        saved = read_checkpoint(before) if path.exists() else None
+        if saved is not None:
+            _check_epochs(before, saved, record.settings.epochs)
+        if not before.sealed:  # before run.json says that they are: a kill leaves nothing refused
+            for file in filter(Path.exists, _files(folder)):
+                storage.add_seal(file)
     home.claim(record.identity(), made_with=made_with(), again=resume, **record.others())
     return saved
+
+
+def read_checkpoint(record: RunRecord) -> dict[str, Any]:
+    """The checkpoint of a run, once every file of its folder was found to be whole and its own.
+
+    Raises:
+        InputError: a file that is damaged, or another run's; no checkpoint.
+    """
+    folder = record.folder
+    for path in _files(folder):
+        if path.name != CHECKPOINT and os.path.lexists(path):
+            about = storage.read_metadata(path, record.sealed, AGAIN)
+            if about.get("run", record.key()) != record.key():
+                raise InputError(f"{path} is of another run; {AGAIN}")
+    return storage.read_state(folder / CHECKPOINT, record.sealed)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a run but ``run.json``, which need not be there yet."""
+    kept = [validation_file(folder, which) for which in ("last", "best")]
+    return [folder / CHECKPOINT, folder / BEST, folder / LAST, *kept]
+
+
+class Files:
+    """What a run writes into its folder, by rank 0; nothing where it has none.
+
+    Args:
+        path: of the folder.
+        run: :meth:`RunRecord.key`.
+    """
+
+    def __init__(self, path: Path | None, run: str) -> None:
+        self.path, self.run = path if ranks.rank() == 0 else None, run
+
+    def write_state(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        """Write the checkpoint."""
+        if self.path is not None:
+            storage.write_state(self.path / CHECKPOINT, state())
+
+    def write_weights(self, name: str, weights: Mapping[str, Tensor], epoch: int) -> None:
+        """Write weights for users, unless they are there."""
+        if self.path is None:
+            return
+        path, about = self.path / name, {"epoch": str(epoch), "run": self.run}
+        if not path.exists() or storage.read_metadata(path, False, AGAIN) != about:
+            storage.write_weights(path, weights, about)
+
+    def write_validation(self, which: str, kept: Predictions) -> None:
+        """Write what was predicted on validation after the last or the best epoch."""
+        if self.path is not None:
+            kept.write(validation_file(self.path, which), self.run)
 
 
 def _check_epochs(known: RunRecord, saved: dict[str, Any], epochs: int) -> None:

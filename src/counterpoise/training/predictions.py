@@ -51,13 +51,13 @@ class Predictions:
             unimodal[name][present[name]] = result.logits[(name,)]
         return cls(epoch, logits, unimodal, result.target[rows], present, rows)
 
-    def write(self, path: Path) -> None:
-        """Write everything as safetensors, atomically."""
+    def write(self, path: Path, run: str) -> None:
+        """Write everything as safetensors, atomically; ``run`` says whose they are."""
         named = {"epoch": torch.tensor(self.epoch), "logits": self.logits}
         named |= {"target": self.target, "index": self.index}
         named |= {f"unimodal.{m}": logits for m, logits in self.unimodal.items()}
         named |= {f"present.{m}": has for m, has in self.present.items()}
-        storage.write_weights(path, named, {"epoch": str(self.epoch)})
+        storage.write_weights(path, named, {"epoch": str(self.epoch), "run": run})
 
     @classmethod
     def read(cls, path: Path) -> Predictions:

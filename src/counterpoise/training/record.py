@@ -16,6 +16,7 @@ from counterpoise.core.device import float32
 from counterpoise.core.folder import Folder
 from counterpoise.core.loader import mix
 from counterpoise.core.registry import Registry
+from counterpoise.core.strict_json import to_json
 from counterpoise.core.task import Task
 from counterpoise.data import load
 from counterpoise.data.dataset import Dataset
@@ -32,7 +33,7 @@ from counterpoise.models.multimodal import MultimodalModel
 from .build import assemble_model, check_encoders
 from .settings import Settings
 
-FORMAT = 2
+FORMAT = 3  # from here on each file of a run has a checksum
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class RunRecord:
         read_as: the task, in a word, that was asked for when the file of arrays was read.
         made_with: :func:`counterpoise.core.provenance.made_with`.
         folder: where it was read, for messages.
+        sealed: whether each file of the folder it was read from has a checksum.
     """
 
     data: Mapping[str, Any]
@@ -66,6 +68,7 @@ class RunRecord:
     read_as: str | None = None
     made_with: Mapping[str, Any] = field(default_factory=dict)
     folder: Path = Path()
+    sealed: bool = True
 
     @classmethod
     def of(
@@ -124,6 +127,7 @@ class RunRecord:
                 read_as=record.get("read_as"),
                 made_with=record.get("made_with", {}),
                 folder=home.path,
+                sealed=record["format"] >= FORMAT,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{home.file} is damaged ({error})") from None
@@ -139,6 +143,11 @@ class RunRecord:
             "settings": settings,
             "notes": dict(self.notes),
         }
+
+    def key(self) -> str:
+        """What the run's files say of whose they are: 16 digits that follow from its identity."""
+        known = _same_words(json.loads(to_json(self.identity())))
+        return f"{mix(*to_json(known, sort_keys=True).encode()):016x}"
 
     def others(self) -> dict[str, Any]:
         """What may change while a run stays this run: it can be lengthened, its data moved."""
@@ -259,7 +268,13 @@ class RunRecord:
 def run_folder(path: Path | str) -> Folder:
     """The folder of a run."""
     return Folder(
-        path, "run.json", kind="run", format=FORMAT, upgrade=_upgrade, essence=_same_words
+        path,
+        "run.json",
+        kind="run",
+        format=FORMAT,
+        upgrade=_upgrade,
+        essence=_same_words,
+        sealed=FORMAT,
     )
 
 
@@ -271,7 +286,12 @@ def _same_words(identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def _upgrade(record: dict[str, Any]) -> dict[str, Any]:
-    """Format 1, which version 0.1.0 wrote before its release: one flat object."""
+    """Format 1, which version 0.1.0 wrote before its release: one flat object.
+
+    Format 2 had no checksums, and the same shape.
+    """
+    if record.get("format", 1) > 1:
+        return record
     names = ("data", "method", "model", "settings", "notes")
     identity = {name: dict(record[name]) for name in names}
     upgraded = {

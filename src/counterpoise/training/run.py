@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from counterpoise.core import ranks, storage
 from counterpoise.core.device import float32
 from counterpoise.core.paths import expand
 from counterpoise.core.task import Task
@@ -22,7 +21,7 @@ from counterpoise.errors import InputError, check_choice
 from counterpoise.evaluation.subsets import Evaluation, evaluate
 from counterpoise.models.multimodal import MultimodalModel
 
-from .folder import CHECKPOINT, read_validation, validation_file
+from .folder import BEST, Files, read_checkpoint, read_validation
 from .predictions import Predictions
 from .record import RunRecord
 from .settings import Settings
@@ -187,25 +186,27 @@ def restore(run: Run, ctx: Context, saved: dict[str, Any]) -> None:
         raise InputError(f"checkpoint.pt does not fit this run ({reason})") from None
 
 
-def keep_validation(run: Run, result: Evaluation, folder: Path | None) -> None:
+def keep_validation(run: Run, result: Evaluation, files: Files) -> None:
     """Keep what the epoch that was recorded last predicts on validation; also on disk."""
     epoch = len(run.history) - 1
     kept = Predictions.of(result, epoch)
     for which in ("last", "best") if run.best_epoch == epoch else ("last",):
         run.validation[which] = kept
-        if folder is not None and ranks.rank() == 0:
-            kept.write(validation_file(folder, which))
+        files.write_validation(which, kept)
 
 
-def restore_validation(run: Run, data: Dataset, folder: Path) -> None:
-    """Read what :func:`keep_validation` wrote; predict again what is not there."""
+def restore_files(run: Run, data: Dataset, folder: Path, files: Files) -> None:
+    """Read what :func:`keep_validation` wrote; make again what is not there, or of a later epoch.
+
+    A kill may have come between the files of an epoch and its checkpoint.
+    """
+    files.write_weights(BEST, run.best_weights[0], run.best_epoch)
     epochs = _epochs(run)
     run.validation = read_validation(folder, epochs)
     for which in epochs.keys() - run.validation.keys():
         kept = Predictions.of(run.evaluate(data, "validation", which), epochs[which])
         run.validation[which] = kept
-        if ranks.rank() == 0:
-            kept.write(validation_file(folder, which))
+        files.write_validation(which, kept)
 
 
 def _epochs(run: Run) -> dict[str, int]:
@@ -223,8 +224,8 @@ def load_run(folder: Path | str, model: MultimodalModel, data: Dataset, method: 
         method: built as for training; takes its state.
     """
     folder = expand(folder)
-    saved = storage.read_state(folder / CHECKPOINT)
     record = RunRecord.read(folder)
+    saved = read_checkpoint(record)
     settings = record.settings
     run = Run(model, method, settings, prepare_task(data, settings, record.data))
     ctx = make_context(model, data, run.task, method, settings)

@@ -10,7 +10,7 @@ import pytest
 
 from counterpoise import InputError
 from counterpoise.data import open_cache
-from counterpoise.data.preparation.format import Shards, encode_shard
+from counterpoise.data.preparation.stored import Shards, encode_shard
 
 OLD = Path(__file__).parents[2] / "old" / "b6368ef" / "prepared"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 import io
 import shutil
 import warnings
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from counterpoise.core import storage
+from counterpoise.core.files import find_digest
 from counterpoise.core.folder import Folder
 from counterpoise.core.paths import expand
 from counterpoise.core.presence import check_trained
@@ -139,7 +139,7 @@ def find_older(out: Path | str) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     with contextlib.suppress(InputError, OSError, KeyError, TypeError, AttributeError):
-        record = storage.read_json(expand(out) / "plan.json")
+        record, _ = storage.read_record(expand(out) / "plan.json")
         for modality, settings in record.get("identity", record)["readers"].items():
             kind, default = READERS.find(settings["type"]), READERS.find(settings["type"]).options()
             changed = {k: v for k, v in kind.young.items() if k not in settings and v != default[k]}
@@ -150,9 +150,8 @@ def find_older(out: Path | str) -> dict[str, dict[str, Any]]:
 
 def _claim(out: Path, plan: Plan) -> None:
     """Make the folder, or check that it holds this very preparation."""
-    folder = Folder(out, "plan.json", kind="prepared data set", format=2, upgrade=_upgrade)
     try:
-        folder.claim(plan.identity(), made_with=made_with())
+        _plan_folder(out).claim(plan.identity(), made_with=made_with())
     except InputError as error:
         if "settings: rows is" not in str(error):
             raise
@@ -162,8 +161,18 @@ def _claim(out: Path, plan: Plan) -> None:
         ) from None
 
 
+def _plan_folder(out: Path) -> Folder:
+    """The folder of prepared data, whose ``plan.json`` says what is decoded, and how."""
+    return Folder(out, "plan.json", kind="prepared data set", format=3, upgrade=_upgrade, sealed=3)
+
+
 def _upgrade(record: dict[str, Any]) -> dict[str, Any]:
-    """Format 1, which version 0.1.0 wrote before its release: an identity and nothing else."""
+    """Format 1, which version 0.1.0 wrote before its release: an identity and nothing else.
+
+    Format 2 had no checksum.
+    """
+    if record.get("format", 1) > 1:
+        return record
     identity = {name: value for name, value in record.items() if name != "format"}
     return {"format": 1, "identity": identity, "made_with": {"counterpoise": "0.1.0"}}
 
@@ -192,20 +201,11 @@ def _check_bad(bad: Sequence[Bad], total: int, most: float, out: Path) -> None:
         )
 
 
-def sha256(path: Path) -> str:
-    """The checksum of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
 def _find_finished(path: Path) -> dict[str, Any] | None:
     """What is known of a shard that is there and whole."""
     with contextlib.suppress(InputError, OSError, KeyError, TypeError):
-        entry: dict[str, Any] = storage.read_json(path.with_suffix(".json"))
-        if entry["rows"] == 0 or sha256(path) == entry["sha256"]:
+        entry: dict[str, Any] = storage.read_record(path.with_suffix(".json"))[0]
+        if entry["rows"] == 0 or find_digest(path) == entry["sha256"]:
             return entry
     return None
 

@@ -1,218 +1,32 @@
-"""The files of prepared data, written and read: Arrow shards, and ``dataset.json`` beside them.
-
-A shard is one record batch: ``id``, ``target``, ``group`` if there are groups, ``:weight`` (float64
-as it was given) if there are weights, and for each modality ``NAME:present`` (uint8) and a column
-of tensors, ``NAME``, or ``NAME/KEY`` for each of several. ``dataset.json`` names the shards of each
-split, with their sizes and checksums, and says how each modality was read.
-"""
+"""``dataset.json`` of prepared data: it names the shards of each split, with their sizes and
+checksums, and says how each modality was read."""
 
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from counterpoise.core import storage
-from counterpoise.core.batch import Input
 from counterpoise.core.tasks import build_task
-from counterpoise.data.cells import Array, Spec, blank, join_tensors
-from counterpoise.data.columns import FileColumn
+from counterpoise.data.cells import Array, Spec
 from counterpoise.data.dataset import Dataset, Split
 from counterpoise.data.readers import READERS, build_reader
-from counterpoise.data.readers.base import need
 from counterpoise.data.targets import describe_target
-from counterpoise.data.weights import Weights, normalise_splits
+from counterpoise.data.weights import normalise_splits
 from counterpoise.errors import InputError
 
 from .moments import describe_gaps, pool_gaps, pool_moments, to_fill, to_scale
 from .plan import Plan
+from .stored import WEIGHT, Shards, Stored, column_name, digest_small, mask_name
 
-FORMAT, WEIGHTED = 1, 2  # an older version must not read what has weights, and leave them out
+FORMAT = 3  # from here on with checksums, and a word on weights; 2 had weights, and 1 had none
+WEIGHTED = 2
 INDEX = "dataset.json"
-WEIGHT = ":weight"  # as no modality can be called
-TAKEN = ("id", "target", "group")  # names of columns that a modality may have too
-
-
-def column_name(modality: str, key: str) -> str:
-    """What a tensor is called in the shards."""
-    name = f":{modality}" if modality in TAKEN else modality
-    return f"{name}/{key}" if key else name
-
-
-def mask_name(modality: str) -> str:
-    """What the mask of the rows that have a modality is called in the shards."""
-    return f"{modality}:present"
-
-
-def encode_shard(
-    ids: Sequence[str],
-    target: Array,
-    groups: NDArray[np.int64] | None,
-    values: Mapping[str, Mapping[str, Array]],
-    present: Mapping[str, NDArray[np.bool_]],
-    weights: Weights | None = None,
-) -> bytes:
-    """The content of an Arrow file of one record batch.
-
-    Args:
-        ids: [n], of the rows.
-        target: [n, ...].
-        groups: [n] or None.
-        values: modality -> tensor -> [n, ...].
-        present: modality -> [n].
-        weights: [n] or None.
-    """
-    arrow = need("pyarrow", "stream")
-    columns: dict[str, Any] = {"id": arrow.array(ids, arrow.string())}
-    columns["target"] = _encode(target)
-    if groups is not None:
-        columns["group"] = arrow.array(groups)
-    if weights is not None:
-        columns[WEIGHT] = arrow.array(weights)
-    for modality, parts in values.items():
-        columns[mask_name(modality)] = arrow.array(present[modality].astype(np.uint8))
-        for key, array in parts.items():
-            columns[column_name(modality, key)] = _encode(array)
-    batch = arrow.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-    sink = arrow.BufferOutputStream()
-    with arrow.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
-
-
-def _encode(array: Array) -> Any:
-    arrow = need("pyarrow", "stream")
-    if array.ndim == 1:
-        return arrow.array(array)
-    return arrow.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(array))
-
-
-class Shards:
-    """The Arrow files of one split, memory-mapped when they are first read.
-
-    Args:
-        paths: in the order of the rows.
-        counts: rows of each.
-    """
-
-    def __init__(self, paths: Sequence[Path], counts: Sequence[int]) -> None:
-        self.paths = list(paths)
-        self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        self._open: dict[int, Any] = {}
-
-    def __len__(self) -> int:
-        return int(self.starts[-1])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": {}}
-
-    def batch(self, number: int) -> Any:
-        """The record batch of a shard."""
-        if number not in self._open:
-            arrow = need("pyarrow", "stream")
-            path = self.paths[number]
-            try:
-                batch = arrow.ipc.open_file(arrow.memory_map(str(path))).get_batch(0)
-            except FileNotFoundError:
-                raise InputError(f"{path} is not there; prepare the data again") from None
-            except arrow.ArrowException as error:
-                raise InputError(f"{path} is damaged ({error}); prepare the data again") from None
-            if len(batch) != self.starts[number + 1] - self.starts[number]:
-                raise InputError(f"{path} holds another number of rows; prepare the data again")
-            self._open[number] = batch
-        return self._open[number]
-
-    def column(self, number: int, name: str) -> Array:
-        """[rows, ...] of one shard, a view of the file."""
-        column = self.batch(number).column(name)
-        shape: tuple[int, ...] = ()
-        while hasattr(column, "storage"):  # a tensor: fixed-size lists under a name of their own
-            shape, column = tuple(column.type.shape), column.storage
-        values = column.flatten() if shape else column
-        array: Array = values.to_numpy(zero_copy_only=True).reshape(len(column), *shape)
-        return array
-
-    def whole(self, name: str) -> Array:
-        """[N, ...] of all shards, copied."""
-        return np.concatenate([self.column(number, name) for number in range(len(self.paths))])
-
-
-class Stored(FileColumn):
-    """Rows of memory-mapped files: any of them at once, without reading the others.
-
-    Args:
-        shards: of the split.
-        tensors: tensor -> name of its column in the files.
-        spec: of each sample.
-        present: bool [N] of the split: rows without the modality are not read.
-        digest: of the files.
-        index: int64 [n], which rows of the files these are; all by default.
-        fill: what stands for NaN in the files, a value that was not measured; None where there is
-            none.
-    """
-
-    def __init__(
-        self,
-        shards: Shards,
-        tensors: Mapping[str, str],
-        spec: Spec,
-        present: Array,
-        digest: str,
-        index: Array | None = None,
-        fill: Array | None = None,
-    ) -> None:
-        self.shards, self.tensors, self.spec = shards, dict(tensors), spec
-        self.present, self.index, self._files, self.fill = present, index, digest, fill
-        chosen = b"" if index is None else index.tobytes()
-        self.digest = hashlib.sha256(digest.encode() + chosen).hexdigest()
-        self._views: dict[tuple[int, str], Array] = {}
-
-    def __len__(self) -> int:
-        return len(self.present)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_views": {}}
-
-    def rows(self, index: Tensor) -> Input:
-        asked: Array = index.numpy()
-        found = blank(self.spec, len(asked))
-        places = np.flatnonzero(self.present[asked])
-        rows = asked[places] if self.index is None else self.index[asked[places]]
-        shard = np.searchsorted(self.shards.starts, rows, side="right") - 1
-        order = np.argsort(shard, kind="stable")
-        for group in np.split(order, np.flatnonzero(np.diff(shard[order])) + 1):
-            if len(group):
-                number = int(shard[group[0]])
-                local = rows[group] - self.shards.starts[number]
-                for key, array in found.items():
-                    array[places[group]] = self._view(number, key)[local]
-        if self.fill is not None:
-            np.copyto(found[""], self.fill, where=np.isnan(found[""]))
-        return join_tensors(found)
-
-    def _view(self, number: int, key: str) -> Array:
-        if (number, key) not in self._views:
-            view = self.shards.column(number, self.tensors[key])
-            if (view.dtype.name, view.shape[1:]) != self.spec[key]:
-                raise InputError(
-                    f"{self.shards.paths[number]} holds {view.dtype} {list(view.shape[1:])} in "
-                    f"{self.tensors[key]!r}; prepare the data again"
-                )
-            self._views[number, key] = view
-        return self._views[number, key]
-
-    def part(self, index: Tensor) -> Stored:
-        chosen: Array = index.numpy()
-        rows = chosen if self.index is None else self.index[chosen]
-        present, files = self.present[chosen], self._files
-        return Stored(self.shards, self.tensors, self.spec, present, files, rows, self.fill)
 
 
 def write_index(plan: Plan, out: Path, entries: Sequence[Mapping[str, Any]], bad: int) -> None:
@@ -228,17 +42,18 @@ def write_index(plan: Plan, out: Path, entries: Sequence[Mapping[str, Any]], bad
     for entry in entries:
         part = entry["file"].rsplit("-", 1)[0]
         if entry["rows"]:
-            splits[part].append({k: entry[k] for k in ("file", "rows", "bytes", "sha256")})
+            known = ("file", "rows", "bytes", "sha256", "small")
+            splits[part].append({k: entry[k] for k in known if k in entry})
     for part, shards in splits.items():
         if not shards:
             raise InputError(f"no row of the split {part!r} could be read; see {out / 'bad.csv'}")
     identity = plan.identity()
     scales = pool_moments([entry["moments"] for entry in entries], plan.units)
     gaps = pool_gaps([entry.get("gaps", {}) for entry in entries])
-    storage.write_json(
+    storage.write_record(
         out / INDEX,
         {
-            "format": FORMAT if plan.weights is None else WEIGHTED,
+            "format": FORMAT,
             "name": plan.name,
             "task": identity["task"],
             "modalities": {
@@ -252,6 +67,7 @@ def write_index(plan: Plan, out: Path, entries: Sequence[Mapping[str, Any]], bad
                 for m, reader in plan.readers.items()
             },
             "grouped": plan.groups is not None,
+            "weighted": plan.weights is not None,
             "splits": splits,
             "bad": bad,
             "total": plan.total,
@@ -265,12 +81,24 @@ def read_index(folder: Path) -> Dataset:
     Raises:
         InputError: another format, a damaged folder.
     """
-    index = storage.read_json(folder / INDEX)
+    index, sealed = storage.read_record(folder / INDEX)
     try:
-        if index["format"] not in (FORMAT, WEIGHTED):
+        if index["format"] not in (1, WEIGHTED, FORMAT):
             raise InputError(
-                f"{folder} is of format {index['format']}, this version reads {FORMAT} and "
-                f"{WEIGHTED}; prepare the data again"
+                f"{folder} is of format {index['format']}, this version reads 1 to {FORMAT}; "
+                "prepare the data again"
+            )
+        if index["format"] >= FORMAT and not sealed:
+            raise InputError(
+                f"{folder / INDEX} is damaged or was changed (its checksum is gone); prepare the "
+                "data again to mend it"
+            )
+        if not sealed:
+            warnings.warn(
+                f"{folder} was prepared by an older version: damage in its targets is not noticed "
+                "before training; prepare the data again to mend that",
+                UserWarning,
+                stacklevel=4,
             )
         return _build(folder, index)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
@@ -287,7 +115,7 @@ def _build(folder: Path, index: dict[str, Any]) -> Dataset:
     task = build_task(index["task"])
     splits = {}
     for part, entries in index["splits"].items():
-        weighted = index["format"] == WEIGHTED
+        weighted = index.get("weighted", index["format"] == WEIGHTED)
         splits[part] = _build_split(folder, entries, specs, index["grouped"], weighted, fills)
         task.check(splits[part].target, f"the target in {folder}")
     normalise_splits(splits, f"the weights in {folder}")
@@ -318,7 +146,13 @@ def _build_split(
     weighted: bool,
     fills: Mapping[str, Array],
 ) -> Split:
-    shards = Shards([_find(folder, e) for e in entries], [int(e["rows"]) for e in entries])
+    shards = Shards(
+        [_find(folder, e) for e in entries],
+        [int(e["rows"]) for e in entries],
+        [str(e["sha256"]) for e in entries],
+    )
+    for number, entry in enumerate(entries):
+        _check_small(shards, number, entry.get("small"), list(specs), grouped, weighted)
     present = {m: shards.whole(mask_name(m)).astype(bool) for m in specs}
     digest = hashlib.sha256("".join(e["sha256"] for e in entries).encode()).hexdigest()
     inputs = {
@@ -336,6 +170,30 @@ def _build_split(
     groups = torch.from_numpy(shards.whole("group")) if grouped else None
     weights = torch.from_numpy(shards.whole(WEIGHT)) if weighted else None
     return Split(inputs, masks, torch.from_numpy(shards.whole("target")), groups, weights)
+
+
+def _check_small(
+    shards: Shards,
+    number: int,
+    wanted: str | None,
+    modalities: Sequence[str],
+    grouped: bool,
+    weighted: bool,
+) -> None:
+    """Raise :class:`InputError` unless all but the samples of a shard is what was written."""
+    if wanted is None:  # an older version wrote it
+        return
+    found = digest_small(
+        shards.column(number, "target"),
+        shards.column(number, "group") if grouped else None,
+        {m: shards.column(number, mask_name(m)) for m in modalities},
+        shards.column(number, WEIGHT) if weighted else None,
+    )
+    if found != wanted:
+        raise InputError(
+            f"{shards.paths[number]} is damaged or was changed (its checksum does not fit); "
+            "prepare the data again to mend it"
+        )
 
 
 def _find(folder: Path, entry: Mapping[str, Any]) -> Path:

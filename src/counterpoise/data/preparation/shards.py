@@ -18,8 +18,8 @@ from counterpoise.data.readers.base import Reader
 from counterpoise.data.weights import Weights
 
 from .choose import is_file
-from .format import encode_shard
 from .moments import count_gaps, sum_moments
+from .stored import digest_small, encode_shard
 from .table import Bad, Row
 
 NOTHING = "has none of the modalities"
@@ -60,10 +60,12 @@ def write_shard(
         names = [row.id for row, whole in zip(job.rows, good, strict=True) if whole]
         groups = None if job.groups is None else job.groups[good]
         weights = None if job.weights is None else job.weights[good]
+        small = digest_small(job.target[good], groups, present, weights)
         content = encode_shard(names, job.target[good], groups, kept, present, weights)
         storage.write(job.path, content)
         entry |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    storage.write_json(job.path.with_suffix(".json"), entry)
+        entry["small"] = small
+    storage.write_record(job.path.with_suffix(".json"), entry)
     return entry
 
 

@@ -52,7 +52,9 @@ class Parts:
             self.out.with_name(f"{self.out.name}.parts"),
             "predict.json",
             kind="prediction",
-            format=1,
+            format=2,
+            upgrade=dict,
+            sealed=2,
         )
         claimed = self._folder.is_claimed()
         joined = claimed and resume and bool(self._folder.read().get("joined"))

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from counterpoise.core.files import find_digest
 from counterpoise.core.paths import expand
 from counterpoise.data.npz import is_npz, read_arrays
-from counterpoise.data.preparation.cache import is_cache, sha256
+from counterpoise.data.preparation.cache import is_cache
 from counterpoise.data.preparation.table import Bad
 from counterpoise.data.preparation.table_file import TableFile, open_table
 from counterpoise.data.readers.base import need
@@ -83,7 +84,7 @@ class Source:
 
     def digest(self) -> str:
         """The checksum of the file."""
-        return sha256(self.path)
+        return find_digest(self.path)
 
     def read(self, names: Sequence[str], size: int, skip: int = 0) -> Iterator[Chunk]:
         """The rows, with these columns, in chunks of at most ``size``, after the first ``skip``."""
