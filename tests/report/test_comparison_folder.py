@@ -30,6 +30,7 @@ def identity_now(**changes: Any) -> dict[str, Any]:
     return recipe.identity() | {"fingerprint": "f"}
 
 
+@pytest.mark.filterwarnings("ignore:.*older version")
 def test_an_older_comparison_is_the_same_in_other_words(tmp_path: Path) -> None:
     old_folder(tmp_path)
     record = comparison_folder(tmp_path).check(identity_now())

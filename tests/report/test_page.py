@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from report_fakes import fakes, folder_of
 
+from counterpoise.core import storage
 from counterpoise.errors import InputError
 from counterpoise.report import write_report
 from counterpoise.report.figures import VARIABLES
@@ -68,7 +68,7 @@ class Page(HTMLParser):
 def page_of(path: Path, compare: dict[str, Any] | None = None, **options: Any) -> Page:
     folder = folder_of(path, *fakes(**options))
     if compare is not None:
-        (folder / "compare.json").write_text(json.dumps(compare))
+        storage.write_record(folder / "compare.json", compare)
     return Page(write_report(folder).read_text())
 
 
@@ -245,7 +245,7 @@ def test_it_says_which_runs_are_missing_and_leaves_them_out(tmp_path: Path) -> N
     )
     assert without.tables["verdicts"][1][1] == "audio"
     assert without.tables["verdicts"][1][3] == f"{100 * sum(alone) / len(alone):.1f}"
-    (folder / "compare.json").write_text(json.dumps({"runs": runs}))
+    storage.write_record(folder / "compare.json", {"runs": runs})
     page = Page(write_report(folder).read_text())
     assert "3 of the runs that were asked for have not finished" in page.prose
     assert "toy, late, seed 0" in page.prose
@@ -298,6 +298,7 @@ def test_the_readers_settings_of_matplotlib_stay_and_do_not_count(tmp_path: Path
         assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.filterwarnings("ignore:.*older version")
 @pytest.mark.parametrize(
     ("files", "complaint"),
     [

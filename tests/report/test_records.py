@@ -159,6 +159,7 @@ def test_a_full_disk_is_repaired_by_the_next_append(path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="two processes need flock")
+@pytest.mark.filterwarnings("ignore:.*older version")
 def test_a_line_that_another_process_is_writing_is_not_torn(path: Path) -> None:
     import fcntl
 

@@ -14,6 +14,7 @@ from toy import same, toy_data, toy_model, weights
 from counterpoise import InputError, Method, evaluate, fit
 from counterpoise.core import storage
 from counterpoise.training.predictions import Predictions
+from counterpoise.training.record import RunRecord
 from counterpoise.training.run import Run, load_run
 
 FAST: dict[str, Any] = {"batch_size": 16, "lr": 0.05}
@@ -116,7 +117,7 @@ def test_what_a_kill_left_of_another_epoch_is_not_taken(tmp_path: Path) -> None:
     run = fit(toy_model(data), data, out=tmp_path, epochs=2, **FAST)
     wanted = run.validation["last"]
     ahead = Predictions(2, torch.zeros(1, 3), {}, wanted.target, {}, wanted.index)
-    ahead.write(tmp_path / "validation-last.safetensors")
+    ahead.write(tmp_path / "validation-last.safetensors", RunRecord.read(tmp_path).key())
     (tmp_path / "validation-best.safetensors").unlink()
     model = toy_model(data)
     loaded = load_run(tmp_path, model, data, build("joint"))

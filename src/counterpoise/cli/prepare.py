@@ -73,6 +73,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="share of bad rows that is too many, %(default)s",
     )
     add("--jobs", type=int, default=1, metavar="N", help="processes that decode")
+    add(
+        "--verify",
+        action="store_true",
+        help="prepare nothing: read every file of OUT, and say whether it is whole",
+    )
     add_config(parser)
     add("--quiet", action="store_true", help="print nothing but errors")
 
@@ -89,11 +94,28 @@ def _fractions(text: str) -> tuple[float, ...]:
 def run(options: argparse.Namespace) -> None:
     from counterpoise.core.console import make_console
 
+    if options.verify:
+        _verify(options)
+        return
     with show_progress(options.quiet) as progress:
         sheet, lines = _prepare(options, progress)
     if not options.quiet:
         make_console().print(sheet)
         print("\n".join(lines))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    """Check prepared data that are there."""
+    from counterpoise.data.preparation.verify import verify
+
+    if len(options.paths) != 1:
+        raise InputError(
+            f"--verify takes one folder, which prepare wrote, found {len(options.paths)} arguments"
+        )
+    count, without = verify(options.paths[0])
+    if not options.quiet:
+        age = f"; {without} of them, of an older version, have no checksum" if without else ""
+        print(f"{options.paths[0]}: {count} files are whole{age}")
 
 
 def _prepare(options: argparse.Namespace, progress: Meter) -> tuple[Sheet, list[str]]:
@@ -284,5 +306,6 @@ COMMAND = Command(
     "decode a manifest, a file of arrays, or a data set as its owners publish it, once",
     add,
     run,
-    usage="counterpoise prepare MANIFEST|FILE.npz OUT [options] | NAME RAW OUT [options]",
+    usage="counterpoise prepare MANIFEST|FILE.npz OUT [options] | NAME RAW OUT [options] | "
+    "OUT --verify",
 )

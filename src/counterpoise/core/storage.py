@@ -21,6 +21,8 @@ from .files import is_draft as is_draft
 from .files import write as write
 from .strict_json import to_json
 
+RESTORE = "take it from a copy of the folder, or begin anew in another one"
+
 
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON, atomically."""
@@ -38,15 +40,19 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
     write(path, seal.seal_json(text.encode()))
 
 
-def read_record(path: Path) -> tuple[Any, bool]:
+def read_record(path: Path, mend: str = RESTORE) -> tuple[Any, bool]:
     """What :func:`write_record` wrote, and whether it has a checksum, which older files lack.
+
+    Args:
+        path: of the file.
+        mend: what to do about a damaged file.
 
     Raises:
         InputError: it is missing or damaged.
     """
     content = _read(path)
     fits = seal.check_json(content)
-    _check_seal(path, fits)
+    _check_seal(path, fits, mend=mend)
     found = _parse(path, content)
     if fits:
         del found[seal.KEY]
@@ -67,7 +73,7 @@ def _parse(path: Path, content: bytes) -> Any:
         raise InputError(f"{path} is damaged ({error})") from None
 
 
-def _check_seal(path: Path, fits: bool | None, sealed: bool = False, mend: str = "") -> None:
+def _check_seal(path: Path, fits: bool | None, sealed: bool = False, mend: str = RESTORE) -> None:
     """Raise :class:`InputError` unless a checksum fits.
 
     Args:
@@ -78,10 +84,7 @@ def _check_seal(path: Path, fits: bool | None, sealed: bool = False, mend: str =
     """
     if fits is False or (sealed and fits is None):
         reason = "its checksum does not fit" if fits is False else "its checksum is gone"
-        raise InputError(f"{path} is damaged or was changed ({reason}); {mend or RESTORE}")
-
-
-RESTORE = "take it from a copy of the folder, or begin anew in another one"
+        raise InputError(f"{path} is damaged or was changed ({reason}); {mend}")
 
 
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -114,7 +117,17 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[s
     # Copies, since safetensors refuses tied weights: each name is then stored by itself.
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
     content = safetensors.torch.save(tensors, {**metadata, seal.KEY: seal.PLACE.decode()})
-    write(path, seal.seal_tensors(content))
+    write(path, seal.seal_tensors(_sort_metadata(content)))
+
+
+def _sort_metadata(content: bytes) -> bytes:
+    """Safetensors with sorted metadata: otherwise two files of the same weights may differ."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

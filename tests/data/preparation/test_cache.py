@@ -21,6 +21,7 @@ from tables import Saved, toy_table
 
 from counterpoise import InputError, Loader, build_model, evaluate, fit, load
 from counterpoise.cli.main import main
+from counterpoise.core import storage
 from counterpoise.core.batch import Batch
 from counterpoise.core.loader import AHEAD
 from counterpoise.data import Dataset, make_plan, open_cache, prepare
@@ -190,14 +191,15 @@ def test_what_is_damaged_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"train-00001.arrow is damaged"):
         open_cache(out)
     shard.write_bytes(content)
-    index = json.loads((out / "dataset.json").read_text())
+    index, _ = storage.read_record(out / "dataset.json")
+    foreign = {"file": "../x.arrow", "rows": 1, "bytes": 1, "sha256": ""}
     for change, message in (
         ({"format": 9}, "is of format 9"),
-        ({"splits": {"train": [{"file": "../x.arrow", "rows": 1, "bytes": 1}]}}, "outside of its"),
+        ({"splits": {"train": [foreign]}}, "outside of its"),
         ({"modalities": {"pose": {}}}, "damaged"),
         ({"task": {"task": "cooking", "outputs": 2}}, "unknown task 'cooking'"),
     ):
-        (out / "dataset.json").write_text(json.dumps(index | change))
+        storage.write_record(out / "dataset.json", index | change)
         with pytest.raises(InputError, match=message):
             open_cache(out)
 

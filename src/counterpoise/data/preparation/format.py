@@ -27,6 +27,7 @@ from .stored import WEIGHT, Shards, Stored, column_name, digest_small, mask_name
 FORMAT = 3  # from here on with checksums, and a word on weights; 2 had weights, and 1 had none
 WEIGHTED = 2
 INDEX = "dataset.json"
+AGAIN = "prepare the data again to mend it"
 
 
 def write_index(plan: Plan, out: Path, entries: Sequence[Mapping[str, Any]], bad: int) -> None:
@@ -81,7 +82,7 @@ def read_index(folder: Path) -> Dataset:
     Raises:
         InputError: another format, a damaged folder.
     """
-    index, sealed = storage.read_record(folder / INDEX)
+    index, sealed = storage.read_record(folder / INDEX, AGAIN)
     try:
         if index["format"] not in (1, WEIGHTED, FORMAT):
             raise InputError(
@@ -90,8 +91,7 @@ def read_index(folder: Path) -> Dataset:
             )
         if index["format"] >= FORMAT and not sealed:
             raise InputError(
-                f"{folder / INDEX} is damaged or was changed (its checksum is gone); prepare the "
-                "data again to mend it"
+                f"{folder / INDEX} is damaged or was changed (its checksum is gone); {AGAIN}"
             )
         if not sealed:
             warnings.warn(
@@ -191,8 +191,7 @@ def _check_small(
     )
     if found != wanted:
         raise InputError(
-            f"{shards.paths[number]} is damaged or was changed (its checksum does not fit); "
-            "prepare the data again to mend it"
+            f"{shards.paths[number]} is damaged or was changed (its checksum does not fit); {AGAIN}"
         )
 
 

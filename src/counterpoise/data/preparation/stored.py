@@ -144,7 +144,9 @@ class Shards:
                 batch = arrow.ipc.open_file(arrow.memory_map(str(path))).get_batch(0)
             except FileNotFoundError:
                 raise InputError(f"{path} is not there; prepare the data again") from None
-            except arrow.ArrowException as error:
+            except PermissionError:
+                raise
+            except Exception as error:  # a damaged file can break the library anywhere
                 raise InputError(f"{path} is damaged ({error}); prepare the data again") from None
             if len(batch) != self.starts[number + 1] - self.starts[number]:
                 raise InputError(f"{path} holds another number of rows; prepare the data again")
@@ -153,17 +155,27 @@ class Shards:
 
     def column(self, number: int, name: str) -> Array:
         """[rows, ...] of one shard, a view of the file."""
-        column = self.batch(number).column(name)
-        shape: tuple[int, ...] = ()
-        while hasattr(column, "storage"):  # a tensor: fixed-size lists under a name of their own
-            shape, column = tuple(column.type.shape), column.storage
-        values = column.flatten() if shape else column
-        array: Array = values.to_numpy(zero_copy_only=True).reshape(len(column), *shape)
-        return array
+        batch = self.batch(number)
+        try:
+            return _view(batch.column(name))
+        except Exception as error:  # a damaged file can break the library anywhere
+            raise InputError(
+                f"{self.paths[number]} is damaged ({error}); prepare the data again"
+            ) from None
 
     def whole(self, name: str) -> Array:
         """[N, ...] of all shards, copied."""
         return np.concatenate([self.column(number, name) for number in range(len(self.paths))])
+
+
+def _view(column: Any) -> Array:
+    """[rows, ...]: an Arrow column without a copy."""
+    shape: tuple[int, ...] = ()
+    while hasattr(column, "storage"):  # a tensor: fixed-size lists under a name of their own
+        shape, column = tuple(column.type.shape), column.storage
+    values = column.flatten() if shape else column
+    array: Array = values.to_numpy(zero_copy_only=True).reshape(len(column), *shape)
+    return array
 
 
 class Stored(FileColumn):
