@@ -25,7 +25,9 @@ from . import (
     train,
 )
 from .arguments import parse
+from .exhausted import EXHAUSTED, is_exhausted
 from .output import forget_warnings, print_warning
+from .signals import Stopped, stop_quietly
 
 COMMANDS = {
     "methods": methods.COMMAND,
@@ -44,12 +46,15 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 2 for bad input, 130 when interrupted."""
+    """Run one command; returns the exit status: 0, 2 for bad input, 130 when interrupted.
+
+    Other signals that stop it give 128 and their number.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     replace_unknown()
     forget_warnings()
     try:
-        with warnings.catch_warnings():
+        with stop_quietly(), warnings.catch_warnings():
             warnings.showwarning = print_warning  # type: ignore[assignment]  # takes what it gives
             options = parse(arguments, COMMANDS)
             options.command_line = arguments
@@ -63,11 +68,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno == errno.EPIPE:  # the reader of our output has gone, as `| head` does
             sys.stderr.close()
             return 0
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return _fail("too many files are open; allow more of them (ulimit -n)")
+        if is_exhausted(error):
+            return _fail(EXHAUSTED)
         return _fail(f"{error.filename or 'file'}: {error.strerror or error}")
-    except KeyboardInterrupt:
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if not is_exhausted(error):
+            raise
+        return _fail(EXHAUSTED)
+    except KeyboardInterrupt as error:
         again = " with --resume" if {"train", "predict"} & set(arguments) else ""
         print(f"counterpoise: stopped; the same command{again} goes on", file=sys.stderr)
-        return 130
+        return error.status if isinstance(error, Stopped) else 130
 
 
 def _fail(message: str) -> int:

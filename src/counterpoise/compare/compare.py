@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from counterpoise.core.lock import hold
 from counterpoise.core.paths import expand
 from counterpoise.core.provenance import made_with
 from counterpoise.core.workers import run_jobs
@@ -70,15 +71,16 @@ def compare(
     comparison = Comparison(recipe, data or recipe.load(), expand(out))
     comparison.check(methods)
     pairs = [(label, seed) for seed in seeds for label in methods]
-    comparison.claim(methods, seeds, command)
     stopped, watch = [], watch or Watch()
-    for outcome in comparison.train(comparison.find_missing(pairs), jobs, watch.on_epoch):
-        if isinstance(outcome, Lines):
-            comparison.keep(outcome)
-        else:
-            stopped.append(outcome)
-        watch.on_run(outcome)
-    page = write_report(comparison.out) if len(stopped) < len(pairs) else None
+    with hold(comparison.out, "comparison"):
+        comparison.claim(methods, seeds, command)
+        for outcome in comparison.train(comparison.find_missing(pairs), jobs, watch.on_epoch):
+            if isinstance(outcome, Lines):
+                comparison.keep(outcome)
+            else:
+                stopped.append(outcome)
+            watch.on_run(outcome)
+        page = write_report(comparison.out) if len(stopped) < len(pairs) else None
     if stopped or page is None:
         raise NotFiniteError(
             f"{len(stopped)} of {len(pairs)} runs stopped, the others are in {out}; {stopped[0]}"

@@ -9,15 +9,22 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from counterpoise.errors import InputError
 
+if sys.platform != "win32":
+    import fcntl
+
+# Names of drafts; older versions wrote the number of the process.
+DRAFT = re.compile(r"\..+\.([0-9a-f]{16}|[0-9]{1,10})\.tmp", re.DOTALL)
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -100,6 +107,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     draft = draft_path(path)
     try:
         with create(draft) as file:
+            _mark(file)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -118,5 +126,26 @@ def write(path: Path, content: bytes) -> None:
 
 
 def is_draft(path: Path) -> bool:
-    """Whether a file was left behind by a kill in the middle of a write."""
-    return path.name.startswith(".") and path.name.endswith(".tmp")
+    """Whether a file, or a folder, has the name of one that is being written, or was at a kill."""
+    return DRAFT.fullmatch(path.name) is not None
+
+
+def _mark(file: BinaryIO) -> bool:
+    """Lock a draft while it is written; whether nobody else does."""
+    try:
+        if sys.platform != "win32":
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove the files in a folder that kills have left half written."""
+    for path in folder.glob(".*.tmp"):
+        if is_draft(path) and path.is_file() and not path.is_symlink():
+            with suppress(OSError), path.open("rb") as file:
+                if _mark(file):
+                    path.unlink()

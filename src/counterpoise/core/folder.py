@@ -11,6 +11,7 @@ from typing import Any
 from counterpoise.errors import InputError
 
 from . import storage
+from .lock import LOCK
 from .paths import expand
 from .strict_json import to_json
 from .version import __version__
@@ -119,7 +120,9 @@ class Folder:
                     f"{self.path} holds this {self.kind} already; resume it, or choose another"
                 )
             return record
-        if self.path.exists() and any(not storage.is_draft(entry) for entry in self.path.iterdir()):
+        if self.path.exists() and any(
+            entry.name != LOCK and not storage.is_draft(entry) for entry in self.path.iterdir()
+        ):
             raise InputError(
                 f"{self.path} is not empty and holds no {self.kind}; choose another folder"
             )

@@ -38,7 +38,7 @@ def made_with(command: str | None = None) -> dict[str, Any]:
         "numpy": np.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} torch thread(s)",
-        "command": command or _command(),
+        "command": command or describe_command(),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **({"git": git} if git else {}),
     }
@@ -67,7 +67,7 @@ def find_commit(directory: Path) -> dict[str, Any] | None:
     return None
 
 
-def _command() -> str:
+def describe_command() -> str:
     """What started this process, with its program by name."""
     program = Path(sys.argv[0])
     name = program.parent.name if program.name == "__main__.py" else program.name

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from itertools import islice
+from multiprocessing.connection import wait as wait_for
 from typing import Any, TypeVar
 
 import torch
@@ -59,7 +63,21 @@ def run_jobs(
                 yield waiting.pop(future), result
 
 
+def end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "called where another process started this one"
+
+    def watch() -> None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="counterpoise-parent", daemon=True).start()
+
+
 def _start(work: Callable[[Any], Any], threads: int) -> None:
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what Ctrl-C ends, ends by the parent
     torch.set_num_threads(threads)
     _worker["work"] = work
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import safetensors.torch
 from torch import Tensor
 
 from counterpoise.core import storage
+from counterpoise.core.lock import draft_folder
 from counterpoise.core.paths import expand
 from counterpoise.core.strict_json import to_json
 from counterpoise.core.version import __version__
@@ -71,20 +70,12 @@ def write_pack(path: Path, pack: Pack, card: str, *, overwrite: bool = False) ->
     facts = json.loads(to_json(facts))  # as it will be read
     facts["checksum"] = sum_up(facts)
     contents |= {CARD: card.encode(), CONFIG: (to_json(facts, indent=2) + "\n").encode()}
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
+    with draft_folder(path) as draft:
         for name, content in contents.items():
-            storage.write(draft / name, content)
+            storage.write(draft / "new" / name, content)
         if path.exists():
-            old = path.with_name(f".{path.name}.{os.getpid()}.old")
-            path.rename(old)
-            draft.rename(path)
-            shutil.rmtree(old)
-        else:
-            draft.rename(path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+            path.rename(draft / "old")
+        (draft / "new").rename(path)
     return facts
 
 

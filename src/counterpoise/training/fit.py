@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from counterpoise.core import ranks
 from counterpoise.core.device import check_device, float32
 from counterpoise.core.loader import mix
+from counterpoise.core.lock import hold
 from counterpoise.core.paths import expand
 from counterpoise.core.presence import check_trained
 from counterpoise.core.task import Task
@@ -77,22 +79,23 @@ def fit(
     method = build_method(method)
     settings, listeners = merge_settings(settings, changes), Callbacks(callbacks)
     folder = None if out is None else expand(out)
-    task = prepare_task(data, settings, read_known(folder) if folder and resume else None)
-    _check(model, data, method, settings, task)
-    device = model.device if device is None else check_device(device)
-    record = RunRecord.of(model, data, method, settings, task, notes)
-    saved = None if folder is None else open_folder(folder, record, resume)
-    files = Files(folder, record.key())
-    with float32(), torch.random.fork_rng(devices=[]):
-        model.to(device)
-        run = Run(model, method, settings, task, data=data)
-        ctx = _start(run, data, saved, listeners)
-        if folder is not None and saved is not None:
-            restore_files(run, data, folder, files)
-        _train_epochs(run, ctx, data, files, listeners)
-    model.eval()
-    files.write_weights(LAST, model.state_dict(), len(run.history) - 1)
-    return run
+    with nullcontext() if folder is None or ranks.rank() > 0 else hold(folder, "run"):
+        task = prepare_task(data, settings, read_known(folder) if folder and resume else None)
+        _check(model, data, method, settings, task)
+        device = model.device if device is None else check_device(device)
+        record = RunRecord.of(model, data, method, settings, task, notes)
+        saved = None if folder is None else open_folder(folder, record, resume)
+        files = Files(folder, record.key())
+        with float32(), torch.random.fork_rng(devices=[]):
+            model.to(device)
+            run = Run(model, method, settings, task, data=data)
+            ctx = _start(run, data, saved, listeners)
+            if folder is not None and saved is not None:
+                restore_files(run, data, folder, files)
+            _train_epochs(run, ctx, data, files, listeners)
+        model.eval()
+        files.write_weights(LAST, model.state_dict(), len(run.history) - 1)
+        return run
 
 
 def _check(

@@ -18,6 +18,7 @@ import numpy as np
 from counterpoise.core import storage
 from counterpoise.core.files import find_digest
 from counterpoise.core.folder import Folder
+from counterpoise.core.lock import hold
 from counterpoise.core.paths import expand
 from counterpoise.core.presence import check_trained
 from counterpoise.core.provenance import made_with
@@ -71,9 +72,20 @@ def prepare(
     check_number("max_bad", max_bad, 0, 1)
     need("pyarrow", "stream")
     out = expand(out)
+    with hold(out, "prepared data set"):
+        data = _prepare(plan, out, jobs, max_bad, tick or (lambda _: None))
+    check_trained(data.train)  # all rows that have a modality may be bad
+    for line in data.notes:
+        if "were not measured" in line:
+            warnings.warn(line, UserWarning, stacklevel=2)
+    return data
+
+
+def _prepare(plan: Plan, out: Path, jobs: int, max_bad: float, tick: Tick) -> Dataset:
+    """:func:`prepare`, by the one who holds the folder."""
     _claim(out, plan)
     todo, entries = [], {}
-    bad, tick = list(plan.bad), tick or (lambda _: None)
+    bad = list(plan.bad)
     _check_bad(bad, plan.total, max_bad, out)
     for job in _jobs(plan, out):
         entry = _find_finished(job.path)
@@ -93,12 +105,7 @@ def prepare(
     shards = [entries[job.path] for job in _jobs(plan, out)]
     write_index(plan, out, shards, len({b.id for b in bad}))
     _warn_of_copies(plan, shards)
-    data = open_cache(out)
-    check_trained(data.train)  # all rows that have a modality may be bad
-    for line in data.notes:
-        if "were not measured" in line:
-            warnings.warn(line, UserWarning, stacklevel=2)
-    return data
+    return open_cache(out)
 
 
 def _warn_of_copies(plan: Plan, shards: Sequence[Mapping[str, Any]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from counterpoise.core import storage
+from counterpoise.core.lock import draft_folder
 from counterpoise.core.paths import expand
 from counterpoise.core.provenance import made_with
 from counterpoise.deploy.predictor import Predictor
@@ -66,14 +66,12 @@ def export(
         round_weights(module)
     facts = describe(predictor, module) | {"format": name, "half": half}
     content = FORMATS[name].encode(trace(module), module, facts)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft{FORMATS[name].suffix}")
-    try:
+    with draft_folder(path) as folder:
+        draft = folder / f"model{FORMATS[name].suffix}"
         storage.write(draft, content)
         check_same(FORMATS[name].load(draft), module)
         stored = FORMATS[name].tensors(draft)
         draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
     numbers = sum(int(np.prod(shape)) for shape in stored.values())
     facts |= {"numbers": numbers, "bytes": len(content)}
     facts["sha256"] = hashlib.sha256(content).hexdigest()

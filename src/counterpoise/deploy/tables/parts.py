@@ -7,10 +7,12 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from counterpoise.core import storage
+from counterpoise.core.files import replacing
 from counterpoise.core.folder import Folder
+from counterpoise.core.lock import Lock
 from counterpoise.core.paths import expand
 from counterpoise.core.provenance import made_with
 from counterpoise.core.strict_json import to_json
@@ -56,6 +58,18 @@ class Parts:
             upgrade=dict,
             sealed=2,
         )
+        self._lock = Lock(self._folder.path, "prediction")
+        try:
+            self._take_up(identity, resume)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._batches: list[Any] = []
+        self._notes: dict[str, dict[str, int]] = {}
+        self._since = time.monotonic()
+
+    def _take_up(self, identity: Mapping[str, Any], resume: bool) -> None:
+        """Begin, or go on with what is there; :class:`InputError` where that may not be."""
         claimed = self._folder.is_claimed()
         joined = claimed and resume and bool(self._folder.read().get("joined"))
         if self.out.exists() and not joined:
@@ -70,9 +84,6 @@ class Parts:
             self._check_same()
         self._folder.claim(self._identity, made_with=made_with())
         self.done = self._count()
-        self._batches: list[Any] = []
-        self._notes: dict[str, dict[str, int]] = {}
-        self._since = time.monotonic()
 
     def _check_same(self) -> None:
         """Raise :class:`InputError` where the parts are of another model, table or question."""
@@ -149,18 +160,15 @@ class Parts:
 
     def join(self) -> None:
         """Make the output of all parts in one step; the parts stay until :meth:`remove`."""
-        draft = self.out.with_name(f".{self.out.name}.tmp")
         write = {".csv": self._write_csv, ".parquet": self._write_parquet}
-        try:
-            write.get(self.out.suffix.lower(), self._write_json)(draft)
+        with replacing(self.out) as file:
+            write.get(self.out.suffix.lower(), self._write_json)(file)
             self._folder.claim(self._identity, made_with=made_with(), joined=True)
-            draft.replace(self.out)
-        finally:
-            draft.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove the parts."""
         shutil.rmtree(self._folder.path)
+        self._lock.release()
 
     def _shown(self) -> Iterator[Any]:
         """The batches of all parts without the hidden columns."""
@@ -169,32 +177,29 @@ class Parts:
             for batch in batches:
                 yield batch.replace_schema_metadata(None).select(shown)
 
-    def _write_csv(self, draft: Path) -> None:
+    def _write_csv(self, file: BinaryIO) -> None:
         csv = need("pyarrow.csv", "stream")
         writer = None
-        with draft.open("wb") as file:
-            for batch in self._shown():
-                flat = flatten(batch, self.layout.classes)
-                writer = writer or csv.CSVWriter(file, flat.schema)
-                writer.write_batch(flat)
-            if writer is not None:
-                writer.close()
+        for batch in self._shown():
+            flat = flatten(batch, self.layout.classes)
+            writer = writer or csv.CSVWriter(file, flat.schema)
+            writer.write_batch(flat)
+        if writer is not None:
+            writer.close()
 
-    def _write_parquet(self, draft: Path) -> None:
+    def _write_parquet(self, file: BinaryIO) -> None:
         parquet = need("pyarrow.parquet", "stream")
         writer = None
-        with draft.open("wb") as file:
-            for batch in self._shown():
-                writer = writer or parquet.ParquetWriter(file, batch.schema)
-                writer.write_batch(batch)
-            if writer is not None:
-                writer.close()
+        for batch in self._shown():
+            writer = writer or parquet.ParquetWriter(file, batch.schema)
+            writer.write_batch(batch)
+        if writer is not None:
+            writer.close()
 
-    def _write_json(self, draft: Path) -> None:
-        with draft.open("w", encoding="utf-8") as file:
-            for batch in self._shown():  # ASCII, since some programs end lines at U+2028 too
-                lines = (to_json(row) for row in batch.to_pylist())
-                file.writelines(f"{line}\n" for line in lines)
+    def _write_json(self, file: BinaryIO) -> None:
+        for batch in self._shown():  # ASCII, since some programs end lines at U+2028 too
+            lines = (to_json(row) for row in batch.to_pylist())
+            file.writelines(f"{line}\n".encode() for line in lines)
 
 
 def check_format(out: Path) -> None:
