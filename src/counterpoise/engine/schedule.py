@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from counterpoise.core.declared import Declared
+
 if TYPE_CHECKING:  # the names of schedules are checked without torch
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -11,7 +13,7 @@ if TYPE_CHECKING:  # the names of schedules are checked without torch
     from .context import Context
 
 
-class Schedule:
+class Schedule(Declared):
     """How the learning rate changes while a run trains; its options are keyword-only arguments.
 
     Attributes:

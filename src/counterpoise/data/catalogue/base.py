@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from counterpoise.core.declared import Declared
 from counterpoise.data.dataset import Dataset
 from counterpoise.data.preparation.cache import open_cache
 from counterpoise.data.preparation.table import Table
@@ -14,7 +15,7 @@ from counterpoise.errors import InputError, unknown
 from .find import find
 
 
-class DatasetEntry:
+class DatasetEntry(Declared):
     """A data set that has a name.
 
     A subclass defines :meth:`table`, if ``counterpoise prepare NAME RAW OUT`` makes the data set of
@@ -46,6 +47,7 @@ class DatasetEntry:
     raw: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         if "default" not in vars(cls):
             cls.default = cls.modalities
         if cls.read is DatasetEntry.read:
