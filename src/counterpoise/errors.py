@@ -102,6 +102,15 @@ def show(value: object) -> str:
     return line if len(line) <= 200 else f"{line[:197]}..."
 
 
+def check_once(argument: str, names: Iterable[object]) -> None:
+    """Raise :class:`InputError` where a list holds a name twice."""
+    seen: list[object] = []
+    for name in names:
+        if name in seen:
+            raise InputError(f"{argument} must name each once, found {show(name)} twice")
+        seen.append(name)
+
+
 def check_choice(argument: str, value: object, choices: Iterable[str]) -> None:
     """Raise :class:`InputError` unless ``value`` is one of ``choices``."""
     options = list(choices)

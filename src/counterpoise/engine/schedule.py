@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from counterpoise.core.declared import Declared
+from counterpoise.errors import check_number
 
 if TYPE_CHECKING:  # the names of schedules are checked without torch
     from torch.optim import Optimizer
@@ -56,7 +57,7 @@ class Rates:
     """
 
     def __init__(self, schedule: Schedule, warmup: float = 0.0) -> None:
-        self.schedule, self.warmup = schedule, warmup
+        self.schedule, self.warmup = schedule, check_number("warmup", warmup, 0)
         self.values: list[float] = []
         self.started = False
 

@@ -10,7 +10,7 @@ from counterpoise.core.declared import Declared
 from counterpoise.data.dataset import Dataset
 from counterpoise.data.preparation.cache import open_cache
 from counterpoise.data.preparation.table import Table
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, check_once, unknown
 
 from .find import find
 
@@ -91,6 +91,7 @@ class DatasetEntry(Declared):
         for modality in chosen:
             if modality not in self.modalities:
                 raise unknown(f"modality of {self.name}", modality, self.modalities)
+        check_once("modalities", chosen)
         return self.read(data_dir, tuple(m for m in self.modalities if m in chosen))
 
     def read(self, data_dir: str | Path | None, modalities: tuple[str, ...]) -> Dataset:
