@@ -120,15 +120,18 @@ class Rule:
         return type(value)(self.items.check(f"{name}[{k}]", x) for k, x in enumerate(value))
 
     def _check_choice(self, name: str, value: Any) -> Any:
+        known = (bool, str, int, float, Mapping, Sequence, NoneType, Literal)
+        if any(kind not in known for kind in self.kinds) and not isinstance(value, str):
+            return value  # of a type that nothing is said of
         if self.choices and all(isinstance(word, str) for word in self.choices):
             check_choice(name, value, self.choices)
             return value
-        if value in self.choices and not isinstance(value, bool):
+        if isinstance(value, int | float) and not isinstance(value, bool) and value in self.choices:
             return value
-        known = (bool, str, int, float, Mapping, Sequence, NoneType, Literal)
-        if any(kind not in known for kind in self.kinds):
-            return value  # of a type that nothing is said of
         raise InputError(f"{name} must be {self.describe()}, found {show(value)}")
+
+    def __str__(self) -> str:
+        return f"{self.describe()}, or none" if self.optional else self.describe()
 
     def describe(self) -> str:
         """What it may be beside ``None``, as words after "must be"."""

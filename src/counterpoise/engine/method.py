@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Batch, Output
-from counterpoise.core.declared import Declared
+from counterpoise.core.declared import Declared, read_rules
 from counterpoise.core.registry import keyword_options
 from counterpoise.core.tasks import Classification, MultiLabel, Regression, Task
 from counterpoise.errors import InputError, plain
@@ -83,6 +83,7 @@ class Method(Declared, nn.Module):
             "summary": cls.summary,
             "paper": cls.paper,
             "options": cls.options(),
+            "values": {o: str(rule) for o, rule in read_rules(cls).items() if rule.binding},
             "fusions": [FUSIONS.name_of(fusion) for fusion in cls.fusions],
             "tasks": [task.__name__.lower() for task in cls.tasks],
         }

@@ -227,7 +227,7 @@ def evaluate(
     method, task = build_method(method), task or data.task
     chosen = task.find_metrics(metrics)
     wanted = _check_subsets(subsets, data.modalities, model.modalities)
-    samples = Loader(data.splits[split], batch_size, device=model.device)
+    loader = Loader(data.splits[split], batch_size, device=model.device)
     decode = _find_scale(model.task or task).decode
     logits: dict[Subset, list[Tensor]] = {s: [] for s in wanted}
     rows: dict[Subset, list[Tensor]] = {s: [] for s in logits}
@@ -235,7 +235,7 @@ def evaluate(
     model.eval()
     method.eval()
     with float32(), torch.no_grad():
-        for batch in samples.whole():
+        for batch in loader.whole():
             known = replace(batch.among(model.modalities), features=model.encode(batch))
             for subset in logits:
                 some = known.only(*subset)
@@ -247,6 +247,6 @@ def evaluate(
     method.train(training[1])
     joined = {s: torch.cat(parts) for s, parts in logits.items()}
     where = {s: torch.cat(parts) for s, parts in rows.items()}
-    target = samples.target.cpu()
+    target = data.splits[split].target.cpu()
     values = {s: task.metrics(joined[s], target[where[s]], chosen) for s in joined if len(where[s])}
     return Evaluation(task, split, joined, target, where, values)
