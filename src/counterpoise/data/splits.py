@@ -52,7 +52,7 @@ def draw(
 def _check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
     """The shares of the three splits; :class:`InputError` unless they are some."""
     found = [plain(f) for f in fractions] if isinstance(fractions, Iterable) else []
-    known = all(isinstance(f, int | float) and not isinstance(f, bool) and f > 0 for f in found)
+    known = all(isinstance(f, float) and 0 < f < 1 for f in found)
     if len(found) != len(SPLITS) or not known or abs(sum(found) - 1) > 1e-6:
         raise InputError(
             "fractions must be three positive numbers that add up to 1 "

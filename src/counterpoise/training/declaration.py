@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
-from typing import Any
+from typing import Any, get_type_hints
 
 from counterpoise.core.declared import Rule, read_rules
 from counterpoise.errors import InputError, check_mapping, plain, show
@@ -102,8 +102,10 @@ def arguments(settings: type, without: Sequence[str] = ()) -> list[tuple[str, An
     A mapping's default is ``None``, since scikit-learn compares defaults to what is there.
     """
     chosen = [item for item in fields(settings) if item.name not in without]
+    types = get_type_hints(settings, include_extras=True)
     return [
-        (item.name, item.type, None if item.default is MISSING else item.default) for item in chosen
+        (item.name, types[item.name], None if item.default is MISSING else item.default)
+        for item in chosen
     ]
 
 
