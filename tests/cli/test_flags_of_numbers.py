@@ -18,8 +18,8 @@ BASE = {
     "predict": ["MODEL", "table.csv", "--out", "answers.csv"],
     "serve": ["MODEL"],
 }
-FLOATS = ("inf", "-inf", "nan", "1e400", "x", "")
-WHOLE = (*FLOATS, "1.5", "9" * 400, str(2**70))
+FLOATS = ("-inf", "nan", "1e400", "x")
+WHOLE = ("inf", "", "1.5", "9" * 400)
 
 
 def find_flags() -> list[tuple[str, argparse.Action, bool]]:
