@@ -19,6 +19,7 @@ from counterpoise.core.declared import Declared, Rule, read_rule, read_rules
 from counterpoise.core.labels import parse_options
 from counterpoise.core.registry import Registry
 
+READERS = cp.READERS
 REGISTRIES: tuple[Registry[Any], ...] = (
     *(cp.METHODS, cp.FUSIONS, cp.ENCODERS, cp.READERS, cp.DATASETS),
     *(cp.OPTIMIZERS, cp.SCHEDULES, cp.TASKS, cp.METRICS),
@@ -63,7 +64,7 @@ def test_every_option_refuses_what_is_beyond_its_bounds() -> None:
         count += 1
         kind = parts[name]
         said = refuse(option, lambda: parts.check(kind, {option: bad}))
-        if issubclass(kind, Declared):  # the class itself, before anything is built
+        if issubclass(kind, Declared | READERS.base):  # the class itself, before anything is built
             assert refuse(option, lambda: kind(**{option: bad})) == said
 
     check_each(
