@@ -7,6 +7,7 @@ from .core.version import __version__
 
 if TYPE_CHECKING:
     from .core.batch import Batch, Output
+    from .core.declared import Bounds
     from .core.loader import Loader
     from .core.metric import Metric
     from .core.metrics import METRICS
@@ -57,6 +58,7 @@ else:
         {
             **dict.fromkeys(("core", "deploy", "engine", "evaluation", "models", "training"), ""),
             "core.batch": "Batch Output",
+            "core.declared": "Bounds",
             "core.loader": "Loader",
             "core.metric": "Metric",
             "core.metrics": "METRICS",
@@ -105,6 +107,7 @@ __all__ = [
     "Batch",
     "Boosted",
     "Bottleneck",
+    "Bounds",
     "Callback",
     "Chain",
     "Classification",

@@ -47,25 +47,41 @@ def check_number(
     most: float = inf,
     whole: bool = False,
     below: float | None = None,
+    above: float | None = None,
 ) -> Any:
     """The number in plain Python; :class:`InputError` unless it lies from ``least`` to ``most``.
 
     Numbers of NumPy and torch will do; infinite ones, and whole ones of more than 64 bits, never.
-    Where ``below`` is given, it must also be less than that.
+    Where ``below`` or ``above`` is given, it must also be less, or more, than that.
     """
     number = plain(value)
     known = isinstance(number, int if whole else int | float) and not isinstance(number, bool)
     if known and (abs(number) == inf or (isinstance(number, int) and abs(number) >= 2**63)):
         size = "finite number" if number in (inf, -inf) else "number of at most 64 bits"
         raise InputError(f"{argument} must be a {size}, found {show(value)}")
-    if known and least <= number <= most and (below is None or number < below):
+    inside = known and (below is None or number < below) and (above is None or number > above)
+    if inside and least <= number <= most:
         return number
-    bounds = f" from {least:g}" if least > -inf else ""
-    bounds += f" to {most:g}" if most < inf else ""
-    bounds += f" and below {below:g}" if below is not None else ""
+    bounds = name_bounds(least, most, below, above)
     raise InputError(
         f"{argument} must be a {'whole ' if whole else ''}number{bounds}, found {show(value)}"
     )
+
+
+def name_bounds(
+    least: float = -inf, most: float = inf, below: float | None = None, above: float | None = None
+) -> str:
+    """The bounds of a number as words after it, such as ``" from 0 and below 1"``."""
+    text = f" from {_write(least)}" if least > -1e300 else ""
+    text += f" above {_write(above)}" if above is not None else ""
+    text += f" to {_write(most)}" if most < 1e300 else ""
+    joint = " and" if text else ""
+    return text if below is None else f"{text}{joint} below {_write(below)}"
+
+
+def _write(number: float) -> str:
+    """A bound in as few digits as say it."""
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def check_mapping(argument: str, value: object, what: str) -> dict[str, Any]:
@@ -84,6 +100,15 @@ def show(value: object) -> str:
     except ValueError:  # of the thousands of digits of an integer
         return f"a {type(value).__name__} of thousands of digits"
     return line if len(line) <= 200 else f"{line[:197]}..."
+
+
+def check_once(argument: str, names: Iterable[object]) -> None:
+    """Raise :class:`InputError` where a list holds a name twice."""
+    seen: list[object] = []
+    for name in names:
+        if name in seen:
+            raise InputError(f"{argument} must name each once, found {show(name)} twice")
+        seen.append(name)
 
 
 def check_choice(argument: str, value: object, choices: Iterable[str]) -> None:

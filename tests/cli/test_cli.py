@@ -244,7 +244,10 @@ class TestBadInput:
             (["compare", "digits", "--methods", "joint,mla2"], "did you mean 'mla'?"),
             (["compare", "digits", "--methods", ""], "methods must name one at least"),
             (["compare", "digits", "--methods", "joint,joint"], "must differ"),
-            (["compare", "digits", "--seeds", "0"], "seeds must be a whole number from 1, found 0"),
+            (
+                ["compare", "digits", "--seeds", "0"],
+                "--seeds must be a whole number from 1 to 10000, found 0",
+            ),
             (["compare", "digits", "--set", "mlb.order=shuffle"], "did you mean 'mla'?"),
             (["train", "digits", "--config", "no.yaml"], "no.yaml is not there"),
             (["evaluate", "nowhere"], "run.json is not there"),

@@ -114,9 +114,9 @@ def test_weights_that_do_not_fit(weights, message):
 def test_other_mistakes():
     with pytest.raises(InputError, match="need a task of classes or labels, found regression"):
         Regression().with_loss("balanced", target=normal(5))
-    with pytest.raises(InputError, match="smoothing must be below 1, found 1"):
+    with pytest.raises(InputError, match="smoothing must be a number from 0 and below 1, found 1"):
         Classification(3, smoothing=1.0)
-    with pytest.raises(InputError, match=r"smoothing must be a number from 0, found -0\.1"):
+    with pytest.raises(InputError, match=r"smoothing must be a number from 0 and below 1"):
         Classification(3, smoothing=-0.1)
     with pytest.raises(InputError, match="weights must hold 3 numbers, found 2"):
         Classification(3, weights=[1, 2])

@@ -187,11 +187,11 @@ def test_targets_that_fit():
 
 
 def test_constructor_errors():
-    with pytest.raises(InputError, match="classes must be at least 2, found 1"):
+    with pytest.raises(InputError, match="classes must be a whole number from 2"):
         Classification(1)
     with pytest.raises(InputError, match="must hold 3 class names, found 1"):
         Classification(3, ("a",))
-    with pytest.raises(InputError, match="labels must be at least 2, found 1"):
+    with pytest.raises(InputError, match="labels must be a whole number from 2"):
         MultiLabel(1)
     with pytest.raises(InputError, match="must hold 3 label names, found 1"):
         MultiLabel(3, ("a",))
@@ -276,10 +276,10 @@ def test_what_a_regression_is_given_it_does_not_fit():
     assert Sentiment().fit(target + 5).state() == Sentiment().state()
     assert "mean" not in Regression(mean=0, scale=1).state()
     for options, message in (
-        ({"scale": 0.0}, "scale must be above 0, found 0.0"),
-        ({"scale": [1.0, -1.0]}, "scale must hold 1 numbers, found 2"),
-        ({"mean": math.nan}, "mean must be a number from"),
-        ({"mean": "x"}, "mean must be a number from"),
+        ({"scale": 0.0}, "scale must be a number above 0, found 0.0"),
+        ({"scale": [1.0, 1.0]}, "scale must hold 1 numbers, found 2"),
+        ({"mean": math.nan}, "mean must be a number"),
+        ({"mean": "x"}, "mean must be a number"),
     ):
         with pytest.raises(InputError, match=message):
             Regression(**options)

@@ -160,7 +160,7 @@ def test_a_resumed_run_draws_the_same_crops(tmp_path: Path) -> None:
     [
         ({"crop": 0}, "crop must be a whole number from 1"),
         ({"crop": "big"}, "crop must be a whole number"),
-        ({"white": 0}, "white must be above 0"),
+        ({"white": 0}, "white must be a number above 0"),
         ({"flip": "no"}, "flip must be true or false, found 'no'"),
     ],
 )

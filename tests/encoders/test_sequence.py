@@ -207,7 +207,7 @@ def test_bf16(kind: type[Encoder]) -> None:
     [
         (LSTM, {"layers": 0}, "layers must be a whole number from 1"),
         (LSTM, {"pool": "first"}, "unknown value for pool 'first'"),
-        (LSTM, {"dropout": 2}, "dropout must be a number from 0 to 1"),
+        (LSTM, {"dropout": 2}, "dropout must be a number from 0 and below 1"),
         (LSTM, {"bidirectional": "no"}, "bidirectional of lstm must be true or false, found 'no'"),
         (LSTM, {"head": 2}, "unknown option of lstm 'head'"),
         (Transformer, {"heads": 3}, r"heads must divide the width \(16\), found 3"),

@@ -46,7 +46,7 @@ def test_the_name_of_a_fusion(name):
         ("bottleneck:layer=2", "unknown option of bottleneck 'layer'; did you mean 'layers'"),
         ("concat:layers=2", "unknown option of concat 'layers'; known: none"),
         ("bottleneck:layers", "an option must read key=value, found 'layers'"),
-        ("bottleneck:layers=two", "layers must be a whole number from 1, found 'two'"),
+        ("bottleneck:layers=two", "layers must be a whole number from 1 to 1024, found 'two'"),
     ],
 )
 def test_labels_that_are_refused(label, message):

@@ -91,7 +91,7 @@ def test_the_width_of_a_bottleneck():
         ({"width": 7}, "width must be a multiple of heads=2, found 7"),
         ({"fuse_at": 3}, "fuse_at must be a whole number from 0 to 2, found 3"),
         ({"tokens": 0}, "tokens must be a whole number from 1"),
-        ({"dropout": 2}, "dropout must be a number from 0 to 1"),
+        ({"dropout": 2}, "dropout must be a number from 0 and below 1"),
     ],
 )
 def test_what_a_bottleneck_refuses(options, message):
@@ -195,7 +195,7 @@ def test_memory_fusion_that_never_writes_reads_the_lstms():
     ("hidden", "message"),
     [
         ({"d": 3}, "unknown modality in hidden 'd'"),
-        (0, "hidden must be a whole number from 1, found 0"),
+        (0, "hidden must be a whole number from 1 to 65536, found 0"),
     ],
 )
 def test_what_memory_fusion_refuses(hidden, message):

@@ -326,9 +326,9 @@ def test_what_a_probe_reads_counts_and_the_length_of_teachers_does_not() -> None
         ("cosin", "unknown schedule 'cosin'; did you mean 'cosine'?"),
         ("step:evry=3", "unknown option of step 'evry'; did you mean 'every'?"),
         ("step", "missing a required"),
-        ("step:every=0", "every of step must be a whole number from 1, found 0"),
-        ("plateau:factor=1", "factor of plateau must be below 1, found 1"),
-        ("plateau:patience=-1", "patience of plateau must be a whole number from 0, found -1"),
+        ("step:every=0", "every must be a whole number from 1, found 0"),
+        ("plateau:factor=1", "factor must be a number from 0 and below 1, found 1"),
+        ("plateau:patience=-1", "patience must be a whole number from 0, found -1"),
         ("cosine:floor=1", "unknown option of cosine 'floor'"),
     ],
 )

@@ -144,7 +144,7 @@ def test_what_is_no_value_is_refused_by_name(name: str, value: Any) -> None:
         ({"schedule": "step"}, "missing a required argument: 'every'"),
         ({"best_with": ""}, "best_with must be a word, found ''"),
         ({"label_smoothing": 1}, "label_smoothing must be a number from 0 and below 1, found 1"),
-        ({"encoder_lr": 0.1}, "encoder_lr must map names to numbers, found 0.1"),
+        ({"encoder_lr": 0.1}, "encoder_lr must be a dict of names and numbers, found 0.1"),
         ({"encoder_lr": {"a": -1}}, "encoder_lr['a'] must be a number from 0, found -1"),
         ({"class_weights": "no.yaml"}, "'balanced' or a file of class: weight lines, found 'no"),
         ({"class_weights": {"cat": -1}}, "class_weights['cat'] must be a number from 0, found -1"),

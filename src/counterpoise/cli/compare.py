@@ -39,7 +39,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    check_number("seeds", options.seeds, 1, whole=True)
+    check_number("--seeds", options.seeds, 1, 10_000, whole=True)
+    check_number("--jobs", options.jobs, 1, 1024, whole=True)
     recipe = make_recipe(options)
 
     from counterpoise.compare.compare import compare

@@ -63,6 +63,9 @@ def run(options: argparse.Namespace) -> None:
     from counterpoise.deploy.tables.predicting import Asked, TablePrediction
 
     check_number("--batch-size", options.batch_size, 1, whole=True)
+    for flag, share in (("--accuracy", options.accuracy), ("--coverage", options.coverage)):
+        if share is not None:
+            check_number(flag, share, above=0, below=1)
     predictor = open_predictor(options.model, options.data_dir, options.which, options.device)
     asked = Asked(options.id, options.target, options.ignore, options.accuracy, options.coverage)
     made = TablePrediction(predictor, options.table, options.out, asked, resume=options.resume)

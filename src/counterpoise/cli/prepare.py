@@ -125,6 +125,8 @@ def _prepare(options: argparse.Namespace, progress: Meter) -> tuple[Sheet, list[
     from counterpoise.data.preparation.cache import find_older
 
     check_number("--seed", options.seed, 0, whole=True)
+    check_number("--max-bad", options.max_bad, 0, 1)
+    check_number("--jobs", options.jobs, 1, 1024, whole=True)
     source, out = _paths(options.paths)
     console = make_console(stderr=True, quiet=options.quiet)
     table = _table(source, out, options, console)

@@ -15,7 +15,7 @@ from counterpoise.core.paths import expand
 from counterpoise.core.provenance import made_with
 from counterpoise.core.workers import run_jobs
 from counterpoise.data.dataset import Dataset
-from counterpoise.errors import InputError, NotFiniteError, check_number
+from counterpoise.errors import InputError, NotFiniteError, check_number, check_once
 from counterpoise.methods.registry import build_method
 from counterpoise.report import records, write_report
 from counterpoise.report.folder import comparison_folder
@@ -25,6 +25,7 @@ from counterpoise.training.task import prepare_task
 from .recipe import Recipe
 from .run import EpochTicks, Lines, Tick, Watch, run_path
 
+MOST_JOBS = 1024  # more processes than that could only be a mistake
 Pair = tuple[str, int]  # label of a method, seed
 
 
@@ -62,10 +63,11 @@ def compare(
         InputError: an unknown method or option, or a folder that holds another comparison.
         NotFiniteError: a run stopped since a number was not finite; after all other runs.
     """
-    check_number("jobs", jobs, 1, whole=True)
+    check_number("jobs", jobs, 1, MOST_JOBS, whole=True)
     for name, given in (("methods", methods), ("seeds", seeds)):
         if not given:
             raise InputError(f"{name} must name one at least, found none")
+    check_once("seeds", [check_number("seeds", seed, 0, whole=True) for seed in seeds])
     if len(set(methods)) < len(methods):
         raise InputError(f"methods must differ from each other, found {','.join(methods)}")
     comparison = Comparison(recipe, data or recipe.load(), expand(out))

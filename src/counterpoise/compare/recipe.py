@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from counterpoise.core.declared import WIDEST
 from counterpoise.core.device import check_device as check_device
 from counterpoise.core.paths import expand
 from counterpoise.data import load
@@ -14,6 +15,7 @@ from counterpoise.data.dataset import Dataset
 from counterpoise.data.loading import is_name
 from counterpoise.encoders import ENCODERS, Encoder
 from counterpoise.engine.method import Method
+from counterpoise.errors import check_number
 from counterpoise.fusion import FUSIONS, Fusion
 from counterpoise.training.build import build_model
 from counterpoise.training.fit import fit
@@ -47,6 +49,9 @@ class Recipe:
     device: str = "cpu"
     encoders: Mapping[str, str | type[Encoder]] = field(default_factory=dict)
     task: str | None = None
+
+    def __post_init__(self) -> None:
+        check_number("width", self.width, 1, WIDEST, whole=True)
 
     def load(self) -> Dataset:
         """The data set."""

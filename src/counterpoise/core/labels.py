@@ -26,8 +26,8 @@ def parse_options(parts: Iterable[str]) -> dict[str, Any]:
             raise InputError(f"an option must read key=value, found {part!r}")
         try:
             value = text if text == "," else yaml.safe_load(text)  # a decimal sign
-        except yaml.YAMLError:
-            raise InputError(f"the value of option {key!r} cannot be read: {text!r}") from None
+        except (yaml.YAMLError, ValueError, RecursionError):  # 5,000 digits; 3,000 brackets
+            raise InputError(f"the value of option {key!r} cannot be read: {show(text)}") from None
         if not text.strip():
             raise InputError(f"option {key!r} has no value; write {key}=VALUE, or leave it out")
         # YAML 1.1 reads the words on and off as booleans; options use them as words.

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from counterpoise.errors import check_number
+
 from . import ranks
 from .batch import Batch
 
@@ -68,7 +70,8 @@ class Loader:
         shuffle: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.samples, self.batch_size, self.seed = samples, batch_size, seed
+        self.batch_size: int = check_number("batch_size", batch_size, 1, whole=True)
+        self.samples, self.seed = samples, check_number("seed", seed, whole=True)
         self.shuffle, self.device = shuffle, torch.device(device)
 
     def __len__(self) -> int:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
+from .declared import Declared
+
 if TYPE_CHECKING:
     from .task import Task
 
 
-class Metric:
+class Metric(Declared):
     """One number for the predictions of a split.
 
     A new metric defines :meth:`share` if it is a mean over samples, and :meth:`value` if not.

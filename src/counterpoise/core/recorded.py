@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import wraps
 from typing import Any
 
+from .declared import Declared
 
-class Recorded:
-    """Base of classes whose instances keep the arguments of their constructor.
+
+class Recorded(Declared):
+    """Base of classes whose instances keep the arguments of their constructor, which it checks.
 
     Attributes:
         made_from: the positional arguments and those by keyword, as they were given to the class
@@ -29,4 +31,5 @@ class Recorded:
             self.__dict__.setdefault("made_from", (args, kwargs))
             start(self, *args, **kwargs)
 
-        cls.__init__ = record  # type: ignore[method-assign]  # the same, and it records
+        kind: Any = cls
+        kind.__init__ = record  # the same, and it records

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from counterpoise.errors import InputError, plain, unknown
 
+from .declared import Rule, read_rules
 from .labels import parse_label
 
 if TYPE_CHECKING:
@@ -30,19 +31,27 @@ def keyword_options(kind: Callable[..., Any]) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-def check_options(name: str, known: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+def check_options(
+    name: str,
+    known: Mapping[str, Any],
+    options: Mapping[str, Any],
+    rules: Mapping[str, Rule] | None = None,
+) -> None:
     """Raise :class:`InputError` unless a part has these options.
 
     Args:
         name: of the part.
         known: option -> default.
         options: option -> value; where the default is true or false, so must the value be.
+        rules: option -> what its annotation allows.
     """
     for option, value in options.items():
         if option not in known:
             raise unknown(f"option of {name}", option, known)
         if isinstance(known[option], bool) and not isinstance(value, bool):
             raise InputError(f"{option} of {name} must be true or false, found {value!r}")
+        if rules and option in rules:
+            rules[option].check(option, value)
 
 
 def make(what: str, base: type[Any], kind: type[Part], *arguments: Any, **options: Any) -> Part:
@@ -92,6 +101,7 @@ class Registry(Mapping[str, type[Part]], Generic[Part]):
             its name in records.
         group: of the entry points, such as ``"counterpoise.fusions"``.
         options: class -> option -> default; by default its keyword-only arguments.
+        rules: class -> option -> what it may be; by default what annotations say.
 
     Attributes:
         own: name -> ``"package.module:Class"`` of the library's own parts.
@@ -105,8 +115,9 @@ class Registry(Mapping[str, type[Part]], Generic[Part]):
         *,
         group: str,
         options: Callable[[type[Part]], dict[str, Any]] = keyword_options,
+        rules: Callable[[type[Part]], Mapping[str, Rule]] = read_rules,
     ) -> None:
-        self.kind, self.group, self.options = kind, group, options
+        self.kind, self.group, self.options, self.rules = kind, group, options, rules
         self.own: Mapping[str, str] = dict(entries)
         self._base = base
         self._found: dict[str, type[Part]] = {}
@@ -225,8 +236,9 @@ class Registry(Mapping[str, type[Part]], Generic[Part]):
         return kind, options
 
     def check(self, kind: type[Part], options: Mapping[str, Any]) -> None:
-        """Raise :class:`InputError` for an option that the class does not have."""
-        check_options(self._find_name(kind) or kind.__name__, self.options(kind), options)
+        """Raise :class:`InputError` for an option that the class does not have, or a value."""
+        name = self._find_name(kind) or kind.__name__
+        check_options(name, self.options(kind), options, self.rules(kind))
 
     def build(self, part: str | type[Part] | Part, *arguments: Any, **options: Any) -> Part:
         """A part from its label, its class, or itself.

@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from counterpoise.errors import InputError, check_choice, check_number
+from counterpoise.errors import InputError, check_number
 
+from .declared import FLOAT64, Bounds, Width
 from .task import Task
 
 
@@ -35,14 +36,12 @@ class Regression(Task):
 
     def __init__(
         self,
-        outputs: int = 1,
+        outputs: Width = 1,
         *,
-        loss: str = "mse",
-        mean: float | Sequence[float] | None = None,
-        scale: float | Sequence[float] | None = None,
+        loss: Literal["mse", "l1"] = "mse",
+        mean: Annotated[float | Sequence[float] | None, Bounds(-FLOAT64, FLOAT64)] = None,
+        scale: Annotated[float | Sequence[float] | None, Bounds(most=FLOAT64, above=0)] = None,
     ) -> None:
-        check_choice("loss", loss, ("mse", "l1"))
-        outputs = check_number("outputs", outputs, 1, whole=True)
         self.outputs, self.kind = outputs, loss
         self._set_scale(_numbers("mean", mean, outputs), _numbers("scale", scale, outputs))
 
@@ -162,7 +161,7 @@ class Sentiment(Regression):
 
     listed = (*Regression.listed, "acc-2", "f1", "acc-2-neutral", "acc-7")
 
-    def __init__(self, outputs: int = 1, *, loss: str = "l1") -> None:
+    def __init__(self, outputs: int = 1, *, loss: Literal["mse", "l1"] = "l1") -> None:
         if outputs != 1:
             raise InputError(f"outputs of a sentiment must be 1, found {outputs}")
         super().__init__(1, loss=loss, mean=0.0, scale=1.0)

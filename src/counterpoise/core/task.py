@@ -12,6 +12,7 @@ from torch import Tensor
 
 from counterpoise.errors import InputError, unknown
 
+from .declared import Declared
 from .metric import Metric
 from .metrics import METRICS
 from .registry import Registry
@@ -20,7 +21,7 @@ Weights = str | Mapping[str, float] | Sequence[float]
 Which = str | Iterable[str | type[Metric] | Metric] | None
 
 
-class Task(ABC):
+class Task(Declared, ABC):
     """Base of all tasks.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from counterpoise.errors import InputError, check_number, unknown
 
+from .declared import Bounds
 from .registry import make
 from .regression import Regression as Regression
 from .regression import Sentiment as Sentiment
@@ -21,6 +22,7 @@ from .task import Task as Task
 from .task import Weights
 
 LARGEST_WEIGHT = 1e9  # infinite ones would leave no loss
+Several = Annotated[int, Bounds(2, 2**20)]
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -41,19 +43,14 @@ class _Labelled(Task):
         weights: Sequence[float] | None,
         smoothing: float,
     ) -> None:
-        one, several = self.kinds
-        outputs = check_number(several, outputs, whole=True)
-        if outputs < 2:
-            raise InputError(f"{several} must be at least 2, found {outputs}")
+        one = self.kinds[0]
         if names is not None and len(names) != outputs:
             raise InputError(f"names must hold {outputs} {one} names, found {len(names)}")
         self.outputs, self.names = outputs, names
         self._set_loss(weights, smoothing)
 
     def _set_loss(self, weights: Sequence[float] | None, smoothing: float) -> None:
-        smoothing = check_number("smoothing", smoothing, 0)
-        if smoothing >= 1:
-            raise InputError(f"smoothing must be below 1, found {smoothing}")
+        smoothing = check_number("smoothing", smoothing, 0, below=1)
         if weights is not None:
             if len(weights) != self.outputs:
                 raise InputError(f"weights must hold {self.outputs} numbers, found {len(weights)}")
@@ -150,11 +147,11 @@ class Classification(_Labelled):
 
     def __init__(
         self,
-        classes: int,
+        classes: Several,
         names: tuple[str, ...] | None = None,
         *,
-        weights: Sequence[float] | None = None,
-        smoothing: float = 0.0,
+        weights: Annotated[Sequence[float] | None, Bounds(0, LARGEST_WEIGHT)] = None,
+        smoothing: Annotated[float, Bounds(0, below=1)] = 0.0,
     ) -> None:
         super().__init__(classes, names, weights, smoothing)
 
@@ -233,11 +230,11 @@ class MultiLabel(_Labelled):
 
     def __init__(
         self,
-        labels: int,
+        labels: Several,
         names: tuple[str, ...] | None = None,
         *,
-        weights: Sequence[float] | None = None,
-        smoothing: float = 0.0,
+        weights: Annotated[Sequence[float] | None, Bounds(0, LARGEST_WEIGHT)] = None,
+        smoothing: Annotated[float, Bounds(0, below=1)] = 0.0,
     ) -> None:
         super().__init__(labels, names, weights, smoothing)
 

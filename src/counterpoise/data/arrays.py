@@ -13,7 +13,7 @@ from counterpoise.core.batch import Input
 from counterpoise.core.names import check_name
 from counterpoise.core.presence import check_trained
 from counterpoise.core.tasks import Classification, Task
-from counterpoise.errors import InputError, check_choice, unknown
+from counterpoise.errors import InputError, check_choice, check_number, unknown
 
 from .convert import Mask, allowed_rows, to_target
 from .dataset import Dataset, Split
@@ -92,7 +92,7 @@ class ArrayData(Dataset):
         indicators: bool | Sequence[str] = False,
         weights: Any = None,
     ) -> None:
-        inputs = to_mapping(inputs)
+        inputs, seed = to_mapping(inputs), check_number("seed", seed, 0, whole=True)
         if not inputs:
             raise InputError("inputs must hold at least one modality, found none")
         for modality in inputs:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, plain, show, unknown
 
 SPLITS = ("train", "validation", "test")
 ALIASES = {
@@ -51,12 +51,14 @@ def draw(
 
 def _check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
     """The shares of the three splits; :class:`InputError` unless they are some."""
-    if len(fractions) != len(SPLITS) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+    found = [plain(f) for f in fractions] if isinstance(fractions, Iterable) else []
+    known = all(isinstance(f, float) and 0 < f < 1 for f in found)
+    if len(found) != len(SPLITS) or not known or abs(sum(found) - 1) > 1e-6:
         raise InputError(
             "fractions must be three positive numbers that add up to 1 "
-            f"(train, validation, test), found {tuple(fractions)}"
+            f"(train, validation, test), found {show(fractions)}"
         )
-    return np.asarray(fractions, dtype=np.float64)
+    return np.asarray(found, dtype=np.float64)
 
 
 def hold_out(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from counterpoise.errors import InputError, check_choice, check_number
+from counterpoise.core.declared import Declared, Dropout, Heads, Layers, Length, Width
+from counterpoise.errors import InputError
 
-POSITIONS = ("learned", "sinusoidal")
+Positions = Literal["learned", "sinusoidal"]
 
 
 def sinusoids(length: int, width: int) -> Tensor:
@@ -19,7 +21,7 @@ def sinusoids(length: int, width: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :width]
 
 
-class Attention(nn.Module):
+class Attention(Declared, nn.Module):
     """Positions and layers of self-attention: [B, T, width] -> [B, T, width].
 
     Each layer normalises first (Xiong et al. 2020), so that no warm-up is needed, and has a hidden
@@ -41,18 +43,14 @@ class Attention(nn.Module):
 
     def __init__(
         self,
-        width: int,
-        length: int,
-        layers: int = 2,
-        heads: int = 4,
-        dropout: float = 0.1,
-        positions: str = "learned",
+        width: Width,
+        length: Length,
+        layers: Layers = 2,
+        heads: Heads = 4,
+        dropout: Dropout = 0.1,
+        positions: Positions = "learned",
     ) -> None:
         super().__init__()
-        check_number("layers", layers, 1, whole=True)
-        check_number("heads", heads, 1, whole=True)
-        check_number("dropout", dropout, 0, 1)
-        check_choice("positions", positions, POSITIONS)
         if width % heads:
             raise InputError(f"heads must divide the width ({width}), found {heads}")
         self.learned = positions == "learned"

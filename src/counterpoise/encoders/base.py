@@ -9,7 +9,7 @@ from torch import nn
 
 from counterpoise.core.recorded import Recorded
 from counterpoise.core.registry import keyword_options, make
-from counterpoise.errors import InputError, check_number, plain
+from counterpoise.errors import InputError, plain
 
 from . import ENCODERS
 
@@ -68,7 +68,6 @@ class Encoder(Recorded, nn.Module):
             InputError: a shape that it does not accept, an unknown option, or an ``__init__`` that
                 takes other arguments.
         """
-        check_number("width", width, 1, whole=True)
         ENCODERS.check(cls, options)
         return make("encoder", Encoder, cls, *cls.arguments(shape, width), **options)
 

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Input
+from counterpoise.core.declared import Bounds
 from counterpoise.core.paths import expand
 from counterpoise.data.readers.base import need
-from counterpoise.errors import InputError, check_choice
+from counterpoise.errors import InputError
 
 from . import ENCODERS
 from .adapter import picked, pooled
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from counterpoise.data.dataset import Dataset
 
-POOLING = ("auto", "pooler", "mean", "max", "first")
+Pooling = Literal["auto", "pooler", "mean", "max", "first"]
 INPUTS = ("input_ids", "pixel_values", "input_values", "input_features")
 TOKENIZER = "tokenizer.json"
 
@@ -80,16 +81,15 @@ class HuggingFace(Encoder):
         self,
         model: nn.Module | str | Path,
         *,
-        pool: str = "auto",
+        pool: Pooling = "auto",
         freeze: bool = False,
         steps: bool = False,
-        tower: str | None = None,
+        tower: Literal["text", "vision"] | None = None,
         fetch: bool = False,
         revision: str | None = None,
-        white: float | None = None,
+        white: Annotated[float | None, Bounds(above=0)] = None,
     ) -> None:
         super().__init__()
-        check_choice("pool", pool, POOLING)
         prepared, tokenizer = Preparation(), None
         self.source = str(getattr(model, "name_or_path", model))
         if self.source.startswith("~"):
@@ -260,7 +260,6 @@ def _choose_tower(model: nn.Module, tower: str | None) -> nn.Module:
     if hasattr(model, "text_model") and hasattr(model, "vision_model"):
         if tower is None:
             raise InputError("model has two towers; say which: tower=text or tower=vision")
-        check_choice("tower", tower, ("text", "vision"))
         chosen: nn.Module = getattr(model, f"{tower}_model")
         return chosen
     config: Any = getattr(model, "config", None)

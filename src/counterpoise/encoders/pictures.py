@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from counterpoise.errors import InputError, check_number
+from counterpoise.core.declared import Bounds, Declared
 
 # Mean and deviation of ImageNet's pixels, with which published weights were trained.
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -18,7 +19,7 @@ RATIO = (3 / 4, 4 / 3)  # of its width to its height
 TRIES = 10
 
 
-class Pictures(nn.Module):
+class Pictures(Declared, nn.Module):
     """[B, (T,) C, H, W] of bytes or floats -> floats, cropped.
 
     Bytes are scaled to 0 .. 1, then standardised by mean and deviation. Floats are used as they
@@ -44,21 +45,13 @@ class Pictures(nn.Module):
         self,
         channels: int,
         *,
-        crop: int | None = None,
+        crop: Annotated[int | None, Bounds(1, 8192)] = None,
         flip: bool | None = None,
-        white: float | None = None,
+        white: Annotated[float | None, Bounds(above=0)] = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        if crop is not None:
-            check_number("crop", crop, 1, whole=True)
-        if white is not None:
-            check_number("white", white)
-            if white <= 0:
-                raise InputError(f"white must be above 0, found {white}")
-        if not isinstance(flip, bool | None):
-            raise InputError(f"flip must be true or false, found {flip!r}")
         self.crop, self.white = crop, white
         self.flip = crop is not None and channels == 3 if flip is None else flip
         usual = IMAGENET if channels == 3 else ((0.5,) * channels, (0.5,) * channels)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
 
-POOLS = ("mean", "max", "first", "last")
+Pool = Literal["mean", "max", "first", "last"]
+POOLS = get_args(Pool)
 
 
 def real_steps(sequences: Tensor) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from counterpoise.core.declared import Bounds
 from counterpoise.core.paths import expand
 from counterpoise.core.storage import read_weights
 from counterpoise.errors import InputError
@@ -70,10 +71,10 @@ class ResNet18(Encoder):
         self,
         channels: int = 3,
         *,
-        crop: int | None = None,
+        crop: Annotated[int | None, Bounds(1, 8192)] = None,
         flip: bool | None = None,
         weights: str | Path | None = None,
-        white: float | None = None,
+        white: Annotated[float | None, Bounds(above=0)] = None,
         steps: bool = False,
     ) -> None:
         super().__init__()

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from counterpoise.core.batch import Input
+from counterpoise.core.declared import Dropout, Heads, Layers, Vocabulary, Width
 from counterpoise.core.presence import is_dense
-from counterpoise.errors import InputError, check_choice, check_number
+from counterpoise.errors import InputError
 
-from .attention import Attention
+from .attention import Attention, Positions
 from .base import Encoder, Shapes, shape_of
-from .pooling import POOLS, blank, last_step, pool, put_first, real_steps
+from .pooling import Pool, blank, last_step, pool, put_first, real_steps
 from .recurrent import read_both_ways
 from .text import Embedded, fill_vocabulary, find_length, holds_tokens, ids_and_mask
 
@@ -41,21 +42,17 @@ class Recurrent(Encoder):
     def __init__(
         self,
         channels: int,
-        width: int = 128,
+        width: Width = 128,
         *,
-        layers: int = 1,
+        layers: Layers = 1,
         bidirectional: bool = False,
-        dropout: float = 0.0,
-        pool: str = "last",
+        dropout: Dropout = 0.0,
+        pool: Literal["last", "mean", "max"] = "last",
         padding: bool = True,
         steps: bool = False,
-        vocabulary: int = 0,
+        vocabulary: Vocabulary = 0,
     ) -> None:
         super().__init__()
-        check_number("layers", layers, 1, whole=True)
-        check_number("dropout", dropout, 0, 1)
-        check_number("vocabulary", vocabulary, 0, whole=True)
-        check_choice("pool", pool, ("last", "mean", "max"))
         self.pool, self.padding, self.steps = pool, padding, steps
         self.embed = Embedded(vocabulary, channels) if vocabulary else None
         if vocabulary:
@@ -220,18 +217,17 @@ class Transformer(Encoder):
         self,
         channels: int,
         length: int,
-        width: int = 128,
+        width: Width = 128,
         *,
-        layers: int = 2,
-        heads: int = 4,
-        dropout: float = 0.1,
-        positions: str = "learned",
-        pool: str = "mean",
+        layers: Layers = 2,
+        heads: Heads = 4,
+        dropout: Dropout = 0.1,
+        positions: Positions = "learned",
+        pool: Pool = "mean",
         padding: bool = True,
         steps: bool = False,
     ) -> None:
         super().__init__()
-        check_choice("pool", pool, POOLS)
         self.pool, self.padding, self.steps = pool, padding, steps
         self.embed = nn.Linear(channels, width)
         self.attention = Attention(width, length, layers, heads, dropout, positions)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from counterpoise.core.declared import Width
 from counterpoise.data.channels import find_moments
 
 from .base import Encoder, Shapes, shape_of
@@ -26,7 +27,7 @@ class MLP(Encoder, nn.Sequential):
     name = "mlp"
     kind = "vector"
 
-    def __init__(self, inputs: int, width: int = 128) -> None:
+    def __init__(self, inputs: int, width: Width = 128) -> None:
         super().__init__(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
 
     @classmethod
@@ -45,7 +46,7 @@ class CNN1d(Encoder, nn.Sequential):
     name = "cnn1d"
     kind = "sequence"
 
-    def __init__(self, channels: int, width: int = 128) -> None:
+    def __init__(self, channels: int, width: Width = 128) -> None:
         layers: list[nn.Module] = []
         for size in (max(width // 4, 1), max(width // 2, 1), width):
             if layers:
@@ -73,7 +74,7 @@ class CNN2d(Encoder, nn.Sequential):
     name = "cnn2d"
     kind = "image"
 
-    def __init__(self, channels: int | None, width: int = 128) -> None:
+    def __init__(self, channels: int | None, width: Width = 128) -> None:
         layers: list[nn.Module] = [] if channels else [nn.Unflatten(1, (1, -1))]
         previous = channels or 1
         for size in (max(width // 8, 1), max(width // 4, 1), width):

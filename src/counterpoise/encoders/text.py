@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Input
+from counterpoise.core.declared import Bounds, Dropout, Heads, Vocabulary, Width
 from counterpoise.data.readers import Text
-from counterpoise.errors import InputError, check_choice, check_number
+from counterpoise.errors import InputError, check_number
 
-from .attention import Attention
+from .attention import Attention, Positions
 from .base import Encoder, Shapes
-from .pooling import POOLS, blank, pool, some_step
+from .pooling import Pool, blank, pool, some_step
 
 if TYPE_CHECKING:
     from counterpoise.data.dataset import Dataset
@@ -64,20 +65,18 @@ class Tokens(Encoder):
     def __init__(
         self,
         length: int,
-        width: int = 128,
+        width: Width = 128,
         *,
-        vocabulary: int = 0,
-        layers: int = 2,
-        heads: int = 4,
-        dropout: float = 0.1,
-        positions: str = "learned",
-        pool: str = "mean",
+        vocabulary: Vocabulary = 0,
+        layers: Annotated[int, Bounds(0, 1024)] = 2,
+        heads: Heads = 4,
+        dropout: Dropout = 0.1,
+        positions: Positions = "learned",
+        pool: Pool = "mean",
         steps: bool = False,
     ) -> None:
         super().__init__()
         check_number("vocabulary", vocabulary, 1, whole=True)
-        check_number("layers", layers, 0, whole=True)
-        check_choice("pool", pool, POOLS)
         self.vocabulary, self.pool, self.steps = vocabulary, pool, steps
         self.embed = Embedded(vocabulary, width)
         self.attention = (

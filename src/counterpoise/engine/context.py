@@ -74,11 +74,11 @@ class Context:
         self.model, self.optimizer, self.loaders = model, optimizer, Loaders(loaders)
         self.task = model.task = fit_task(task, loaders)  # evaluation reads it
         model.split_into(accumulate)
-        self._total, self.seed, self.max_norm = Total(epochs), seed, max_norm
-        if max_norm is None:
-            self.max_norm = self.task.max_norm
-        else:
-            check_number("max_norm", max_norm, 0)
+        self._total = Total(check_number("epochs", epochs, 1, whole=True))
+        self.seed = check_number("seed", seed, whole=True)
+        self.max_norm: float | None = self.task.max_norm
+        if max_norm is not None:
+            self.max_norm = check_number("max_norm", max_norm, above=0)
         self.note: Callable[[str], None] = note or (lambda _: None)
         self.epoch, self.batch, self.progress = 0, 0, Progress()
         self.rates, self.encoder_lr = rates, dict(encoder_lr or {})

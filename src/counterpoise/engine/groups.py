@@ -15,7 +15,7 @@ def scale_groups(
     optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], factor: float
 ) -> None:
     """Give some parameters ``factor`` times the learning rate, in groups of their own."""
-    chosen = list(parameters)
+    factor, chosen = check_number("factor", factor, 0), list(parameters)
     ids = {id(p) for p in chosen}
     for group in list(optimizer.param_groups):
         moved = [p for p in group["params"] if id(p) in ids]

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Declared, read_rules
 from counterpoise.core.registry import keyword_options
 from counterpoise.core.tasks import Classification, MultiLabel, Regression, Task
 from counterpoise.errors import InputError, plain
@@ -19,11 +20,12 @@ from .context import Context
 from .epoch import guard_setup, guard_step
 
 
-class Method(nn.Module):
+class Method(Declared, nn.Module):
     """A training method: override the narrowest hook.
 
     Its buffers and parameters are its state: they follow the model to its device and into the
     checkpoint. Each option is a keyword-only argument of ``__init__``, kept under the same name.
+    Its annotation declares what it may be (:class:`counterpoise.Bounds`), and is checked.
 
     Attributes:
         name: in ``METHODS`` and in records.
@@ -81,6 +83,7 @@ class Method(nn.Module):
             "summary": cls.summary,
             "paper": cls.paper,
             "options": cls.options(),
+            "values": {o: str(rule) for o, rule in read_rules(cls).items() if rule.binding},
             "fusions": [FUSIONS.name_of(fusion) for fusion in cls.fusions],
             "tasks": [task.__name__.lower() for task in cls.tasks],
         }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from counterpoise.core.declared import Declared
+from counterpoise.errors import check_number
+
 if TYPE_CHECKING:  # the names of schedules are checked without torch
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -11,7 +14,7 @@ if TYPE_CHECKING:  # the names of schedules are checked without torch
     from .context import Context
 
 
-class Schedule:
+class Schedule(Declared):
     """How the learning rate changes while a run trains; its options are keyword-only arguments.
 
     Attributes:
@@ -54,7 +57,7 @@ class Rates:
     """
 
     def __init__(self, schedule: Schedule, warmup: float = 0.0) -> None:
-        self.schedule, self.warmup = schedule, warmup
+        self.schedule, self.warmup = schedule, check_number("warmup", warmup, 0)
         self.values: list[float] = []
         self.started = False
 

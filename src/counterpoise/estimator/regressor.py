@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ class MultimodalRegressor(RegressorMixin, Multimodal):
         True
     """
 
-    loss: str = "mse"
+    loss: Literal["mse", "l1"] = "mse"
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

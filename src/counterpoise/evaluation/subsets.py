@@ -16,7 +16,7 @@ from counterpoise.core.loader import Loader
 from counterpoise.core.task import Task, Which
 from counterpoise.data.dataset import Dataset
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, check_choice, unknown
+from counterpoise.errors import InputError, check_choice, check_number, unknown
 from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
 
@@ -46,7 +46,8 @@ def choose_subsets(names: Iterable[str], most: int = 16, seed: int = 0) -> list[
     Returns:
         Larger subsets first, the modalities of each in the order of ``names``.
     """
-    names = tuple(names)
+    names, most = tuple(names), check_number("most", most, 1, whole=True)
+    seed = check_number("seed", seed, 0, whole=True)
     if len(names) <= EACH:
         return subsets(names)
     generator, chosen = np.random.default_rng(seed), [names]
@@ -226,7 +227,7 @@ def evaluate(
     method, task = build_method(method), task or data.task
     chosen = task.find_metrics(metrics)
     wanted = _check_subsets(subsets, data.modalities, model.modalities)
-    samples = data.splits[split]
+    loader = Loader(data.splits[split], batch_size, device=model.device)
     decode = _find_scale(model.task or task).decode
     logits: dict[Subset, list[Tensor]] = {s: [] for s in wanted}
     rows: dict[Subset, list[Tensor]] = {s: [] for s in logits}
@@ -234,7 +235,7 @@ def evaluate(
     model.eval()
     method.eval()
     with float32(), torch.no_grad():
-        for batch in Loader(samples, batch_size, device=model.device).whole():
+        for batch in loader.whole():
             known = replace(batch.among(model.modalities), features=model.encode(batch))
             for subset in logits:
                 some = known.only(*subset)
@@ -246,6 +247,6 @@ def evaluate(
     method.train(training[1])
     joined = {s: torch.cat(parts) for s, parts in logits.items()}
     where = {s: torch.cat(parts) for s, parts in rows.items()}
-    target = samples.target.cpu()
+    target = data.splits[split].target.cpu()
     values = {s: task.metrics(joined[s], target[where[s]], chosen) for s in joined if len(where[s])}
     return Evaluation(task, split, joined, target, where, values)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Lazy, Output
+from counterpoise.core.declared import Length, Width
 from counterpoise.core.names import ByModality, check_name
 from counterpoise.core.presence import known
 from counterpoise.core.recorded import Recorded
@@ -45,7 +46,9 @@ class Fusion(Recorded, nn.Module, ABC):
     policies: tuple[str, ...] = UNIMODAL
     steps: bool = False
 
-    def __init__(self, widths: Mapping[str, int], outputs: int, unimodal: str = "slice") -> None:
+    def __init__(
+        self, widths: Mapping[str, Width], outputs: Length, unimodal: str = "slice"
+    ) -> None:
         super().__init__()
         check_choice("unimodal", unimodal, self.policies)
         if not widths:

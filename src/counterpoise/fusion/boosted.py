@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from counterpoise.core.declared import Bounds, Width
 from counterpoise.core.names import ByModality
-from counterpoise.errors import check_number
 
 from .linear import Additive
 
@@ -37,12 +37,10 @@ class Boosted(Additive):
         outputs: int,
         unimodal: str = "slice",
         *,
-        layers: int = 10,
-        hidden: int = 256,
+        layers: Annotated[int, Bounds(0, 1024)] = 10,
+        hidden: Width = 256,
     ) -> None:
         super().__init__(widths, outputs, unimodal)
-        check_number("layers", layers, 0, whole=True)
-        check_number("hidden", hidden, 1, whole=True)
         self.layers = ByModality(
             {
                 m: nn.ModuleList(nn.Linear(w, hidden) for _ in range(1 + layers))

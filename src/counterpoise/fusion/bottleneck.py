@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Lazy
+from counterpoise.core.declared import Bounds, Dropout, Heads, Layers, Length, Width
 from counterpoise.core.names import ByModality
 from counterpoise.core.presence import every, is_dense, some
 from counterpoise.errors import InputError, check_number
@@ -58,23 +59,17 @@ class Bottleneck(Fusion):
         outputs: int,
         unimodal: str = "ablate",
         *,
-        layers: int = 2,
-        fuse_at: int = 0,
-        tokens: int = 4,
-        heads: int = 4,
-        width: int | None = None,
-        dropout: float = 0.0,
-        length: int = 512,
+        layers: Layers = 2,
+        fuse_at: Annotated[int, Bounds(0)] = 0,
+        tokens: Length = 4,
+        heads: Heads = 4,
+        width: Width | None = None,
+        dropout: Dropout = 0.0,
+        length: Length = 512,
     ) -> None:
         super().__init__(widths, outputs, unimodal)
-        check_number("layers", layers, 1, whole=True)
         check_number("fuse_at", fuse_at, 0, layers, whole=True)
-        check_number("tokens", tokens, 1, whole=True)
-        check_number("heads", heads, 1, whole=True)
-        check_number("dropout", dropout, 0, 1)
-        check_number("length", length, 1, whole=True)
         width = -(-max(self.widths.values()) // heads) * heads if width is None else width
-        check_number("width", width, heads, whole=True)
         if width % heads:
             raise InputError(f"width must be a multiple of heads={heads}, found {width}")
         self.width, self.fuse_at = width, fuse_at

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from counterpoise.core.batch import Lazy
+from counterpoise.core.declared import Bounds
 from counterpoise.core.names import ByModality
 
 from .linear import Additive
@@ -41,7 +42,7 @@ class Cosine(Additive):
         outputs: int,
         unimodal: str = "slice",
         *,
-        scale: float = 10.0,
+        scale: Annotated[float, Bounds(1e-6)] = 10.0,
     ) -> None:
         super().__init__(widths, outputs, unimodal)
         self.heads = ByModality(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from counterpoise.core.batch import Lazy, Output
+from counterpoise.core.declared import Width
 from counterpoise.core.names import ByModality
 from counterpoise.core.presence import every, is_dense, some
 
@@ -109,10 +110,10 @@ class Shared(Additive):
         outputs: int,
         unimodal: str = "slice",
         *,
-        width: int | None = None,
+        width: Width | None = None,
     ) -> None:
         super().__init__(widths, outputs, unimodal)
-        self.width = width or max(self.widths.values())
+        self.width = max(self.widths.values()) if width is None else width
         uneven = any(w != self.width for w in self.widths.values())
         self.maps = ByModality(
             {m: nn.Linear(w, self.width) for m, w in self.widths.items()} if uneven else {}

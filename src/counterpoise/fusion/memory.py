@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from counterpoise.core.batch import Lazy
+from counterpoise.core.declared import Dropout, Width
 from counterpoise.core.names import ByModality
 from counterpoise.core.presence import every, some
-from counterpoise.errors import check_number, unknown
+from counterpoise.errors import unknown
 
 from .base import Fusion, weights
 from .recurrent import one_length
@@ -63,23 +64,17 @@ class MemoryFusion(Fusion):
         outputs: int,
         unimodal: str = "ablate",
         *,
-        hidden: int | Mapping[str, int] | None = None,
-        memory: int = 128,
-        attention: int = 128,
-        proposal: int = 64,
-        retain: int = 256,
-        update: int = 64,
-        head: int = 64,
-        dropout: float = 0.2,
-        head_dropout: float = 0.5,
+        hidden: Width | Mapping[str, Width] | None = None,
+        memory: Width = 128,
+        attention: Width = 128,
+        proposal: Width = 64,
+        retain: Width = 256,
+        update: Width = 64,
+        head: Width = 64,
+        dropout: Dropout = 0.2,
+        head_dropout: Dropout = 0.5,
     ) -> None:
         super().__init__(widths, outputs, unimodal)
-        sizes = {"memory": memory, "attention": attention, "proposal": proposal}
-        sizes |= {"retain": retain, "update": update, "head": head}
-        for name, value in sizes.items():
-            check_number(name, value, 1, whole=True)
-        check_number("dropout", dropout, 0, 1)
-        check_number("head_dropout", head_dropout, 0, 1)
         self.hidden = self._choose_hidden(hidden)
         self.cells = ByModality({m: nn.LSTMCell(w, self.hidden[m]) for m, w in self.widths.items()})
         total = sum(self.hidden.values())
@@ -97,10 +92,9 @@ class MemoryFusion(Fusion):
         given = hidden if isinstance(hidden, Mapping) else {}
         if hidden is not None and not isinstance(hidden, Mapping):
             given = dict.fromkeys(self.widths, hidden)
-        for name, value in given.items():
+        for name in given:
             if name not in self.widths:
                 raise unknown("modality in hidden", name, self.widths)
-            check_number("hidden", value, 1, whole=True)
         return found | dict(given)
 
     def own_parts(self, name: str) -> list[nn.Module]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Lazy
+from counterpoise.core.declared import WIDEST, Bounds
 from counterpoise.core.names import ByModality
 from counterpoise.core.presence import every
-from counterpoise.errors import check_number
 
 from .linear import Additive
 
@@ -40,10 +40,14 @@ class MMTM(Additive):
     tracked: Tensor
 
     def __init__(
-        self, widths: Mapping[str, int], outputs: int, unimodal: str = "slice", *, ratio: int = 4
+        self,
+        widths: Mapping[str, int],
+        outputs: int,
+        unimodal: str = "slice",
+        *,
+        ratio: Annotated[int, Bounds(1, WIDEST)] = 4,
     ) -> None:
         super().__init__(widths, outputs, unimodal)
-        check_number("ratio", ratio, 1, whole=True)
         total = sum(self.widths.values())
         width = max(1, 2 * total // ratio)
         self.squeeze = nn.Linear(total, width)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Lazy
+from counterpoise.core.declared import Dropout, Layers, Width
 from counterpoise.core.presence import some
-from counterpoise.errors import InputError, check_number
+from counterpoise.errors import InputError
 
 from .base import Fusion
 
@@ -64,14 +65,11 @@ class EarlyLSTM(Fusion):
         outputs: int,
         unimodal: str = "ablate",
         *,
-        hidden: int = 128,
-        layers: int = 2,
-        dropout: float = 0.5,
+        hidden: Width = 128,
+        layers: Layers = 2,
+        dropout: Dropout = 0.5,
     ) -> None:
         super().__init__(widths, outputs, unimodal)
-        check_number("hidden", hidden, 1, whole=True)
-        check_number("layers", layers, 1, whole=True)
-        check_number("dropout", dropout, 0, 1)
         self.lstm = nn.LSTM(
             sum(self.widths.values()),
             hidden,

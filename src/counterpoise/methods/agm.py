@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Classification, MultiLabel
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import check_number
 from counterpoise.models.multimodal import MultimodalModel
 
 from .gradients import scale_gradient, scale_grads
@@ -81,19 +82,12 @@ class AGM(Method):
     def __init__(
         self,
         *,
-        alpha: float = 1.0,
-        cap: float | None = 10.0,
-        clip: float | None = 1.0,
-        momentum: float | None = None,
+        alpha: Annotated[float, Bounds(0)] = 1.0,
+        cap: Annotated[float | None, Bounds(0)] = 10.0,
+        clip: Annotated[float | None, Bounds(1e-12)] = 1.0,
+        momentum: Annotated[float | None, Bounds(0, 1)] = None,
     ) -> None:
         super().__init__()
-        check_number("alpha", alpha, 0)
-        if cap is not None:
-            check_number("cap", cap, 0)
-        if clip is not None:
-            check_number("clip", clip, 1e-12)
-        if momentum is not None:
-            check_number("momentum", momentum, 0, 1)
         self.alpha, self.cap, self.clip, self.momentum = alpha, cap, clip, momentum
 
     def setup(self, ctx: Context) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.core.presence import some
 from counterpoise.core.tasks import Classification
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, check_number
+from counterpoise.errors import InputError
 from counterpoise.fusion import Concat, Sum
 from counterpoise.models.multimodal import MultimodalModel
 
@@ -77,11 +79,13 @@ class AMCo(Method):
     linear: nn.Linear
     masked: Tensor
 
-    def __init__(self, *, threshold: float | None = None, end: float = 0.3) -> None:
+    def __init__(
+        self,
+        *,
+        threshold: Annotated[float | None, Bounds(0, 1)] = None,
+        end: Annotated[float, Bounds(1e-6, 1)] = 0.3,
+    ) -> None:
         super().__init__()
-        if threshold is not None:
-            check_number("threshold", threshold, 0, 1)
-        check_number("end", end, 1e-6, 1)
         self.threshold, self.end = threshold, end
 
     def setup(self, ctx: Context) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Classification, MultiLabel
 from counterpoise.engine.context import Context
-from counterpoise.errors import check_number
 
 from .gradients import scale_grads
 from .multi_loss import MultiLoss
@@ -62,11 +64,14 @@ class ARL(MultiLoss):
     unimodal = "ablate"
     tasks = (Classification, MultiLabel)
 
-    def __init__(self, *, gamma: float = 4.0, T: float = 8.0, start: int = 5) -> None:
+    def __init__(
+        self,
+        *,
+        gamma: Annotated[float, Bounds(0)] = 4.0,
+        T: Annotated[float, Bounds(0)] = 8.0,
+        start: Annotated[int, Bounds(0)] = 5,
+    ) -> None:
         super().__init__()
-        check_number("gamma", gamma, 0)
-        check_number("T", T, 0)
-        check_number("start", start, 0, whole=True)
         self.gamma, self.T, self.start = gamma, T, start
 
     def losses(self, out: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor
 
 from counterpoise.core import ranks
 from counterpoise.core.batch import Batch
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Classification
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, check_choice, check_number
 from counterpoise.fusion import Boosted
 
 
@@ -81,20 +81,13 @@ class AUG(Method):
     def __init__(
         self,
         *,
-        threshold: float = 0.99,
-        residual: float = 0.5,
-        every: int | None = None,
+        threshold: Annotated[float, Bounds(0)] = 0.99,
+        residual: Annotated[float, Bounds(0)] = 0.5,
+        every: Annotated[int | None, Bounds(1)] = None,
         zero_init: bool = False,
-        mode: str = "paper",
+        mode: Literal["paper", "released"] = "paper",
     ) -> None:
         super().__init__()
-        check_number("threshold", threshold, 0)
-        check_number("residual", residual, 0)
-        if every is not None:
-            check_number("every", every, 1, whole=True)
-        if not isinstance(zero_init, bool):
-            raise InputError(f"zero_init must be True or False, found {zero_init!r}")
-        check_choice("mode", mode, ("paper", "released"))
         self.threshold, self.residual, self.every = threshold, residual, every
         self.zero_init, self.mode = zero_init, mode
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from counterpoise.core.declared import Rule, read_rules
 from counterpoise.core.markdown import format_table
 from counterpoise.core.registry import Registry
 from counterpoise.encoders import ENCODERS
@@ -104,18 +105,24 @@ def _format_default(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
+def _format_rule(rule: Rule | None) -> str:
+    """What an option may be; nothing where its annotation says no more than a type."""
+    return str(rule) if rule is not None and rule.binding else ""
+
+
 def page(method: type[Method]) -> str:
     """The card of a method."""
     said, about = sections(method), options(method)
     parts = [f"# {method.name}", said[""]]
     for key, title in SECTIONS.items():
         if key == "Args":
+            rules = read_rules(method)
             rows = [
-                [f"`{o}`", f"`{_format_default(v)}`", about[o]] for o, v in method.options().items()
+                [f"`{o}`", f"`{_format_default(v)}`", _format_rule(rules.get(o)), about[o]]
+                for o, v in method.options().items()
             ]
-            parts.append(
-                format_table([["option", "default", ""], *rows]) if rows else "No options."
-            )
+            head = ["option", "default", "may be", ""]
+            parts.append(format_table([head, *rows]) if rows else "No options.")
         elif key == "Cost":
             encode, back = method.passes
             step = f"At most {encode} forward and {back} backward through each encoder in a step."

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Task
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import check_choice, check_number
 from counterpoise.fusion import Concat
 
 from .gradients import scale_grads
@@ -80,20 +80,14 @@ class CGGM(Method):
     def __init__(
         self,
         *,
-        rho: float = 1.3,
-        direction: float = 0.2,
-        improvement: str = "absolute",
-        floor: float = 0.01,
-        classifier_lr: float = 0.5,
-        mode: str = "paper",
+        rho: Annotated[float, Bounds(0)] = 1.3,
+        direction: Annotated[float, Bounds(0)] = 0.2,
+        improvement: Literal["absolute", "signed"] = "absolute",
+        floor: Annotated[float, Bounds(1e-8)] = 0.01,
+        classifier_lr: Annotated[float, Bounds(0)] = 0.5,
+        mode: Literal["paper", "released"] = "paper",
     ) -> None:
         super().__init__()
-        check_number("rho", rho, 0)
-        check_number("direction", direction, 0)
-        check_choice("improvement", improvement, ("absolute", "signed"))
-        check_number("floor", floor, 1e-8)
-        check_number("classifier_lr", classifier_lr, 0)
-        check_choice("mode", mode, ("paper", "released"))
         self.rho, self.direction, self.improvement = rho, direction, improvement
         self.floor, self.classifier_lr, self.mode = floor, classifier_lr, mode
 

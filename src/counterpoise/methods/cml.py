@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Classification
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import check_number
 
 
 class CML(Method):
@@ -62,10 +63,13 @@ class CML(Method):
     policies = ("slice", "ablate")
     tasks = (Classification,)
 
-    def __init__(self, *, weight: float = 0.1, margin: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        weight: Annotated[float, Bounds(0)] = 0.1,
+        margin: Annotated[float, Bounds(0, 1)] = 0.0,
+    ) -> None:
         super().__init__()
-        check_number("weight", weight, 0)
-        check_number("margin", margin, 0, 1)
         self.weight, self.margin = weight, margin
 
     def transform(self, batch: Batch, ctx: Context) -> Batch:

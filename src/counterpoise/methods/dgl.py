@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Annotated
 
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Classification, MultiLabel
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import check_number
 from counterpoise.fusion import Fusion
 
 
@@ -62,9 +63,8 @@ class DGL(Method):
     policies = ("ablate",)
     tasks = (Classification, MultiLabel)
 
-    def __init__(self, *, alpha: float = 4.0) -> None:
+    def __init__(self, *, alpha: Annotated[float, Bounds(0)] = 4.0) -> None:
         super().__init__()
-        check_number("alpha", alpha, 0)
         self.alpha = alpha
 
     def transform(self, batch: Batch, ctx: Context) -> Batch:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from counterpoise.core import ranks
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Classification
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import check_choice, check_number
 
 from .measures import cluster_purity
 
@@ -75,21 +76,14 @@ class DiagnoseRelearn(Method):
     def __init__(
         self,
         *,
-        strength: float = 3.0,
-        every: int | None = None,
-        times: int = 3,
-        least: int = 5,
-        batch_norm: str = "recompute",
-        moments: str = "scale",
+        strength: Annotated[float, Bounds(0)] = 3.0,
+        every: Annotated[int | None, Bounds(1)] = None,
+        times: Annotated[int, Bounds(0)] = 3,
+        least: Annotated[int, Bounds(0)] = 5,
+        batch_norm: Literal["recompute", "interpolate", "keep"] = "recompute",
+        moments: Literal["scale", "reset", "keep"] = "scale",
     ) -> None:
         super().__init__()
-        check_number("strength", strength, 0)
-        if every is not None:
-            check_number("every", every, 1, whole=True)
-        check_number("times", times, 0, whole=True)
-        check_number("least", least, 0, whole=True)
-        check_choice("batch_norm", batch_norm, ("recompute", "interpolate", "keep"))
-        check_choice("moments", moments, ("scale", "reset", "keep"))
         self.strength, self.every, self.times, self.least = strength, every, times, least
         self.batch_norm, self.moments = batch_norm, moments
         self.start = nn.Module()

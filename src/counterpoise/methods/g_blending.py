@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from counterpoise.core import ranks
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.engine.context import Context
 from counterpoise.engine.loop import train_beside
 from counterpoise.engine.method import Method
-from counterpoise.errors import check_choice, check_number
 from counterpoise.models.multimodal import MultimodalModel
 
 from .measures import ogr_weights
@@ -72,11 +73,14 @@ class GBlending(MultiLoss):
 
     loss_weights: Tensor
 
-    def __init__(self, *, when: str = "offline", super_epoch: int = 10, eps: float = 1e-3) -> None:
+    def __init__(
+        self,
+        *,
+        when: Literal["offline", "online"] = "offline",
+        super_epoch: Annotated[int, Bounds(1)] = 10,
+        eps: Annotated[float, Bounds(0)] = 1e-3,
+    ) -> None:
         super().__init__()
-        check_choice("when", when, ("offline", "online"))
-        check_number("super_epoch", super_epoch, 1, whole=True)
-        check_number("eps", eps, 0)
         self.when, self.super_epoch, self.eps = when, super_epoch, eps
 
     def setup(self, ctx: Context) -> None:

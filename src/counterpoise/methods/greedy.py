@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import check_choice, check_number
 from counterpoise.fusion import MMTM
 
 
@@ -73,13 +73,14 @@ class Greedy(Method):
     curation: Tensor
 
     def __init__(
-        self, *, margin: float = 0.01, steps: int = 5, warm_up: int = 1, choice: str = "guided"
+        self,
+        *,
+        margin: Annotated[float, Bounds(0)] = 0.01,
+        steps: Annotated[int, Bounds(1)] = 5,
+        warm_up: Annotated[int, Bounds(0)] = 1,
+        choice: Literal["guided", "random"] = "guided",
     ) -> None:
         super().__init__()
-        check_number("margin", margin, 0)
-        check_number("steps", steps, 1, whole=True)
-        check_number("warm_up", warm_up, 0, whole=True)
-        check_choice("choice", choice, ("guided", "random"))
         self.margin, self.steps, self.warm_up, self.choice = margin, steps, warm_up, choice
 
     def setup(self, ctx: Context) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Task
 from counterpoise.engine.context import Context
-from counterpoise.errors import check_number, unknown
+from counterpoise.errors import unknown
 from counterpoise.models.multimodal import MultimodalModel
 
 from .multi_loss import MultiLoss
@@ -80,12 +82,12 @@ class InfoReg(MultiLoss):
     trace: Tensor
 
     def __init__(
-        self, *, strength: float | Mapping[str, float] = 0.95, threshold: float = 0.05
+        self,
+        *,
+        strength: Annotated[float | Mapping[str, float], Bounds(0)] = 0.95,
+        threshold: Annotated[float, Bounds(0, 1)] = 0.05,
     ) -> None:
         super().__init__()
-        for value in strength.values() if isinstance(strength, Mapping) else (strength,):
-            check_number("strength", value, 0)
-        check_number("threshold", threshold, 0, 1)
         self.strength = dict(strength) if isinstance(strength, Mapping) else strength
         self.threshold = threshold
         self.start = nn.Module()

@@ -6,16 +6,18 @@ import copy
 import math
 from collections.abc import Callable
 from itertools import combinations
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from counterpoise.core import ranks
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import MultiLabel, Regression, Task
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, check_choice, check_number
+from counterpoise.errors import InputError
 from counterpoise.fusion import Late
 from counterpoise.models.multimodal import MultimodalModel
 
@@ -92,21 +94,14 @@ class LFM(Method):
     def __init__(
         self,
         *,
-        alpha: float = 0.95,
-        schedule: str = "learned",
-        alpha_lr: float | None = None,
-        alignment: str = "contrastive",
-        temperature: float = 0.07,
-        mode: str = "paper",
+        alpha: Annotated[float, Bounds(0, 1)] = 0.95,
+        schedule: Literal["learned", "heuristic"] = "learned",
+        alpha_lr: Annotated[float | None, Bounds(0)] = None,
+        alignment: Literal["contrastive", "js"] = "contrastive",
+        temperature: Annotated[float, Bounds(1e-3)] = 0.07,
+        mode: Literal["paper", "released"] = "paper",
     ) -> None:
         super().__init__()
-        check_number("alpha", alpha, 0, 1)
-        check_choice("schedule", schedule, ("learned", "heuristic"))
-        if alpha_lr is not None:
-            check_number("alpha_lr", alpha_lr, 0)
-        check_choice("alignment", alignment, ("contrastive", "js"))
-        check_number("temperature", temperature, 1e-3)
-        check_choice("mode", mode, ("paper", "released"))
         self.alpha, self.schedule, self.alpha_lr = alpha, schedule, alpha_lr
         self.alignment, self.temperature, self.mode = alignment, temperature, mode
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
+from counterpoise.core.declared import Bounds
 from counterpoise.engine.context import Context
 
 from .multi_loss import MultiLoss
@@ -46,7 +49,7 @@ class LinearProbe(MultiLoss):
     paper = "Control: for DGL (Wei et al., ICCV 2025) and others that detach the fused loss"
     policies = ("aux",)
 
-    def __init__(self, *, weight: float = 1.0) -> None:
+    def __init__(self, *, weight: Annotated[float, Bounds(0)] = 1.0) -> None:
         super().__init__(weight=weight)
 
     def backward(self, losses: dict[str, Tensor], ctx: Context) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Classification
 from counterpoise.engine.context import Context
-from counterpoise.errors import check_number
 
 from .multi_loss import MultiLoss
 
@@ -61,12 +63,13 @@ class MBSD(MultiLoss):
     tasks = (Classification,)
 
     def __init__(
-        self, *, distil: float = 1.0, match: float = 1.0, temperature: float = 1.0
+        self,
+        *,
+        distil: Annotated[float, Bounds(0)] = 1.0,
+        match: Annotated[float, Bounds(0)] = 1.0,
+        temperature: Annotated[float, Bounds(1e-6)] = 1.0,
     ) -> None:
         super().__init__()
-        check_number("distil", distil, 0)
-        check_number("match", match, 0)
-        check_number("temperature", temperature, 1e-6)
         self.distil, self.match, self.temperature = distil, match, temperature
 
     def losses(self, out: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from counterpoise.core.presence import refuse_dense, some
 from counterpoise.core.tasks import Classification, Task, entropy
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, check_choice
+from counterpoise.errors import InputError
 from counterpoise.fusion import Shared
 from counterpoise.models.multimodal import MultimodalModel
 
@@ -90,20 +90,14 @@ class MLA(Method):
     def __init__(
         self,
         *,
-        projector: str = "on",
-        update_order: str = "after",
-        order: str = "fixed",
-        reset_every: str = "never",
-        fusion: str = "entropy",
-        mode: str = "paper",
+        projector: Literal["on", "off", "normalised"] = "on",
+        update_order: Literal["after", "before"] = "after",
+        order: Literal["fixed", "shuffle"] = "fixed",
+        reset_every: Literal["never", "epoch"] = "never",
+        fusion: Literal["entropy", "mean"] = "entropy",
+        mode: Literal["paper", "released"] = "paper",
     ) -> None:
         super().__init__()
-        check_choice("projector", projector, ("on", "off", "normalised"))
-        check_choice("update_order", update_order, ("after", "before"))
-        check_choice("order", order, ("fixed", "shuffle"))
-        check_choice("reset_every", reset_every, ("never", "epoch"))
-        check_choice("fusion", fusion, ("entropy", "mean"))
-        check_choice("mode", mode, ("paper", "released"))
         self.projector, self.update_order, self.order = projector, update_order, order
         self.reset_every, self.fusion, self.mode = reset_every, fusion, mode
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Annotated, cast
 
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Classification, MultiLabel
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import check_number
 from counterpoise.fusion import Cosine
 
 
@@ -49,9 +49,8 @@ class MMCosine(Method):
     policies = ("slice", "ablate")
     tasks = (Classification, MultiLabel)
 
-    def __init__(self, *, scale: float = 10.0) -> None:
+    def __init__(self, *, scale: Annotated[float, Bounds(1e-6)] = 10.0) -> None:
         super().__init__()
-        check_number("scale", scale, 1e-6)
         self.scale = scale
 
     def setup(self, ctx: Context) -> None:

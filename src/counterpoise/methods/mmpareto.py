@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from counterpoise.core.declared import Bounds
 from counterpoise.engine.context import Context
-from counterpoise.errors import check_choice, check_number
 
 from .gradients import flat, min_norm
 from .multi_loss import MultiLoss
@@ -63,10 +63,13 @@ class MMPareto(MultiLoss):
     paper = "Wei, Hu: MMPareto, ICML 2024, arXiv 2405.17730"
     passes = (1, 2)
 
-    def __init__(self, *, gamma: float = 1.5, mode: str = "paper") -> None:
+    def __init__(
+        self,
+        *,
+        gamma: Annotated[float, Bounds(0)] = 1.5,
+        mode: Literal["paper", "released"] = "paper",
+    ) -> None:
         super().__init__()
-        check_number("gamma", gamma, 0)
-        check_choice("mode", mode, ("paper", "released"))
         self.gamma, self.mode = gamma, mode
 
     def backward(self, losses: dict[str, Tensor], ctx: Context) -> None:

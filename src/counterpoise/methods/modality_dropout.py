@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Batch, map_tensors
+from counterpoise.core.declared import Bounds
 from counterpoise.core.presence import known
 from counterpoise.core.tasks import Task
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, check_choice, check_number, unknown
+from counterpoise.errors import InputError, unknown
 from counterpoise.models.multimodal import MultimodalModel
 
 
@@ -68,17 +70,12 @@ class ModalityDropout(Method):
     def __init__(
         self,
         *,
-        rates: float | Mapping[str, float] = 0.8,
-        granularity: str = "batch",
-        coupling: str = "independent",
-        mode: str = "paper",
+        rates: Annotated[float | Mapping[str, float], Bounds(0, 1)] = 0.8,
+        granularity: Literal["batch", "sample"] = "batch",
+        coupling: Literal["independent", "shared"] = "independent",
+        mode: Literal["paper", "released"] = "paper",
     ) -> None:
         super().__init__()
-        check_choice("granularity", granularity, ("batch", "sample"))
-        check_choice("coupling", coupling, ("independent", "shared"))
-        check_choice("mode", mode, ("paper", "released"))
-        for rate in rates.values() if isinstance(rates, Mapping) else (rates,):
-            check_number("rates", rate, 0, 1)
         self.rates = dict(rates) if isinstance(rates, Mapping) else rates
         self.granularity, self.coupling, self.mode = granularity, coupling, mode
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from counterpoise.core import ranks
 from counterpoise.core.batch import Batch
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Classification, MultiLabel
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import check_choice, check_number
 
 from .measures import shapley
 
@@ -78,18 +79,13 @@ class ModalityValuation(Method):
     def __init__(
         self,
         *,
-        level: str = "sample",
-        warm_up: int = 5,
-        most: int = 3,
-        share: float = 0.2,
-        strength: float = 1.0,
+        level: Literal["sample", "modality"] = "sample",
+        warm_up: Annotated[int, Bounds(0)] = 5,
+        most: Annotated[int, Bounds(0)] = 3,
+        share: Annotated[float, Bounds(0, 1)] = 0.2,
+        strength: Annotated[float, Bounds(0)] = 1.0,
     ) -> None:
         super().__init__()
-        check_choice("level", level, ("sample", "modality"))
-        check_number("warm_up", warm_up, 0, whole=True)
-        check_number("most", most, 0, whole=True)
-        check_number("share", share, 0, 1)
-        check_number("strength", strength, 0)
         self.level, self.warm_up, self.most = level, warm_up, most
         self.share, self.strength = share, strength
 

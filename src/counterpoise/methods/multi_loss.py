@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.core.presence import every, some
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import check_number
 from counterpoise.models.multimodal import MultimodalModel
 
 
@@ -46,10 +48,13 @@ class MultiLoss(Method):
     unimodal = "aux"
     reads = ()
 
-    def __init__(self, *, weight: float = 1.0, encoder_lr: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        weight: Annotated[float, Bounds(0)] = 1.0,
+        encoder_lr: Annotated[float, Bounds(0)] = 1.0,
+    ) -> None:
         super().__init__()
-        check_number("weight", weight, 0)
-        check_number("encoder_lr", encoder_lr, 0)
         self.weight, self.encoder_lr = weight, encoder_lr
 
     def setup(self, ctx: Context) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Classification, MultiLabel, Task
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, check_choice, check_number
+from counterpoise.errors import InputError, check_number
 from counterpoise.models.multimodal import MultimodalModel
 
 from .gradients import scale_grads
@@ -75,21 +78,16 @@ class OGM(Method):
     def __init__(
         self,
         *,
-        alpha: float = 0.8,
-        onset: str = "jump",
-        start: int = 0,
-        end: int | None = None,
-        scope: str = "all",
-        mode: str = "paper",
+        alpha: Annotated[float, Bounds(0)] = 0.8,
+        onset: Literal["jump", "continuous"] = "jump",
+        start: Annotated[int, Bounds(0)] = 0,
+        end: Annotated[int | None, Bounds(0)] = None,
+        scope: Literal["all", "matrices", "conv4d"] = "all",
+        mode: Literal["paper", "released"] = "paper",
     ) -> None:
         super().__init__()
-        check_number("alpha", alpha, 0)
-        check_choice("onset", onset, ("jump", "continuous"))
-        check_number("start", start, 0, whole=True)
         if end is not None:
             check_number("end", end, start, whole=True)
-        check_choice("scope", scope, LEAST_DIMENSIONS)
-        check_choice("mode", mode, ("paper", "released"))
         self.alpha, self.onset, self.start, self.end = alpha, onset, start, end
         self.scope, self.mode = scope, mode
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Classification, MultiLabel
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import check_choice, check_number
 from counterpoise.fusion import Concat
 
 from .measures import dominance
@@ -76,19 +78,13 @@ class OPM(Method):
     def __init__(
         self,
         *,
-        q_base: float = 0.5,
-        strength: float = 0.5,
-        p_exe: float = 0.7,
-        warm_up: int | None = None,
-        rescale: str = "common",
+        q_base: Annotated[float, Bounds(0, 1)] = 0.5,
+        strength: Annotated[float, Bounds(0)] = 0.5,
+        p_exe: Annotated[float, Bounds(0, 1)] = 0.7,
+        warm_up: Annotated[int | None, Bounds(0)] = None,
+        rescale: Literal["common", "per_modality"] = "common",
     ) -> None:
         super().__init__()
-        check_number("q_base", q_base, 0, 1)
-        check_number("strength", strength, 0)
-        check_number("p_exe", p_exe, 0, 1)
-        if warm_up is not None:
-            check_number("warm_up", warm_up, 0, whole=True)
-        check_choice("rescale", rescale, ("common", "per_modality"))
         self.q_base, self.strength, self.p_exe = q_base, strength, p_exe
         self.warm_up, self.rescale = warm_up, rescale
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Classification, entropy
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import check_choice, check_number
+from counterpoise.errors import check_number
 
 
 class PMR(Method):
@@ -78,26 +80,18 @@ class PMR(Method):
     def __init__(
         self,
         *,
-        alpha: float = 1.0,
-        momentum: float = 0.2,
-        share: float = 0.1,
-        mu: float = 0.1,
-        early: int | None = None,
-        start: int = 0,
-        end: int | None = None,
-        mode: str = "paper",
+        alpha: Annotated[float, Bounds(0)] = 1.0,
+        momentum: Annotated[float, Bounds(0, 1)] = 0.2,
+        share: Annotated[float, Bounds(0, 1)] = 0.1,
+        mu: Annotated[float, Bounds(0)] = 0.1,
+        early: Annotated[int | None, Bounds(0)] = None,
+        start: Annotated[int, Bounds(0)] = 0,
+        end: Annotated[int | None, Bounds(0)] = None,
+        mode: Literal["paper", "released"] = "paper",
     ) -> None:
         super().__init__()
-        check_number("alpha", alpha, 0)
-        check_number("momentum", momentum, 0, 1)
-        check_number("share", share, 0, 1)
-        check_number("mu", mu, 0)
-        if early is not None:
-            check_number("early", early, 0, whole=True)
-        check_number("start", start, 0, whole=True)
         if end is not None:
             check_number("end", end, start, whole=True)
-        check_choice("mode", mode, ("paper", "released"))
         self.alpha, self.momentum, self.share, self.mu = alpha, momentum, share, mu
         self.early, self.start, self.end, self.mode = early, start, end, mode
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.core.presence import some
 from counterpoise.core.tasks import Classification
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import check_choice, check_number
 from counterpoise.fusion import Late
 from counterpoise.models.multimodal import MultimodalModel
 
@@ -74,13 +76,14 @@ class QMF(Method):
     counts: Tensor
 
     def __init__(
-        self, *, tau: float = 10.0, ranking: float = 1.0, energy: str = "raw", mode: str = "paper"
+        self,
+        *,
+        tau: Annotated[float, Bounds(1e-6)] = 10.0,
+        ranking: Annotated[float, Bounds(0)] = 1.0,
+        energy: Literal["raw", "clamped"] = "raw",
+        mode: Literal["paper", "released"] = "paper",
     ) -> None:
         super().__init__()
-        check_number("tau", tau, 1e-6)
-        check_number("ranking", ranking, 0)
-        check_choice("energy", energy, ("raw", "clamped"))
-        check_choice("mode", mode, ("paper", "released"))
         self.tau, self.ranking, self.energy, self.mode = tau, ranking, energy, mode
 
     def setup(self, ctx: Context) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import torch
 from torch import Tensor, nn
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.core.loader import mix
 from counterpoise.core.tasks import Classification
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.errors import check_choice, check_number
 from counterpoise.fusion import Sum
 from counterpoise.models.multimodal import MultimodalModel
 
@@ -73,22 +75,15 @@ class ReconBoost(Method):
     def __init__(
         self,
         *,
-        boost_epochs: int = 4,
-        rectify_epochs: int = 4,
-        weight: float = 5.0,
-        discount: float = 1.0,
-        memory: float = 0.5,
-        order: str = "cycle",
-        mode: str = "paper",
+        boost_epochs: Annotated[int, Bounds(1)] = 4,
+        rectify_epochs: Annotated[int, Bounds(0)] = 4,
+        weight: Annotated[float, Bounds(0)] = 5.0,
+        discount: Annotated[float, Bounds(0)] = 1.0,
+        memory: Annotated[float, Bounds(0)] = 0.5,
+        order: Literal["cycle", "random"] = "cycle",
+        mode: Literal["paper", "released"] = "paper",
     ) -> None:
         super().__init__()
-        check_number("boost_epochs", boost_epochs, 1, whole=True)
-        check_number("rectify_epochs", rectify_epochs, 0, whole=True)
-        check_number("weight", weight, 0)
-        check_number("discount", discount, 0)
-        check_number("memory", memory, 0)
-        check_choice("order", order, ("cycle", "random"))
-        check_choice("mode", mode, ("paper", "released"))
         self.boost_epochs, self.rectify_epochs = boost_epochs, rectify_epochs
         self.weight, self.discount, self.memory = weight, discount, memory
         self.order, self.mode = order, mode

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Task
 from counterpoise.engine.context import Context
 from counterpoise.engine.loop import train_beside
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, check_number
+from counterpoise.errors import InputError
 from counterpoise.fusion import Fusion, Late, Shared
 from counterpoise.models.multimodal import MultimodalModel
 
@@ -66,11 +67,13 @@ class UMT(Method):
 
     teachers: MultimodalModel
 
-    def __init__(self, *, weight: float = 10.0, teacher_epochs: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        weight: Annotated[float, Bounds(0)] = 10.0,
+        teacher_epochs: Annotated[int | None, Bounds(0)] = None,
+    ) -> None:
         super().__init__()
-        check_number("weight", weight, 0)
-        if teacher_epochs is not None:
-            check_number("teacher_epochs", teacher_epochs, 0, whole=True)
         self.weight, self.teacher_epochs = weight, teacher_epochs
 
     def check(self, model: MultimodalModel, task: Task) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from counterpoise.core.device import float32
-from counterpoise.errors import InputError, check_choice, unknown
+from counterpoise.errors import InputError, check_choice, check_number, unknown
 from counterpoise.fusion import Fusion
 
 from .multimodal import MultimodalModel
@@ -85,7 +85,7 @@ def wrap(
         outputs = try_forward(replay, features)[1].shape[1]
         order = find_order(replay, features, everything)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(check_number("seed", seed, whole=True))
         fusion = _build_fusion(replay, widths, outputs, unimodal, order)
     wrapped = MultimodalModel(modules, fusion, precision)
     wrapped.training = fusion.training = model.training

@@ -8,6 +8,7 @@ from contextlib import suppress
 import torch
 from torch import nn
 
+from counterpoise.core.declared import WIDEST
 from counterpoise.core.device import check_weights, float32
 from counterpoise.core.presence import check_trained
 from counterpoise.core.registry import make
@@ -19,7 +20,7 @@ from counterpoise.encoders import ENCODERS, Encoder, Standardize, usual_encoder
 from counterpoise.encoders.adapter import feed
 from counterpoise.encoders.base import Shapes
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, check_mapping, check_number, plain, unknown
+from counterpoise.errors import InputError, check_mapping, check_number, unknown
 from counterpoise.fusion import FUSIONS, Fusion
 from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
@@ -60,6 +61,7 @@ def build_model(
             other arguments of an ``__init__`` or widths of a fusion, a shape of no usual encoder.
     """
     seed = check_number("seed", seed, whole=True)
+    width = check_number("width", width, 1, WIDEST, whole=True)
     with float32(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return assemble_model(
@@ -103,7 +105,7 @@ def assemble_model(
     modules = {
         m: chosen
         if isinstance(chosen := given.get(m), nn.Module)
-        else _encoder(data, m, chosen, plain(width))
+        else _encoder(data, m, chosen, width)
         for m in data.modalities
     }
     (check or check_encoders)(modules, data)

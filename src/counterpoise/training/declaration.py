@@ -4,45 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from functools import cache, partial
-from math import inf
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from functools import cache
+from typing import Any, get_type_hints
 
-from counterpoise.errors import InputError, check_choice, check_number, plain, show
+from counterpoise.core.declared import Rule, read_rules
+from counterpoise.errors import InputError, check_mapping, plain, show
 
 NEEDED: Any = object()  # for ``off``: every record must hold the setting
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a setting is, beside its name, type and default.
+    """What a setting is, beside its name and default.
 
     Attributes:
         help: what it does, as a phrase; of the flag and of the documentation.
-        least, most, below: bounds of a number, or of a mapping's numbers; ``below`` is excluded.
-        choices: the words it may be; none means any.
+        rule: what it may be, by its annotation.
+        choices: the names it may be, of a registry; none means any.
         of: the optimisers that use it; none means all.
         off: the value with which it does nothing, as in versions that did not know it. Records
             omit it. ``NEEDED``: there is none.
         metavar: what stands for the value in the help of the flag.
         read: takes name and value, returns the value as it is kept, or raises; instead of the
             other checks.
-        kind: ``int``, ``float``, ``str`` or ``Mapping`` (of names to numbers).
-        optional: whether it may be ``None``.
     """
 
     help: str
-    least: float = -inf
-    most: float = inf
-    below: float | None = None
+    rule: Rule
     choices: Collection[str] = ()
     of: tuple[str, ...] = ()
     off: Any = NEEDED
     metavar: str | None = None
     read: Callable[[str, Any], Any] | None = None
-    kind: Any = str
-    optional: bool = False
+
+    @property
+    def kind(self) -> Any:
+        """``int``, ``float``, ``str`` or ``Mapping`` (of names to numbers)."""
+        return self.rule.kinds[0]
+
+    @property
+    def optional(self) -> bool:
+        """Whether it may be ``None``."""
+        return self.rule.optional
 
     def explain(self) -> str:
         """What it does, with the words that it may be."""
@@ -57,24 +60,11 @@ class Declaration:
         if self.read is not None:
             return self.read(name, value)
         if self.kind is Mapping:
-            return self._entries(name, value)
+            found = self.rule.check(name, check_mapping(name, value, "numbers"))
+            return {str(key): float(number) for key, number in found.items()}
         if self.kind in (int, float):
-            return self._number(name, value)
-        if self.choices:
-            check_choice(name, value, self.choices)
+            return self.kind(self.rule.check(name, value))
         return read_word(name, value)
-
-    def _number(self, name: str, value: Any) -> Any:
-        number = check_number(name, value, self.least, self.most, self.kind is int, self.below)
-        return self.kind(number)
-
-    def _entries(self, name: str, value: Any) -> dict[str, float]:
-        if value is None:
-            return {}
-        if not isinstance(value, Mapping):
-            raise InputError(f"{name} must map names to numbers, found {show(value)}")
-        check = partial(check_number, least=self.least, most=self.most, below=self.below)
-        return {str(key): float(check(f"{name}[{key!r}]", n)) for key, n in value.items()}
 
 
 def setting(default: Any, help: str, **others: Any) -> Any:
@@ -83,8 +73,7 @@ def setting(default: Any, help: str, **others: Any) -> Any:
     Args:
         default: of the field; a mapping is copied for each.
         help: see :class:`Declaration`.
-        others: the other fields of :class:`Declaration` but ``kind`` and ``optional``, which the
-            annotation says.
+        others: the other fields of :class:`Declaration` but ``rule``, which the annotation says.
     """
     metadata = {"declared": {"help": help, **others}}
     if isinstance(default, Mapping):
@@ -95,14 +84,11 @@ def setting(default: Any, help: str, **others: Any) -> Any:
 @cache
 def declarations(settings: type) -> dict[str, Declaration]:
     """Name -> declaration of the fields of a dataclass that :func:`setting` made, in order."""
-    hints = get_type_hints(settings)
-    found = {}
-    for item in fields(settings):
-        kinds, optional = _kinds(hints[item.name])
-        found[item.name] = Declaration(
-            kind=kinds[0], optional=optional, **item.metadata["declared"]
-        )
-    return found
+    rules = read_rules(settings)
+    return {
+        item.name: Declaration(rule=rules[item.name], **item.metadata["declared"])
+        for item in fields(settings)
+    }
 
 
 def default_of(item: Field[Any]) -> Any:
@@ -116,8 +102,10 @@ def arguments(settings: type, without: Sequence[str] = ()) -> list[tuple[str, An
     A mapping's default is ``None``, since scikit-learn compares defaults to what is there.
     """
     chosen = [item for item in fields(settings) if item.name not in without]
+    types = get_type_hints(settings, include_extras=True)
     return [
-        (item.name, item.type, None if item.default is MISSING else item.default) for item in chosen
+        (item.name, types[item.name], None if item.default is MISSING else item.default)
+        for item in chosen
     ]
 
 
@@ -139,9 +127,3 @@ def read_word(name: str, value: Any) -> str:
     if isinstance(value, str) and value:
         return value
     raise InputError(f"{name} must be a word, found {show(value)}")
-
-
-def _kinds(hint: Any) -> tuple[list[Any], bool]:
-    """The types that an annotation allows, and whether it allows ``None``."""
-    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    return [get_origin(o) or o for o in options if o is not NoneType], NoneType in options

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from counterpoise.core.declared import Bounds, Rule, read_rule, read_rules
 from counterpoise.core.registry import Registry
 from counterpoise.errors import InputError
 
@@ -13,6 +14,11 @@ if TYPE_CHECKING:  # names are checked without torch
     from torch import nn
     from torch.optim import Optimizer
 
+BOUNDS: dict[str, Any] = {
+    "betas": Annotated[tuple[float, float], Bounds(0, below=1)],
+    "eps": Annotated[float, Bounds(above=0)],
+    "dampening": Annotated[float, Bounds(0, 1)],
+}
 SETTINGS = ("lr", "momentum", "weight_decay")  # they have settings of their own
 
 
@@ -22,12 +28,19 @@ def optimizer_options(kind: type[Optimizer]) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.name not in SETTINGS}
 
 
+def optimizer_rules(kind: type[Optimizer]) -> dict[str, Rule]:
+    """Option -> what it may be: its annotations, which give PyTorch's numbers no ends."""
+    own = {name: read_rule(hint) for name, hint in BOUNDS.items()}
+    return {**read_rules(kind), **(own if kind.__module__.startswith("torch.") else {})}
+
+
 OPTIMIZERS: Registry[Optimizer] = Registry(
     "optimizer",
     "torch.optim:Optimizer",
     {"sgd": "torch.optim:SGD", "adam": "torch.optim:Adam", "adamw": "torch.optim:AdamW"},
     group="counterpoise.optimizers",
     options=optimizer_options,
+    rules=optimizer_rules,
 )
 
 

@@ -6,11 +6,11 @@ a label is checked without it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from counterpoise.core.declared import Bounds
 from counterpoise.core.registry import Registry
 from counterpoise.engine.schedule import Schedule
-from counterpoise.errors import InputError, check_number
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer, lr_scheduler
@@ -37,9 +37,9 @@ class Step(Schedule):
 
     per_batch = False
 
-    def __init__(self, *, every: int, factor: float = 0.1) -> None:
-        check_number("every of step", every, 1, whole=True)
-        check_number("factor of step", factor, 0)
+    def __init__(
+        self, *, every: Annotated[int, Bounds(1)], factor: Annotated[float, Bounds(0)] = 0.1
+    ) -> None:
         self.every, self.factor = every, factor
 
     def build(self, optimizer: Optimizer, ctx: Context) -> lr_scheduler.StepLR:
@@ -89,11 +89,12 @@ class Plateau(Schedule):
     per_batch = False
     watches = True
 
-    def __init__(self, *, patience: int = 10, factor: float = 0.1) -> None:
-        check_number("patience of plateau", patience, 0, whole=True)
-        check_number("factor of plateau", factor, 0)
-        if factor >= 1:
-            raise InputError(f"factor of plateau must be below 1, found {factor!r}")
+    def __init__(
+        self,
+        *,
+        patience: Annotated[int, Bounds(0)] = 10,
+        factor: Annotated[float, Bounds(0, below=1)] = 0.1,
+    ) -> None:
         self.patience, self.factor = patience, factor
 
     def build(self, optimizer: Optimizer, ctx: Context) -> lr_scheduler.ReduceLROnPlateau:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from counterpoise.core.declared import Bounds
 from counterpoise.core.paths import expand
 from counterpoise.errors import InputError, check_number, show, unknown
 
@@ -23,7 +24,7 @@ def read_optimizer(name: str, value: Any) -> str:
     """The label of an optimiser; torch is imported only if it has options."""
     word = read_word(name, value)
     if ":" in word:
-        OPTIMIZERS.resolve(word)
+        _check_label(name, word, OPTIMIZERS.resolve)
     elif word not in OPTIMIZERS:
         raise unknown(name, word, OPTIMIZERS)
     return word
@@ -31,8 +32,16 @@ def read_optimizer(name: str, value: Any) -> str:
 
 def read_schedule(name: str, value: Any) -> str:
     """The label of a schedule, whose options fit."""
-    SCHEDULES.build(read_word(name, value))
+    _check_label(name, read_word(name, value), SCHEDULES.build)
     return str(value)
+
+
+def _check_label(name: str, label: str, check: Callable[[str], Any]) -> None:
+    """Raise :class:`InputError`, which shows the label, where a part of it does not fit."""
+    try:
+        check(label)
+    except InputError as error:
+        raise InputError(f"{name} {label!r}: {error}" if ":" in label else str(error)) from None
 
 
 def read_weights(name: str, value: Any) -> str | dict[str, float] | list[float]:
@@ -85,13 +94,12 @@ class Settings:
     Attributes:
     """
 
-    epochs: int = setting(20, "passes over the training split", least=1, metavar="N")
-    batch_size: int = setting(32, "samples in a global batch", least=1, metavar="N")
-    accumulate: int = setting(
+    epochs: Annotated[int, Bounds(1)] = setting(20, "passes over the training split", metavar="N")
+    batch_size: Annotated[int, Bounds(1)] = setting(32, "samples in a global batch", metavar="N")
+    accumulate: Annotated[int, Bounds(1)] = setting(
         1,
         "in how many parts the encoders take a batch: the memory of one part, the gradient of the "
         "whole",
-        least=1,
         metavar="N",
         off=1,
     )
@@ -102,19 +110,18 @@ class Settings:
         choices=OPTIMIZERS,
         read=read_optimizer,
     )
-    lr: float = setting(0.01, "learning rate", least=0)
-    momentum: float = setting(
-        0.9, "share of the last step that is kept", least=0, below=1, of=("sgd",)
+    lr: Annotated[float, Bounds(0)] = setting(0.01, "learning rate")
+    momentum: Annotated[float, Bounds(0, below=1)] = setting(
+        0.9, "share of the last step that is kept", of=("sgd",)
     )
-    weight_decay: float = setting(1e-4, "pull of the weights towards 0", least=0)
-    max_norm: float | None = setting(
+    weight_decay: Annotated[float, Bounds(0)] = setting(1e-4, "pull of the weights towards 0")
+    max_norm: Annotated[float | None, Bounds(above=0)] = setting(
         None,
         "clip the norm of the whole gradient to this; None clips that of a regression to 0.3, and "
         "no other",
-        least=0,
         off=None,
     )
-    seed: int = setting(
+    seed: Annotated[int, Bounds()] = setting(
         0, "of the order of samples, of dropout, of every draw a method makes", metavar="N"
     )
     best_with: str | None = setting(
@@ -132,21 +139,19 @@ class Settings:
         read=read_schedule,
         off="constant",
     )
-    warmup: float = setting(
-        0.0, "epochs in which the learning rate rises from almost 0", least=0, off=0.0
+    warmup: Annotated[float, Bounds(0)] = setting(
+        0.0, "epochs in which the learning rate rises from almost 0", off=0.0
     )
-    encoder_lr: Mapping[str, float] = setting(
+    encoder_lr: Annotated[Mapping[str, float], Bounds(0)] = setting(
         {},
         "factor on the learning rate of the encoder of a modality",
-        least=0,
         metavar="MODALITY=FACTOR",
         off={},
     )
-    patience: int | None = setting(
+    patience: Annotated[int | None, Bounds(1)] = setting(
         None,
         "stop after so many epochs without a better value on validation, by metric and best_with; "
         "None never stops early",
-        least=1,
         metavar="N",
         off=None,
     )
@@ -156,16 +161,18 @@ class Settings:
         metavar="NAME",
         off=None,
     )
-    class_weights: str | Mapping[str, float] | Sequence[float] | None = setting(
-        None,
-        "weight of each class in the loss: balanced, or a YAML or JSON file of class: weight; "
-        "in Python also a mapping, or a list in the order of the classes",
-        metavar="balanced|FILE",
-        read=read_weights,
-        off=None,
+    class_weights: Annotated[str | Mapping[str, float] | Sequence[float] | None, Bounds(0)] = (
+        setting(
+            None,
+            "weight of each class in the loss: balanced, or a YAML or JSON file of class: weight; "
+            "in Python also a mapping, or a list in the order of the classes",
+            metavar="balanced|FILE",
+            read=read_weights,
+            off=None,
+        )
     )
-    label_smoothing: float = setting(
-        0.0, "share of the target that is spread over all classes", least=0, below=1, off=0.0
+    label_smoothing: Annotated[float, Bounds(0, below=1)] = setting(
+        0.0, "share of the target that is spread over all classes", off=0.0
     )
 
     def __post_init__(self) -> None:

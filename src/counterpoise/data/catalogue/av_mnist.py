@@ -6,17 +6,18 @@ import gzip
 import re
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Classification
 from counterpoise.data.arrays import ArrayData
 from counterpoise.data.dataset import Dataset
 from counterpoise.data.readers.base import need
 from counterpoise.data.readers.sound import RATE, WINDOW, Wave, add_babble, log_mel
-from counterpoise.errors import InputError, check_number
+from counterpoise.errors import InputError
 
 from .base import DatasetEntry
 from .standardise import standardise
@@ -207,8 +208,7 @@ class AvMnist(DatasetEntry):
     )
     folders = ("mnist", "fsdd/recordings")
 
-    def __init__(self, *, seed: int = 0) -> None:
-        check_number("seed", seed, 0, whole=True)
+    def __init__(self, *, seed: Annotated[int, Bounds(0)] = 0) -> None:
         self.seed = seed
 
     def read(self, data_dir: str | Path | None, modalities: tuple[str, ...]) -> Dataset:

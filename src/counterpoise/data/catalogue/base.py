@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from counterpoise.core.declared import Declared
 from counterpoise.data.dataset import Dataset
 from counterpoise.data.preparation.cache import open_cache
 from counterpoise.data.preparation.table import Table
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, check_once, unknown
 
 from .find import find
 
 
-class DatasetEntry:
+class DatasetEntry(Declared):
     """A data set that has a name.
 
     A subclass defines :meth:`table`, if ``counterpoise prepare NAME RAW OUT`` makes the data set of
@@ -46,6 +47,7 @@ class DatasetEntry:
     raw: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         if "default" not in vars(cls):
             cls.default = cls.modalities
         if cls.read is DatasetEntry.read:
@@ -89,6 +91,7 @@ class DatasetEntry:
         for modality in chosen:
             if modality not in self.modalities:
                 raise unknown(f"modality of {self.name}", modality, self.modalities)
+        check_once("modalities", chosen)
         return self.read(data_dir, tuple(m for m in self.modalities if m in chosen))
 
     def read(self, data_dir: str | Path | None, modalities: tuple[str, ...]) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from counterpoise.core.tasks import Classification
 from counterpoise.data.preparation.table import Bad, Row, Table
@@ -138,7 +139,7 @@ class Ucf101(DatasetEntry):
     size = "clips 6.9 GB; flow of the two-stream networks some 27 GB"
     raw = NEEDS
 
-    def __init__(self, *, split: int = 1) -> None:
+    def __init__(self, *, split: Literal[1, 2, 3] = 1) -> None:
         self.split = split
 
     def table(self, raw: Path) -> Table:

@@ -68,7 +68,7 @@ def prepare(
         InputError: a folder that holds something else, too many bad rows, a modality of which no
             training row can be read, a full disk.
     """
-    check_number("jobs", jobs, 1, whole=True)
+    check_number("jobs", jobs, 1, 1024, whole=True)
     check_number("max_bad", max_bad, 0, 1)
     need("pyarrow", "stream")
     out = expand(out)

@@ -15,7 +15,7 @@ from counterpoise.data.readers import READERS, ArrayFile, Flow, Frames, Text
 from counterpoise.data.readers.base import Reader
 from counterpoise.data.readers.measured import Measured
 from counterpoise.data.readers.number_words import is_blank
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, check_once, unknown
 
 from .doubts import find_doubts, find_role
 from .nested import to_array
@@ -205,6 +205,7 @@ def _check_names(names: Sequence[str], asked: Asked, path: Path, delimiter: str)
             f"{path} must name its columns in its first line, found numbers alone "
             f"({', '.join(names[:4])}, ...); write a line of names before them"
         )
+    check_once("modalities", asked.modalities or ())
     free = [name for name in names if name not in asked.names.values()]
     for name in (*(asked.modalities or ()), *(asked.types or {})):
         if name not in free:

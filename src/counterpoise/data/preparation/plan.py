@@ -27,7 +27,7 @@ from counterpoise.data.readers.measured import Measured
 from counterpoise.data.readers.text import LONGEST, Text
 from counterpoise.data.targets import describe_target
 from counterpoise.data.weights import Weights, normalise_splits
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, check_number, check_once, unknown
 
 from .draft import Draft
 from .rows import Picked, pick
@@ -178,6 +178,7 @@ def make_plan(
         InputError: no usable row, an unknown modality or option, a group in two splits, a modality
             without a cell that can be read.
     """
+    seed = check_number("seed", seed, 0, whole=True)
     readers = _choose_readers(table, modalities, options or {})
     draft = Draft(table, readers)
     draft.find_task()
@@ -265,6 +266,7 @@ def _choose_readers(
     for name in (*chosen, *options):
         if name not in table.readers:
             raise unknown(f"modality of {table.name}", name, table.readers)
+    check_once("modalities", chosen)
     for name in chosen:
         check_name(name)
     return {

@@ -18,6 +18,7 @@ from counterpoise.data.readers import READERS
 from counterpoise.data.readers.array import TABLES, ArrayFile
 from counterpoise.data.readers.audio import Audio
 from counterpoise.data.readers.base import Reader
+from counterpoise.data.readers.number_words import DecimalSign
 from counterpoise.data.readers.numbers import Numbers, find_decimal, to_numbers
 from counterpoise.data.readers.text import Text
 from counterpoise.errors import InputError, show
@@ -273,7 +274,10 @@ def _read_numbers(cells: Sequence[Any], folder: Path, name: str, delimiter: str)
     if decimal == ",":
         usual = len(next(array for cell in cells if (array := _try(cell, decimal)) is not None))
     because = "a number a row" if usual == 1 else f"{usual} numbers a row"
-    return Guess(Numbers(decimal=decimal), because + ", with a decimal comma" * (decimal == ","))
+    return Guess(
+        Numbers(decimal=decimal),
+        because + ", with a decimal comma" * (decimal == ","),
+    )
 
 
 def _try(cell: Any, decimal: str) -> Any:
@@ -282,7 +286,7 @@ def _try(cell: Any, decimal: str) -> Any:
     return None
 
 
-def _find_decimal(cells: Sequence[Any], delimiter: str, name: str) -> str:
+def _find_decimal(cells: Sequence[Any], delimiter: str, name: str) -> DecimalSign:
     try:
         return find_decimal(cells, delimiter)
     except InputError as error:

@@ -44,6 +44,8 @@ def build_reader(settings: Mapping[str, Any]) -> Reader:
     """A reader from its type and options, as :meth:`Reader.settings` writes them."""
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     name = str(options.pop("type", None))
+    if options.get("mels") == 0:  # as None was written, too, before it was refused
+        options["mels"] = None
     return READERS.build(name, **{**READERS.find(name).young, **options})
 
 

@@ -6,12 +6,13 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from counterpoise.core.declared import Bounds, Length
 from counterpoise.data.kinds import kind_of
-from counterpoise.errors import InputError, check_number, show
+from counterpoise.errors import InputError
 
 from .array_file import file_kind, read_hdf5, read_lists, read_matlab, read_npy, read_npz, to_array
 from .base import Array, existing, fit_length, some
@@ -87,19 +88,11 @@ class ArrayFile(Measured):
     suffixes = (".npy", ".npz", ".mat", ".h5", ".hdf5", *TABLES)
     young: ClassVar[Mapping[str, Any]] = {**Measured.young, "real": False, "header": False}
     key: str | None = None
-    length: int | None = None
-    axis: int | None = None
+    length: Length | None = None
+    axis: Annotated[int | None, Bounds(-8, 8)] = None
     channels_first: bool = True
     real: bool = False
     header: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.axis is not None:
-            check_number("axis", self.axis, -8, 8, whole=True)
-        if self.length is not None:
-            check_number("length", self.length, 1, whole=True)
-        if self.header not in (None, True, False):
-            raise InputError(f"header must be true or false, found {show(self.header)}")
 
     def fit(self, cells: Sequence[Any]) -> Self:
         """A reader that knows the axis and the length of time, by the training cells.

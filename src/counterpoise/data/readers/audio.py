@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil, gcd
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
+from counterpoise.core.declared import Bounds
 from counterpoise.errors import InputError, check_number
 
 from .base import Array, Reader, fit_length
@@ -31,6 +32,9 @@ SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au", ".oga", ".opus", ".w64"),
     *(".m4a", ".aac", ".wma", ".mka"),
 )
+
+Rate = Annotated[int, Bounds(100, 1_000_000)]
+Seconds = Annotated[float, Bounds(1e-3, 86400)]
 
 
 def decode(
@@ -116,12 +120,6 @@ def _filters(mels: int, rate: int, n_fft: int) -> Array:
     return filters
 
 
-def _check_wave(rate: Any, seconds: Any) -> None:
-    check_number("rate", rate, 100, 1_000_000, whole=True)
-    if seconds is not None:
-        check_number("seconds", seconds, 1e-3, 86400)
-
-
 def _check_set(seconds: float | None) -> float:
     if seconds is None:
         raise InputError("seconds is not set; give it, or call fit() with the training cells")
@@ -143,7 +141,7 @@ class Audio(Reader):
         seconds: length of a sample; None: that of the longest training clip, at most 10.
         n_fft: samples of a window.
         hop: samples from frame to frame.
-        mels: bands, triangles from 60 Hz to ``rate / 2``; None or 0: the ``n_fft // 2 + 1`` bins.
+        mels: bands, triangles from 60 Hz to ``rate / 2``; None: the ``n_fft // 2 + 1`` bins.
         power: exponent of the magnitude, 1 or 2.
         floor: added before the logarithm.
         repeat: fill up short clips by repetition, not by silence.
@@ -156,23 +154,20 @@ class Audio(Reader):
     extra: ClassVar[str] = "media"
     suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
 
-    rate: int = 16000
-    seconds: float | None = None
-    n_fft: int = 512
-    hop: int = 160
-    mels: int | None = 64
-    power: float = 2.0
-    floor: float = 1e-7
+    rate: Rate = 16000
+    seconds: Seconds | None = None
+    n_fft: Annotated[int, Bounds(2, 65536)] = 512
+    hop: Annotated[int, Bounds(1, 2**24)] = 160
+    mels: Annotated[int | None, Bounds(1)] = 64
+    power: Annotated[float, Bounds(1, 2)] = 2.0
+    floor: Annotated[float, Bounds(1e-30, 1e3)] = 1e-7
     repeat: bool = False
     center: bool = True
     clip: bool = False
 
     def __post_init__(self) -> None:
-        _check_wave(self.rate, self.seconds)
-        check_number("n_fft", self.n_fft, 2, 65536, whole=True)
-        check_number("hop", self.hop, 1, whole=True)
-        check_number("mels", self.mels or 0, 0, self.n_fft // 2, whole=True)
-        check_number("floor", self.floor, 1e-30, 1e3)
+        if self.mels:
+            check_number("mels", self.mels, 1, self.n_fft // 2, whole=True)
         if self.power not in (1, 2):
             raise InputError(f"power must be 1 (magnitude) or 2, found {self.power!r}")
         if self.mels:
@@ -226,12 +221,9 @@ class Waveform(Reader):
     extra: ClassVar[str] = "media"
     suffixes: ClassVar[tuple[str, ...]] = Audio.suffixes
 
-    rate: int = 16000
-    seconds: float | None = None
+    rate: Rate = 16000
+    seconds: Seconds | None = None
     repeat: bool = False
-
-    def __post_init__(self) -> None:
-        _check_wave(self.rate, self.seconds)
 
     def fit(self, cells: Sequence[Any]) -> Self:
         return self if self.seconds is not None else replace(self, seconds=_longest(cells))

@@ -6,6 +6,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import wraps
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from counterpoise.core.declared import read_rules
 from counterpoise.core.registry import check_options
 from counterpoise.errors import InputError
 
@@ -32,7 +34,7 @@ class Reader(ABC):
     """Turns one cell into one sample of a modality, always of one shape and type.
 
     A reader is a frozen dataclass of plain values, which are written beside what was decoded, so
-    that the same samples can be made again.
+    that the same samples can be made again. The annotations of its fields declare what each may be.
 
     Attributes:
         name: in ``READERS``.
@@ -48,6 +50,24 @@ class Reader(ABC):
     suffixes: ClassVar[tuple[str, ...]] = ()
     young: ClassVar[Mapping[str, Any]] = {}
     extra: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__post_init__" not in vars(cls):
+            return
+        own = vars(cls)["__post_init__"]
+
+        @wraps(own)
+        def check(self: Reader) -> None:
+            Reader.__post_init__(self)
+            own(self)
+
+        kind: Any = cls
+        kind.__post_init__ = check
+
+    def __post_init__(self) -> None:
+        for name, rule in read_rules(type(self)).items():
+            object.__setattr__(self, name, rule.check(name, getattr(self, name)))
 
     def fit(self, cells: Sequence[Any]) -> Self:
         """A reader whose open settings (a length, a vocabulary) are taken from the training cells.
@@ -106,7 +126,7 @@ class Reader(ABC):
 
     def changed(self, where: str, **options: Any) -> Self:
         """The same reader with other options; ``where`` names it in errors."""
-        check_options(f"{where} ({self.name})", self.options(), options)
+        check_options(f"{where} ({self.name})", self.options(), options, read_rules(type(self)))
         return replace(self, **options)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from counterpoise.errors import InputError, check_choice, check_number
+from counterpoise.core.declared import Bounds
+from counterpoise.errors import InputError
 
 from .base import existing, some
 
 MOST = 1000  # cells that are looked at to fit a reader
-PICKS = ("even", "first")
+Count = Annotated[int, Bounds(1, 4096)]
+Pick = Literal["even", "first"]
 
 Found = TypeVar("Found")
 
@@ -41,12 +43,6 @@ def pick(total: int, wanted: int, how: str = "even") -> list[int]:
     if how == "first":
         return [min(i, total - 1) for i in range(wanted)]
     return [(2 * i + 1) * total // (2 * wanted) for i in range(wanted)]
-
-
-def check_pick(frames: Any, how: str) -> None:
-    """Raise :class:`InputError` unless these are options of :func:`pick`."""
-    check_number("frames", frames, 1, 4096, whole=True)
-    check_choice("pick", how, PICKS)
 
 
 def look(cells: Sequence[Any], at: Callable[[Any], Found]) -> list[Found]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from .base import Array, existing, need, some
 from .film import open_container
 from .upright import turn
 
-DEPTHS = ("integer", "float", "high")
+Depth = Literal["integer", "float", "high"]
 EXACT = 1 << 24  # the first whole number after which float32 leaves some out
 LUMA = np.array([299, 587, 114], np.float32) / 1000  # as Pillow makes grey
 DARK = 16  # what 12 bits leave of the upper 8 of 16
@@ -50,7 +50,7 @@ def depth_of(picture: Any) -> str:
     return "integer" if picture.mode.startswith("I") or wide else "bytes"
 
 
-def find_depth(cells: Sequence[Any]) -> str | None:
+def find_depth(cells: Sequence[Any]) -> Depth | None:
     """The depth of training pictures; None where they are bytes, or none can be opened.
 
     Raises:
@@ -69,7 +69,7 @@ def find_depth(cells: Sequence[Any]) -> str | None:
             "no scale joins; bring them to one depth, or --set COLUMN.depth=high (the upper 8 bits)"
         )
     depth = next(iter(found), "bytes")
-    return None if depth == "bytes" else depth
+    return None if depth == "bytes" else cast(Depth, depth)
 
 
 def check_depth(path: Path, found: str, depth: str | None) -> None:

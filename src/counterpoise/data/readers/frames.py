@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from counterpoise.errors import InputError, check_number
+from counterpoise.core.declared import Bounds
+from counterpoise.errors import InputError
 
 from .base import Array, Reader, existing
-from .clips import check_pick, pick
-from .image import SUFFIXES, check_size, open_picture, to_pixels
+from .clips import Count, Pick, pick
+from .image import SUFFIXES, Keep, Size, open_picture, to_pixels, to_sides
 
 
 def list_pictures(folder: Any) -> list[Path]:
@@ -52,20 +53,16 @@ class Frames(Reader):
     name: ClassVar[str] = "frames"
     extra: ClassVar[str] = "media"
 
-    frames: int = 3
-    size: int | tuple[int, int] = 224
-    pick: str = "even"
-    keep: str = "squash"
-
-    def __post_init__(self) -> None:
-        check_pick(self.frames, self.pick)
-        check_size(self.size, self.keep)
+    frames: Count = 3
+    size: Size = 224
+    pick: Pick = "even"
+    keep: Keep = "squash"
 
     def read(self, cell: Any) -> Array:
         paths = list(cell) if isinstance(cell, (list, tuple)) else list_pictures(cell)
         if not paths:
             raise InputError("holds no pictures")
-        size = check_size(self.size, self.keep)
+        size = to_sides(self.size)
         places = pick(len(paths), self.frames, self.pick)
         shown = {
             i: to_pixels(open_picture(existing(paths[i])), size, self.keep) for i in set(places)
@@ -91,13 +88,9 @@ class Flow(Reader):
     extra: ClassVar[str] = "media"
     kind: ClassVar[str] = "image"
 
-    stack: int = 10
-    size: int | tuple[int, int] = 224
-    keep: str = "squash"
-
-    def __post_init__(self) -> None:
-        check_number("stack", self.stack, 1, 1024, whole=True)
-        check_size(self.size, self.keep)
+    stack: Annotated[int, Bounds(1, 1024)] = 10
+    size: Size = 224
+    keep: Keep = "squash"
 
     def read(self, cell: Any) -> Array:
         if not isinstance(cell, (list, tuple)) or len(cell) != 2:
@@ -105,7 +98,7 @@ class Flow(Reader):
         u, v = (list_pictures(folder) for folder in cell)
         if len(u) != len(v):
             raise InputError(f"holds {len(u)} frames of u and {len(v)} of v")
-        size = check_size(self.size, self.keep)
+        size = to_sides(self.size)
         first = max(0, (len(u) - self.stack) // 2)
         layers = [
             to_pixels(

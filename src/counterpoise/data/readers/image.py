@@ -6,15 +6,16 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from counterpoise.errors import InputError, check_choice, check_number
+from counterpoise.core.declared import Bounds
+from counterpoise.errors import InputError
 
 from .base import Array, Reader, Unmeasured, existing, need
 from .depth import (
-    DEPTHS,
+    Depth,
     Loaded,
     check_dark,
     check_depth,
@@ -30,22 +31,19 @@ from .upright import find_orientation, turn
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-KEEP = ("squash", "crop")
+Keep = Literal["squash", "crop"]
+Side = Annotated[int, Bounds(1, 8192)]
+Size = Side | tuple[Side, Side]
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp"),
     *(".tif", ".tiff", ".gif", ".ppm", ".pgm"),
 )
 
 
-def check_size(size: Any, keep: str) -> tuple[int, int]:
-    """(height, width) of ``size``, one number or two; and ``keep`` is one of ``KEEP``."""
-    check_choice("keep", keep, KEEP)
-    sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    if len(sides) != 2:
-        raise InputError(f"size must be a number or (height, width), found {size!r}")
-    for side in sides:
-        check_number("size", side, 1, 8192, whole=True)
-    return sides
+def to_sides(size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of ``size``, one number or two."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 def open_picture(path: Path, told: bool = False) -> Any:
@@ -127,21 +125,16 @@ class Image(Reader):
     suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
     young: ClassVar[Mapping[str, Any]] = {"depth": None}
 
-    size: int | tuple[int, int] = 224
-    keep: str = "squash"
+    size: Size = 224
+    keep: Keep = "squash"
     grey: bool = False
-    depth: str | None = None
-
-    def __post_init__(self) -> None:
-        check_size(self.size, self.keep)
-        if self.depth is not None:
-            check_choice("depth", self.depth, DEPTHS)
+    depth: Depth | None = None
 
     def fit(self, cells: Sequence[Any]) -> Self:
         return self if self.depth is not None else replace(self, depth=find_depth(cells))
 
     def read(self, cell: Any) -> Array:
-        size, path = check_size(self.size, self.keep), existing(cell)
+        size, path = to_sides(self.size), existing(cell)
         loaded = load_picture(path)
         check_depth(path, loaded.depth, self.depth)
         if loaded.depth == "bytes" or self.depth == "high":

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
+from counterpoise.core.declared import FLOAT64, Bounds
 from counterpoise.data.channels import channel_axis, find_moments, float32_fails
 from counterpoise.data.kinds import kind_of
 from counterpoise.errors import InputError
@@ -37,8 +38,8 @@ class Measured(Reader):
         "series": False,
     }
     indicators: bool = False
-    center: tuple[float, ...] = ()
-    spread: tuple[float, ...] = ()
+    center: Annotated[tuple[float, ...], Bounds(-FLOAT64, FLOAT64)] = ()
+    spread: Annotated[tuple[float, ...], Bounds(0, FLOAT64)] = ()
     series: bool = False
 
     @property

@@ -7,14 +7,15 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 from numbers import Real
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from counterpoise.data.target_values import HOLES
-from counterpoise.errors import InputError, check_choice, show
+from counterpoise.errors import InputError, show
 
-DECIMALS = (".", ",")
+DecimalSign = Literal[".", ","]
+DECIMALS = get_args(DecimalSign)
 # Blanks of ASCII alone: others part thousands, as in 1\N{NO-BREAK SPACE}234.
 SEPARATOR = re.compile(r"[ \t\n\r\f\v]*[,;][ \t\n\r\f\v]*|[ \t\n\r\f\v]+")
 BETWEEN = re.compile(r"[ \t\n\r\f\v]*;[ \t\n\r\f\v]*|[ \t\n\r\f\v]+")  # where commas are decimal
@@ -39,11 +40,6 @@ def is_blank(value: Any) -> bool:
         bare = word.lstrip("+-")
         return word in ("", "-") or (bare in HOLES and not bare.startswith("inf"))
     return value is None or type(value).__name__ in ("NAType", "NaTType")
-
-
-def check_decimal(decimal: object) -> None:
-    """Raise :class:`InputError` unless this is a decimal sign."""
-    check_choice("decimal", decimal, DECIMALS)
 
 
 def to_float(word: str, decimal: str = ".") -> float:
@@ -99,7 +95,7 @@ def split_numbers(text: str, decimal: str = ".") -> list[str]:
     return (SEPARATOR if decimal == "." else BETWEEN).split(text)
 
 
-def find_decimal(cells: Sequence[Any], delimiter: str = "") -> str:
+def find_decimal(cells: Sequence[Any], delimiter: str = "") -> DecimalSign:
     """The decimal sign of a column of numbers: ``"."``, or ``","`` where commas do not part them.
 
     Commas part numbers where a blank, another comma or a word for nothing stands beside one, or a
@@ -119,7 +115,7 @@ def find_decimal(cells: Sequence[Any], delimiter: str = "") -> str:
         raise InputError(f"{error}; {ANSWER}") from None
 
 
-def weigh_commas(cells: Sequence[Any], delimiter: str) -> str:
+def weigh_commas(cells: Sequence[Any], delimiter: str) -> DecimalSign:
     """:func:`find_decimal`; the error says what is uncertain, and not what to do."""
     texts = [cell.strip() for cell in cells if isinstance(cell, str)]
     texts = [text for text in texts if text and not text.startswith("[")]

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from counterpoise.core.declared import Length
 from counterpoise.errors import InputError, show
 
 from .base import Array, Value, some
 from .measured import Measured
 from .number_words import (
-    check_decimal,
+    DecimalSign,
     find_decimal,
     refuse_word,
     split_numbers,
@@ -114,11 +115,8 @@ class Numbers(Measured):
     name = "numbers"
     kind = "vector"
     young: ClassVar[Mapping[str, Any]] = {**Measured.young, "decimal": "."}
-    count: int | None = None
-    decimal: str = "."
-
-    def __post_init__(self) -> None:
-        check_decimal(self.decimal)
+    count: Length | None = None
+    decimal: DecimalSign = "."
 
     def fit(self, cells: Sequence[Any]) -> Self:
         arrays = [array for cell in some(cells, FITTED) if (array := self._try(cell)) is not None]

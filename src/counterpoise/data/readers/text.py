@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
+from counterpoise.core.declared import Bounds
 from counterpoise.core.paths import expand
-from counterpoise.errors import InputError, check_number
+from counterpoise.errors import InputError
 
 from .base import Array, Reader, Unmeasured, Value, existing, need, some
 
@@ -64,9 +65,9 @@ class Text(Reader):
     name = "text"
     extra = "text"
     young: ClassVar[Mapping[str, Any]] = {"keep_spaces": True}
-    length: int | None = None
+    length: Annotated[int | None, Bounds(2, LONGEST)] = None
     tokenizer: str | None = None
-    vocabulary: int = 8192
+    vocabulary: Annotated[int, Bounds(259, 2**24)] = 8192
     lower: bool = True
     file: bool = False
     vocabulary_json: str = ""
@@ -86,11 +87,6 @@ class Text(Reader):
     def largest(self) -> int:
         """The largest id in a sample, which is more than the size says where ids are left out."""
         return max(_padding(self.vocabulary_json), *self.known_tokens.values())
-
-    def __post_init__(self) -> None:
-        check_number("vocabulary", self.vocabulary, 259, whole=True)
-        if self.length is not None:
-            check_number("length", self.length, 2, whole=True)
 
     def fit(self, cells: Sequence[Any]) -> Self:
         content = self.vocabulary_json or (
@@ -282,7 +278,7 @@ def _find_tokenizer(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=8)
-def _parse(content: str, length: int | None = None) -> Any:
+def _parse(content: str, length: Annotated[int | None, Bounds(2, LONGEST)] = None) -> Any:
     """The tokenizer of a JSON text, without padding; truncating to ``length`` if it is given."""
     if not content:
         raise InputError("the text reader has no tokenizer yet; call fit() with the training cells")

@@ -6,16 +6,17 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from counterpoise.errors import InputError, check_number
+from counterpoise.core.declared import Bounds
+from counterpoise.errors import InputError
 
 from .base import Array, Reader, Unmeasured
-from .clips import check_pick, pick, span
+from .clips import Count, Pick, pick, span
 from .film import NEAR, find_pictures, find_zero, goes_on, open_container
-from .image import check_size, to_pixels
+from .image import Keep, Size, to_pixels, to_sides
 from .upright import turn_frame
 
 FAR = 12  # frames: one that lies further ahead is sought by its key frame
@@ -170,17 +171,11 @@ class Video(Reader):
         *(".m4v", ".mpg", ".mpeg", ".3gp", ".ts", ".ogv"),
     )
 
-    frames: int = 3
-    size: int | tuple[int, int] = 224
-    fps: float | None = None
-    pick: str = "even"
-    keep: str = "squash"
-
-    def __post_init__(self) -> None:
-        check_pick(self.frames, self.pick)
-        check_size(self.size, self.keep)
-        if self.fps is not None:
-            check_number("fps", self.fps, 1e-3, 1000)
+    frames: Count = 3
+    size: Size = 224
+    fps: Annotated[float | None, Bounds(1e-3, 1000)] = None
+    pick: Pick = "even"
+    keep: Keep = "squash"
 
     def read(self, cell: Any) -> Array:
         path, start, end = span(cell)
@@ -196,6 +191,6 @@ class Video(Reader):
                 places = [places[i] for i in kept]
             return [places[i] for i in pick(len(places), self.frames, self.pick)]
 
-        size = check_size(self.size, self.keep)
+        size = to_sides(self.size)
         shown = frames_of(path, choose, self.keep == "crop")
         return np.stack([to_pixels(p, size, self.keep) for p in shown])

@@ -109,6 +109,7 @@ class Confidence:
         Raises:
             InputError: logits that are not finite; two evaluations that do not fit together.
         """
+        seed = check_number("seed", seed, 0, whole=True)
         task, names = found.task, modalities or found.modalities
         places = Places.of(names)
         cases = Cases.of(found, places)

@@ -19,7 +19,7 @@ from counterpoise.data.cells import Spec
 from counterpoise.deploy.answer import has_chances
 from counterpoise.encoders import Standardize
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, check_once, unknown
 from counterpoise.models.multimodal import MultimodalModel
 
 MASK = "present"
@@ -209,6 +209,7 @@ def _choose(known: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, ..
     for name in wanted:
         if name not in known:
             raise unknown("modality of the model", name, known)
+    check_once("modalities", wanted)
     if not wanted:
         raise InputError(
             f"modalities must name at least one, found none; known: {', '.join(known)}"

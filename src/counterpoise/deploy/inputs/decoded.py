@@ -15,7 +15,7 @@ from counterpoise.data.preparation.choose import is_file
 from counterpoise.data.readers import ArrayFile, Image
 from counterpoise.data.readers.base import Reader, need
 from counterpoise.data.readers.depth import depth_of
-from counterpoise.data.readers.image import check_size, to_pixels
+from counterpoise.data.readers.image import to_pixels, to_sides
 from counterpoise.data.values import to_array
 from counterpoise.errors import show
 
@@ -90,7 +90,7 @@ def _to_pixels(picture: Any, reader: Reader) -> Array | None:
     if picture.mode == "P":  # Pillow warns of transparent colours, which are colours, too
         picture = picture.convert("RGBA")
     picture = picture.convert("RGB")
-    return to_pixels(picture, check_size(reader.size, reader.keep), reader.keep, reader.grey)
+    return to_pixels(picture, to_sides(reader.size), reader.keep, reader.grey)
 
 
 def explain(cell: Any, reader: Reader, spec: Spec) -> str | None:
