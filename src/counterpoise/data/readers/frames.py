@@ -11,13 +11,15 @@ import numpy as np
 
 from counterpoise.errors import InputError, check_number
 
-from .base import Array, Reader, existing
+from .base import Array, Outside, Reader, existing
 from .clips import check_pick, pick
 from .image import SUFFIXES, check_size, open_picture, to_pixels
 
 
 def list_pictures(folder: Any) -> list[Path]:
     """The pictures in a folder, 2.jpg before 10.jpg."""
+    if isinstance(folder, Outside):
+        raise folder.refuse()
     path = Path(str(folder))
     if not path.is_dir():
         raise InputError(f"{path} is not there, or no folder")
