@@ -118,7 +118,8 @@ def test_every_reader_of_files_refuses_what_leads_out(folder: Path) -> None:
         (name, cell)
         for name in ("image", "video", "frames", "array", "audio:seconds=1", "text:file=true")
         for cell in (*ways_out(folder), [ways_out(folder)[0], 0.0, 1.0], "clip", "a\nb/../../x")
-        if not (name != "frames" and cell == "clip")
+        if (name == "frames" or cell != "clip")
+        and (name[:5] in ("audio", "video") or not isinstance(cell, list))
     ]
 
     def check(name: str, cell: object) -> None:
