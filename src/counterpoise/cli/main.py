@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from counterpoise.core.console import replace_unknown
+from counterpoise.core.console import printing, replace_unknown
 from counterpoise.errors import InputError
 
 from . import (
@@ -45,8 +45,12 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 for bad input, 130 when interrupted."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
     replace_unknown()
+    with printing():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(arguments: list[str]) -> int:
     forget_warnings()
     try:
         with warnings.catch_warnings():

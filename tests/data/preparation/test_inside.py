@@ -107,9 +107,10 @@ def test_cells_that_lead_out_are_bad_and_never_opened(folder: Path) -> None:
     with opened() as files:  # without it they are read, and the watch sees it
         prepare(make_plan(read_manifest(path), options={"photo": {"size": 8}}), folder / "all")
     assert canary in files
-    assert not (folder / "all" / "bad.csv").is_file() or "leads" not in (
-        folder / "all" / "bad.csv"
-    ).read_text()
+    assert (
+        not (folder / "all" / "bad.csv").is_file()
+        or "leads" not in (folder / "all" / "bad.csv").read_text()
+    )
 
 
 def test_every_reader_of_files_refuses_what_leads_out(folder: Path) -> None:
