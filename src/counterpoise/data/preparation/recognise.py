@@ -26,7 +26,6 @@ from .contents import find_content, has_only_sound, has_pictures
 from .nested import holds_numbers, to_array
 from .paths import (
     ORDER,
-    Inside,
     Start,
     can_be_path,
     find_suffix,
@@ -262,8 +261,7 @@ def _settle_spaced(found: Sorted) -> None:
 def _refuse_gone(found: Sorted, looks: int, folder: Start, name: str) -> InputError:
     first, quoted = found.gone[0], shlex.quote(name)
     kind = next((kind for kind in found.kinds if kind in (*ORDER, "frames")), "TYPE")
-    confined = "outside of the folder of the table (--inside)"
-    where = locate(folder, first) or (confined if isinstance(folder, Inside) else None)
+    where = locate(folder, first) or "outside of the folder of the table (--inside)"
     return InputError(
         f"{looks} cells look like files, of which {found.there} are there: {first!r:.60} would be "
         f"{where}; mend the paths, or say what the cells are: "
