@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from math import inf
 from typing import Any
+
+# What moves a terminal's cursor, turns the direction of a line, hides, or is no character: C0 but
+# for tab and line feed, C1, marks of direction and of no width, other ends of lines, halves of
+# pairs, and what XML cannot hold. Joiners stay: Persian and emoji are written with them.
+UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff"
+    "\ud800-\udfff\ufffe\uffff]"
+)
+
+
+def printable(text: str) -> str:
+    """A text as a terminal and a page may show it: each unprintable character is written out.
+
+    ESC becomes ``\\x1b``; tabs and line feeds stay.
+    """
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class InputError(ValueError):
@@ -13,7 +30,7 @@ class InputError(ValueError):
 
     def __str__(self) -> str:
         # Names and cells that users write, and other libraries' reasons, may hold line breaks.
-        return " ".join(line.strip() for line in super().__str__().splitlines())
+        return printable(" ".join(line.strip() for line in super().__str__().splitlines()))
 
 
 class NotFiniteError(InputError):

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from counterpoise.core.console import replace_unknown
+from counterpoise.core.console import printing, replace_unknown
 from counterpoise.errors import InputError
 
 from . import (
@@ -50,8 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Other signals that stop it give 128 and their number.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
     replace_unknown()
+    with printing():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(arguments: list[str]) -> int:
     forget_warnings()
     try:
         with stop_quietly(), warnings.catch_warnings():

@@ -51,6 +51,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add("--accuracy", type=float, metavar="SHARE", help="mark answers less sure than this asks")
     add("--coverage", type=float, metavar="SHARE", help="add sets of classes that hold the truth")
     add("--batch-size", type=int, default=1024, metavar="N", help="rows at once, %(default)s")
+    add("--inside", action="store_true", help="read no file out of the table's folder")
     add("--resume", action="store_true", help="go on where a run that was stopped ended")
     add("--data-dir", metavar="DIR", help="where the data of a run lie")
     add("--which", choices=("last", "best"), default="last", help="which epoch of a run")
@@ -67,7 +68,14 @@ def run(options: argparse.Namespace) -> None:
         if share is not None:
             check_number(flag, share, above=0, below=1)
     predictor = open_predictor(options.model, options.data_dir, options.which, options.device)
-    asked = Asked(options.id, options.target, options.ignore, options.accuracy, options.coverage)
+    asked = Asked(
+        options.id,
+        options.target,
+        options.ignore,
+        options.accuracy,
+        options.coverage,
+        options.inside,
+    )
     made = TablePrediction(predictor, options.table, options.out, asked, resume=options.resume)
     for line in () if options.quiet else _describe(made):
         print(line, file=sys.stderr)

@@ -72,6 +72,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=0.05,
         help="share of bad rows that is too many, %(default)s",
     )
+    add(
+        "--inside",
+        action="store_true",
+        help="read no file out of the table's folder, or of RAW: links are followed to see",
+    )
     add("--jobs", type=int, default=1, metavar="N", help="processes that decode")
     add(
         "--verify",
@@ -187,6 +192,7 @@ def _table(
     from counterpoise.data import DATASETS, read_manifest
     from counterpoise.data.npz import is_npz
     from counterpoise.data.preparation.archives import is_archive
+    from counterpoise.data.preparation.paths import check_links
 
     if len(source) == 1 and is_npz(source[0]):
         return _npz_table(source[0], options)
@@ -202,6 +208,7 @@ def _table(
             split=options.split,
             group=options.group,
             weight=options.weight,
+            inside=options.inside,
         )
     name, raw = source[0], expand(source[1])
     if options.type or options.task or options.weight or options.ignore:
@@ -212,6 +219,8 @@ def _table(
         raw = _unpacked(raw, out.with_name(f"{out.name}-raw"), console)
     if not raw.is_dir():
         raise InputError(f"RAW must be a folder or an archive of {name}, found no {raw}")
+    if options.inside:
+        check_links(raw)
     return DATASETS.build(name).table(raw.resolve())
 
 

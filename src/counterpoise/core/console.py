@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from counterpoise.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,9 +22,66 @@ def make_console(stderr: bool = False, **options: Any) -> Console:
         stderr: print where errors go.
         options: of :class:`rich.console.Console`.
     """
-    from rich.console import Console
+    made: Console = _console_class()(
+        stderr=stderr, markup=False, emoji=False, highlight=False, **options
+    )
+    return made
 
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, **options)
+
+@cache
+def _console_class() -> Any:
+    """Rich's console, which writes its own control characters and no other's."""
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class PrintableConsole(Console):
+        def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                text = segment.text if segment.control else printable(segment.text)
+                yield Segment(text, segment.style, segment.control)
+
+        def _find_file(self) -> Any:
+            found = Console.file.fget(self)  # type: ignore[attr-defined]  # it is a property
+            return getattr(found, "rich_proxied_file", found)
+
+        file = property(_find_file, Console.file.fset)  # type: ignore[attr-defined]
+
+    return PrintableConsole
+
+
+class Printable:
+    """A stream that writes out what would control a terminal; rich's consoles go past it.
+
+    Args:
+        stream: where it goes.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.rich_proxied_file = stream
+
+    def write(self, text: str) -> int:
+        """Write a text; returns its length, as any stream does."""
+        self.rich_proxied_file.write(printable(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Whatever is printed meanwhile controls no terminal, whoever prints it."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(Printable, before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
 
 
 def make_table(**options: Any) -> Table:

@@ -7,7 +7,7 @@ from collections.abc import ItemsView, Iterator, KeysView
 
 from torch import nn
 
-from counterpoise.errors import InputError, show
+from counterpoise.errors import UNPRINTABLE, InputError, show
 
 JOINERS = "+,:"  # names are joined by these in records, options and files
 NO_CHARACTERS = "\ufffe\uffff"  # which XML, and so a figure of the report, cannot hold
@@ -20,11 +20,13 @@ def check_name(name: object, argument: str = "inputs") -> None:
     """Raise :class:`InputError` unless this may name a modality.
 
     Any text may that is not blank and holds none of :data:`JOINERS`, no control character, no half
-    of a pair of UTF-16, and nothing that Unicode keeps from being a character.
+    of a pair of UTF-16, nothing that Unicode keeps from being a character, and nothing that turns
+    the direction of a line or cannot be seen: two names that look alike would be one to a reader.
     """
     known = isinstance(name, str) and bool(name.strip())
     bad = JOINERS + NO_CHARACTERS
-    if not known or any(c in bad or unicodedata.category(c) in ("Cc", "Cs") for c in str(name)):
+    odd = any(c in bad or unicodedata.category(c) in ("Cc", "Cs") for c in str(name))
+    if not known or odd or UNPRINTABLE.search(str(name)):
         raise InputError(
             f"{argument} must name modalities by a text without any of {' '.join(JOINERS)} (names "
             f"are joined by these) and without control characters, found {show(name)}; choose "

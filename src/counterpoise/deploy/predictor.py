@@ -16,6 +16,7 @@ from counterpoise.core.device import check_device, float32
 from counterpoise.core.paths import expand
 from counterpoise.core.task import Task
 from counterpoise.core.tasks import MultiLabel
+from counterpoise.data.preparation.paths import Start
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError, check_mapping
 from counterpoise.models.multimodal import MultimodalModel
@@ -175,9 +176,10 @@ class Predictor:
         """
         return upload(self.save, name, **more)
 
-    def read(self, X: Any, folder: Path | str | None = None) -> Samples:
+    def read(self, X: Any, folder: Start | str | None = None) -> Samples:
         """What users bring as samples (:func:`read_samples`); paths start in ``folder``."""
-        return read_samples(X, self.preprocessing, None if folder is None else expand(folder))
+        start = expand(folder) if isinstance(folder, Path | str) else folder
+        return read_samples(X, self.preprocessing, start)
 
     def predict(
         self,

@@ -17,6 +17,8 @@ from xml.etree import ElementTree
 
 from rich.cells import cell_len
 
+from counterpoise.errors import printable
+
 from .summary import Headline, Shown, spaced
 
 WIDTH = 7.6  # inches
@@ -223,7 +225,7 @@ def _svg(figure: Any, label: str) -> str:
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    root = ElementTree.fromstring(buffer.getvalue())
+    root = ElementTree.fromstring(printable(buffer.getvalue()))
     # Ids stay unique when several figures are put into one page.
     prefix = "f" + hashlib.sha256(label.encode()).hexdigest()[:6]
     _, _, width, height = map(float, root.attrib["viewBox"].split())

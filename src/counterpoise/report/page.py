@@ -10,7 +10,7 @@ from typing import Any
 
 from counterpoise.core import storage
 from counterpoise.core.paths import expand
-from counterpoise.errors import InputError
+from counterpoise.errors import InputError, printable
 
 from . import figures
 from . import records as records_
@@ -55,7 +55,7 @@ def write_report(folder: Path) -> Path:
     rows = summarise(records)
     page = _render(records, samples, rows, compare)
     write_summary(folder / "summary.csv", rows)
-    storage.write(folder / "report.html", page.encode())
+    storage.write(folder / "report.html", printable(page).encode())
     return folder / "report.html"
 
 
@@ -70,8 +70,10 @@ def _render(
 
     finished = records_.done(records)
     command, versions = describe_making(compare)
-    records = [r for r in records if records_.run_of(r) in finished]
-    samples = [s for s in samples if records_.run_of(s) in finished]
+    missing = [r for r in _read_runs(compare) if r not in finished]
+    records = _show([r for r in records if records_.run_of(r) in finished])
+    samples = _show([s for s in samples if records_.run_of(s) in finished])
+    rows = _show(rows)
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -81,10 +83,18 @@ def _render(
     environment.filters["svg"] = Markup  # made here, with every name in it escaped
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         sections=[_section(records, samples, rows, data) for data in names(rows, "data")],
-        missing=[r for r in _read_runs(compare) if r not in finished],
+        missing=missing,
         command=command,
         versions=versions,
     )
+
+
+def _show(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same with printable names: neither a figure nor a page can hold others."""
+    return [
+        {key: printable(value) if isinstance(value, str) else value for key, value in line.items()}
+        for line in lines
+    ]
 
 
 def _read_runs(compare: Mapping[str, Any]) -> list[tuple[str, str, int]]:

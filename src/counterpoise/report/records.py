@@ -15,8 +15,10 @@ the best one on validation; ``epoch`` is its number), or ``"run"`` (no weights: 
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
+import stat
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -24,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from counterpoise.core import seal
-from counterpoise.core.files import read_bytes
+from counterpoise.core.files import check_file, read_bytes
 from counterpoise.core.strict_json import to_json
 from counterpoise.errors import InputError
 
@@ -53,7 +55,7 @@ def append(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
         return
     content = b"".join(seal.seal_line(line) + b"\n" for line in lines)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+", buffering=0) as file:  # unbuffered: a failed write is not tried again
+    with _open(path) as file:
         if sys.platform != "win32":
             fcntl.flock(file, fcntl.LOCK_EX)  # another process may be half way through its line
         size = file.seek(0, os.SEEK_END)
@@ -65,6 +67,26 @@ def append(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
         if file.write(content) != len(content):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(file.fileno())
+
+
+def _open(path: Path) -> io.FileIO:
+    """A file open for appending, made if it is not there; no link is followed to another one."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        number = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK):
+            raise InputError(
+                f"{path} is a link, through which nothing is written; put the file itself there"
+            ) from None
+        if error.errno in (errno.EISDIR, errno.ENXIO):
+            check_file(path)
+        raise
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        check_file(path)
+    return io.FileIO(number, "ab+")  # unbuffered: a failed write is not tried again
 
 
 def read(path: Path) -> list[Record]:

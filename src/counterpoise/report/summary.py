@@ -131,7 +131,7 @@ def write_summary(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    storage.write(path, text.getvalue().encode())
+    storage.write(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def text_table(records: Iterable[Record]) -> Table:

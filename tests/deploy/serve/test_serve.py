@@ -224,7 +224,7 @@ def test_what_a_form_may_not_hold(client: TestClient, tmp_path: Path) -> None:
         ("must be numbers in lists, found a file", "vector", ("x.npy", npy((4,)))),
         ("50,000,000 pixels", "picture", ("x.png", png_bomb())),
         ("4,000,000,000,000,000 bytes", "array", ("x.npy", npy((10**15,)))),
-        ("names other files", "array", ("x.h5", external_hdf5(tmp_path, "/etc/hostname"))),
+        ("points at another file", "array", ("x.h5", external_hdf5(tmp_path, "/etc/hostname"))),
         ("no arrays that can be read", "array", ("x.npz", b"PK\x03\x04" + bytes(99))),
         ("1,000,001 fields", "array", ("x.csv", b"1," * 1_000_001)),
         ("no picture", "picture", ("x.eps", lists["eps"])),

@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from counterpoise.data.preparation.table import Bad, Row, Table
-from counterpoise.data.readers.base import existing, need
+from counterpoise.data.readers.base import existing
+from counterpoise.data.readers.hdf5 import open_hdf5
 from counterpoise.errors import InputError
 
 from .base import DatasetEntry
@@ -56,10 +57,11 @@ def _read_stacked(raw: Path, bad: list[Bad]) -> Iterator[Row]:
 
 
 def _read_array(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    h5py = need("h5py", "media")
     try:
-        with h5py.File(existing(path), "r") as file:
+        with open_hdf5(existing(path)) as file:
             return np.asarray(file["data"][()], dtype=np.float32)
+    except InputError:
+        raise
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} cannot be read as HDF5 with 'data' ({error})") from None
 

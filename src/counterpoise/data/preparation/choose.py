@@ -19,7 +19,7 @@ from counterpoise.errors import InputError, check_once, unknown
 
 from .doubts import find_doubts, find_role
 from .nested import to_array
-from .paths import resolve
+from .paths import Start, resolve
 from .recognise import Guess, recognise
 from .refused import DATES, find_refused, refuse_kind
 
@@ -77,12 +77,14 @@ class Asked:
         modalities: columns; None: all others.
         types: modality -> its reader, a label in ``READERS``.
         ignore: columns that are nothing.
+        start: where paths in cells start; None: in the folder of the table.
     """
 
     names: Mapping[str, str]
     modalities: Sequence[str] | None = None
     types: Mapping[str, str] | None = None
     ignore: Sequence[str] = ()
+    start: Start | None = None
 
 
 def choose(columns: Sequence[Column], asked: Asked, path: Path, delimiter: str = "") -> list[Taken]:
@@ -115,7 +117,7 @@ def choose(columns: Sequence[Column], asked: Asked, path: Path, delimiter: str =
     for column in columns:
         if column.name in chosen:
             try:
-                guesses[column.name] = _guess(column, path, types, delimiter)
+                guesses[column.name] = _guess(column, asked.start or path.parent, types, delimiter)
             except InputError as error:
                 errors[column.name] = InputError(f"column {column.name!r} of {path}: {error}")
     readers = {name: guess.reader for name, guess in guesses.items()}
@@ -155,7 +157,7 @@ def is_file(reader: Reader) -> bool:
     return isinstance(reader, Text) and reader.file
 
 
-def make_reading(reader: Reader, folder: Path) -> Callable[[Any], Any]:
+def make_reading(reader: Reader, folder: Start) -> Callable[[Any], Any]:
     """What makes of a cell, as it was written, what a reader reads.
 
     Paths become absolute, lists of lists arrays, and blanks around names of files go. Nothing is
@@ -176,7 +178,7 @@ def make_reading(reader: Reader, folder: Path) -> Callable[[Any], Any]:
     return to_cell
 
 
-def _to_file(reader: Reader, value: Any, folder: Path) -> Any:
+def _to_file(reader: Reader, value: Any, folder: Start) -> Any:
     if isinstance(reader, ArrayFile):
         value = to_array(value)
     return value if isinstance(value, np.ndarray) else resolve(folder, value)
@@ -225,7 +227,7 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def _guess(column: Column, path: Path, types: Mapping[str, str], delimiter: str) -> Guess:
+def _guess(column: Column, start: Start, types: Mapping[str, str], delimiter: str) -> Guess:
     if not column.cells:
         raise InputError(f"is empty; leave it out with --ignore {shlex.quote(column.name)}")
     refused = find_refused(column.type)
@@ -237,7 +239,7 @@ def _guess(column: Column, path: Path, types: Mapping[str, str], delimiter: str)
         return Guess(reader, "--type")
     if refused:
         raise refuse_kind(refused, column.name, type=column.type)
-    return recognise(column.cells, path.parent, column.name, delimiter)
+    return recognise(column.cells, start, column.name, delimiter)
 
 
 def _join(names: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from counterpoise.data.targets import TASKS
 from counterpoise.errors import InputError, check_choice, unknown
 
 from .choose import SEEN, Asked, Column, choose, has_points, make_reading
+from .paths import Inside
 from .rows import Stored, StoredRows
 from .table import Bad, Table
 from .table_file import open_table
@@ -65,6 +66,7 @@ def read_manifest(
     types: Mapping[str, str] | None = None,
     ignore: Sequence[str] = (),
     task: str | None = None,
+    inside: bool = False,
     **named: Unpack[ColumnNames],
 ) -> Table:
     """The rows of a CSV, TSV, Parquet or JSON-lines table.
@@ -79,6 +81,8 @@ def read_manifest(
         ignore: columns that are nothing.
         task: ``"classification"``, ``"regression"`` or ``"multilabel"``; by default told from the
             targets (:mod:`counterpoise.data.targets`).
+        inside: a path in a cell that leads out of the table's folder, by itself or by a link, is
+            not looked up: such a cell is bad.
         named: which columns are no modalities (:class:`ColumnNames`).
 
     Raises:
@@ -93,9 +97,10 @@ def read_manifest(
     stored = Stored(file, bad, lambda name, cells: seen[name].add(cells))
     _check_rows(stored, bad)
     names = column_names(named)
+    start = Inside(path.parent) if inside else path.parent
     taken = choose(
         [Column(n, s.cells, s.missing, file.types.get(n, "")) for n, s in seen.items()],
-        Asked(names, modalities, types, ignore),
+        Asked(names, modalities, types, ignore, start),
         path,
         file.delimiter,
     )
@@ -110,7 +115,7 @@ def read_manifest(
     for part in ("target", "weight"):
         if part in names and _has_decimal_comma(names[part], seen, file.delimiter):
             read[part] = partial(_with_points, read[part])
-    cells = {m: make_reading(reader, path.parent) for m, reader in readers.items()}
+    cells = {m: make_reading(reader, start) for m, reader in readers.items()}
     rows = StoredRows(stored, names, read, cells, readers)
     taken = [
         replace(t, missing=len(rows) - rows.count_present(t.name)) if t.name in readers else t

@@ -25,7 +25,16 @@ from counterpoise.errors import InputError, show
 
 from .contents import find_content, has_only_sound, has_pictures
 from .nested import holds_numbers, to_array
-from .paths import ORDER, can_be_path, find_suffix, find_there, has_folder, is_address, locate
+from .paths import (
+    ORDER,
+    Start,
+    can_be_path,
+    find_suffix,
+    find_there,
+    has_folder,
+    is_address,
+    locate,
+)
 from .refused import ADDRESSES, ADVICE, BYTES, DATES, OBJECTS, WORDS, refuse_kind
 
 MOST = 0.9  # of the cells decide; the others are reported as bad rows later
@@ -73,7 +82,7 @@ class Sorted:
 
 
 def recognise(
-    cells: Sequence[Any], folder: Path | None = None, name: str = "COLUMN", delimiter: str = ""
+    cells: Sequence[Any], folder: Start | None = None, name: str = "COLUMN", delimiter: str = ""
 ) -> Guess:
     """The reader that suits these cells.
 
@@ -124,7 +133,7 @@ def recognise(
     return _read_files(first, found, folder)
 
 
-def _find_kind(cell: Any, folder: Path, found: Sorted) -> str:
+def _find_kind(cell: Any, folder: Start, found: Sorted) -> str:
     """What a cell is; where it names a file, ``found`` takes whether that is there."""
     if isinstance(cell, np.ndarray):
         return "array"
@@ -148,7 +157,7 @@ def _find_number_kind(cell: Any) -> str:
     return BLANK if cell == "[]" else ""
 
 
-def _find_text_kind(text: str, folder: Path, found: Sorted) -> str:
+def _find_text_kind(text: str, folder: Start, found: Sorted) -> str:
     if kind := _find_number_kind(text):
         return kind
     if isinstance(to_array(text), np.ndarray | list):
@@ -173,7 +182,7 @@ def _find_text_kind(text: str, folder: Path, found: Sorted) -> str:
     return UNSURE if suffix in TABLES else kind
 
 
-def _find_list_kind(cell: list[Any], folder: Path, found: Sorted) -> str:
+def _find_list_kind(cell: list[Any], folder: Start, found: Sorted) -> str:
     """Of a list: numbers, an array, a part of a recording (path, start, end), or pictures."""
     if kind := _find_number_kind(cell):
         return kind
@@ -194,7 +203,7 @@ def _find_list_kind(cell: list[Any], folder: Path, found: Sorted) -> str:
     return "array" if holds_numbers(cell) else WORDS
 
 
-def _settle_names(found: Sorted, folder: Path, name: str) -> str:
+def _settle_names(found: Sorted, folder: Start, name: str) -> str:
     """Decide what names are that may be files; returns what is to be said of texts.
 
     Raises:
@@ -220,7 +229,7 @@ def _settle_names(found: Sorted, folder: Path, name: str) -> str:
     return said
 
 
-def _settle_bare(found: Sorted, folder: Path) -> str:
+def _settle_bare(found: Sorted, folder: Start) -> str:
     """Decide what names with neither a suffix nor a folder are, of which something is there."""
     bare = found.kinds.pop(BARE, [])
     if not bare:
@@ -250,17 +259,18 @@ def _settle_spaced(found: Sorted) -> None:
             del found.kinds["text"]
 
 
-def _refuse_gone(found: Sorted, looks: int, folder: Path, name: str) -> InputError:
+def _refuse_gone(found: Sorted, looks: int, folder: Start, name: str) -> InputError:
     first, quoted = found.gone[0], shlex.quote(name)
     kind = next((kind for kind in found.kinds if kind in (*ORDER, "frames")), "TYPE")
+    where = locate(folder, first) or "outside of the folder of the table (--inside)"
     return InputError(
         f"{looks} cells look like files, of which {found.there} are there: {first!r:.60} would be "
-        f"{locate(folder, first)}; mend the paths, or say what the cells are: "
+        f"{where}; mend the paths, or say what the cells are: "
         f"--type {quoted}={kind}, or --type {quoted}=text"
     )
 
 
-def _read_numbers(cells: Sequence[Any], folder: Path, name: str, delimiter: str) -> Guess:
+def _read_numbers(cells: Sequence[Any], folder: Start, name: str, delimiter: str) -> Guess:
     """The reader of numbers side by side."""
     if all(isinstance(cell, bool | np.bool_) for cell in cells):
         return Guess(Numbers(), "false and true as the numbers 0 and 1")
@@ -293,7 +303,7 @@ def _find_decimal(cells: Sequence[Any], delimiter: str, name: str) -> DecimalSig
         raise InputError(str(error).replace("COLUMN", shlex.quote(name))) from None
 
 
-def _check_folders(cells: Sequence[Any], folder: Path, name: str) -> None:
+def _check_folders(cells: Sequence[Any], folder: Start, name: str) -> None:
     """Refuse numbers that are the names of folders of pictures, each of another one."""
     words = {cell.strip() for cell in cells if isinstance(cell, str)}
     if len(words) < max(2, VARIED * len(cells)) or not all(map(str.isalnum, words)):
@@ -329,7 +339,7 @@ def _read_arrays(cells: Sequence[Any]) -> Guess:
     return Guess(ArrayFile(), "lists of lists as arrays")
 
 
-def _read_files(kind: str, found: Sorted, folder: Path) -> Guess:
+def _read_files(kind: str, found: Sorted, folder: Start) -> Guess:
     because = (
         f"names of files, {found.there} of {found.there + len(found.gone)} looked up are there"
     )

@@ -11,6 +11,7 @@ import numpy as np
 from counterpoise.errors import InputError, show
 
 from .base import Array, need
+from .hdf5 import open_hdf5
 from .number_words import to_number
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -79,7 +80,7 @@ def read_hdf5(path: Path, key: str | None) -> tuple[Array, bool]:
     with path.open("rb") as raw:
         matlab = raw.read(len(MATLAB)) == MATLAB or path.suffix.lower() == ".mat"
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             held: dict[str, str] = {}
 
             def note(name: str, item: Any) -> None:
@@ -87,7 +88,7 @@ def read_hdf5(path: Path, key: str | None) -> tuple[Array, bool]:
                 if kind is not None and not name.startswith("#"):  # what cells refer to
                     held[name] = kind
 
-            file.visititems(note)  # which follows no link to another file
+            file.visititems(note)
             parts = [name for name in held if held.get(name.rpartition("/")[0]) == "sparse"]
             held = {name: kind for name, kind in held.items() if name not in parts}
             chosen = file[_choose(key, held, path)]

@@ -25,6 +25,20 @@ Array = NDArray[Any]
 Value = Array | dict[str, Array]
 
 
+class Outside(str):
+    """A path in a cell that leads out of the folder that cells are confined to.
+
+    Its value names no file on any system, so that nothing can open it.
+    """
+
+    def __new__(cls, text: str) -> Outside:
+        return super().__new__(cls, f"\0{text}")
+
+    def refuse(self) -> InputError:
+        """The error for whoever wants to read it."""
+        return InputError(f"{self[1:]!r:.200} leads out of the folder of the table (--inside)")
+
+
 class Unmeasured(InputError):
     """Nothing in a cell was measured."""
 
@@ -150,6 +164,8 @@ def some(cells: Sequence[Any], most: int = 1000) -> list[Any]:
 
 def existing(cell: Any) -> Path:
     """The file that a cell names."""
+    if isinstance(cell, Outside):
+        raise cell.refuse()
     path = Path(str(cell))
     if not path.is_file():
         raise InputError(f"{path} is not there")

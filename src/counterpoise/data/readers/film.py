@@ -36,7 +36,12 @@ def open_container(
     """A container; whatever FFmpeg cannot read of it is an :class:`InputError`."""
     av = need("av", "media")
     try:
-        safe = {"format_whitelist": ",".join(av.formats_available - {*OPENERS}), **(options or {})}
+        safe = {
+            "format_whitelist": ",".join(av.formats_available - {*OPENERS}),
+            "protocol_whitelist": "file",
+            "pattern_type": "none",  # else a file called x%d.png stands for all of x1.png, x2.png
+            **(options or {}),
+        }
         with av.open(str(path), metadata_errors="ignore", options=safe) as container:
             if set(_formats(container)) & set(TEXTS):
                 raise InputError(f"{path.name} is no {what}, but text")

@@ -12,13 +12,15 @@ import numpy as np
 from counterpoise.core.declared import Bounds
 from counterpoise.errors import InputError
 
-from .base import Array, Reader, existing
+from .base import Array, Outside, Reader, existing
 from .clips import Count, Pick, pick
 from .image import SUFFIXES, Keep, Size, open_picture, to_pixels, to_sides
 
 
 def list_pictures(folder: Any) -> list[Path]:
     """The pictures in a folder, 2.jpg before 10.jpg."""
+    if isinstance(folder, Outside):
+        raise folder.refuse()
     path = Path(str(folder))
     if not path.is_dir():
         raise InputError(f"{path} is not there, or no folder")

@@ -38,6 +38,7 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp"),
     *(".tif", ".tiff", ".gif", ".ppm", ".pgm"),
 )
+PROGRAMS = ("EPS", "WMF", "FPX", "MIC")  # for which Pillow runs others, or reads parts of a folder
 
 
 def to_sides(size: int | Sequence[int]) -> tuple[int, int]:
@@ -62,7 +63,7 @@ def load_picture(path: Path) -> Loaded:
     bombs = (image.DecompressionBombError, image.DecompressionBombWarning)
     try:
         # By its path, Pillow maps plain TIFF files into memory, turned ones with the wrong width.
-        with path.open("rb") as raw, image.open(raw) as picture:
+        with path.open("rb") as raw, image.open(raw, formats=_list_formats(image)) as picture:
             if picture.width * picture.height > (image.MAX_IMAGE_PIXELS or 2**63):
                 raise image.DecompressionBombError
             depth = depth_of(picture)
@@ -74,6 +75,12 @@ def load_picture(path: Path) -> Loaded:
         raise InputError(f"{path.name} holds too many pixels to be a picture") from None
     except (OSError, SyntaxError, ValueError, struct.error, EOFError, IndexError, KeyError):
         raise refuse_picture(path) from None
+
+
+def _list_formats(image: Any) -> list[str]:
+    """What Pillow reads by itself."""
+    image.init()  # else it knows five formats until it has met another one
+    return [name for name in image.ID if name not in PROGRAMS]
 
 
 def _make_bytes(path: Path, loaded: Loaded, told: bool) -> Any:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from counterpoise.data.cells import blank, try_cells
 from counterpoise.data.preparation.choose import make_reading
+from counterpoise.data.preparation.paths import Start
 from counterpoise.data.preparation.rows import find_present
 from counterpoise.data.readers import Text
 from counterpoise.data.readers.base import Reader
@@ -38,7 +39,7 @@ Mask = NDArray[np.bool_]
 
 
 def read_modality(
-    value: Any, way: Preprocessing, where: str, total: int, folder: Path | None
+    value: Any, way: Preprocessing, where: str, total: int, folder: Start | None
 ) -> Rows:
     """The samples of a modality.
 
@@ -69,7 +70,7 @@ def say_single(value: Any, way: Preprocessing) -> str:
 
 
 def _read_modality(
-    value: Any, way: Preprocessing, where: str, total: int, folder: Path | None
+    value: Any, way: Preprocessing, where: str, total: int, folder: Start | None
 ) -> Rows:
     if value is None:
         return Rows(blank(way.spec, total), np.zeros(total, dtype=bool))
@@ -120,10 +121,10 @@ def _to_cell(cell: Any) -> Any:
 
 
 def _read_cells(
-    given: Sequence[Any], reader: Reader, way: Preprocessing, where: str, folder: Path | None
+    given: Sequence[Any], reader: Reader, way: Preprocessing, where: str, folder: Start | None
 ) -> Rows:
     """What a reader makes of cells, as :func:`counterpoise.data.prepare` does; decoded ones too."""
-    make = make_reading(reader, (folder or Path.cwd()).resolve())
+    make = make_reading(reader, folder or Path.cwd())
     decoded = find_samples(given, reader, way.spec)
     cells = [None if k in decoded else _read_written(make, c) for k, c in enumerate(given)]
     found = Rows(blank(way.spec, len(cells)), find_present(cells, reader))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 from counterpoise.core.batch import Input
 from counterpoise.data.cells import join_tensors
 from counterpoise.data.modalities import TABLE, Modalities, to_mapping
+from counterpoise.data.preparation.paths import Start
 from counterpoise.data.values import count_rows
 from counterpoise.errors import InputError, show, unknown
 
@@ -95,7 +95,7 @@ def _add(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
     return found
 
 
-def read_samples(X: Any, how: Mapping[str, Preprocessing], folder: Path | None = None) -> Samples:
+def read_samples(X: Any, how: Mapping[str, Preprocessing], folder: Start | None = None) -> Samples:
     """The rows of ``X`` as a model takes them, whatever of its modalities they have.
 
     A modality whose training samples were read from cells takes these: paths, texts, numbers. It

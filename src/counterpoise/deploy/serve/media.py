@@ -16,6 +16,7 @@ import numpy as np
 from counterpoise.data.readers.array_file import file_kind
 from counterpoise.data.readers.base import need
 from counterpoise.data.readers.film import films, open_container
+from counterpoise.data.readers.hdf5 import open_hdf5
 from counterpoise.errors import InputError
 
 from .fields import Field
@@ -147,13 +148,11 @@ def _size_npz(path: Path) -> int:
 def _size_hdf5(path: Path) -> int:
     h5py = need("h5py", "media")
     total = 0
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
 
         def add(name: str, item: Any) -> None:
             nonlocal total
             if isinstance(item, h5py.Dataset):
-                if item.is_virtual or item.external:
-                    raise InputError("names other files, which are not read")
                 total += int(np.prod(item.shape or (), dtype=object)) * item.dtype.itemsize
 
         file.visititems(add)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from counterpoise.core.strict_json import to_json
+from counterpoise.data.preparation.paths import Inside
 from counterpoise.deploy.inputs.samples import Samples
 from counterpoise.deploy.predictor import Predictor
 from counterpoise.errors import InputError, check_number
@@ -39,6 +40,7 @@ class Asked:
         ignore: columns that are nothing.
         accuracy: wanted of the answers: others are marked as withheld.
         coverage: wanted of sets of classes, or of intervals.
+        inside: a path in a cell that leads out of the table's folder is a problem of its row.
     """
 
     id: str | None = None
@@ -46,6 +48,7 @@ class Asked:
     ignore: Sequence[str] = ()
     accuracy: float | None = None
     coverage: float | None = None
+    inside: bool = False
 
 
 @dataclass
@@ -148,6 +151,7 @@ class TablePrediction:
             "roles": asdict(self.roles),
             "accuracy": asked.accuracy,
             "coverage": asked.coverage,
+            **({"inside": True} if asked.inside else {}),
         }
         self.parts = Parts(out, self.layout, identity, resume=resume)
 
@@ -197,7 +201,9 @@ class TablePrediction:
             m: _join([chunk.cells[n] for n in features[m]]) if m in features else chunk.cells[m]
             for m in self.roles.modalities
         }
-        samples = _say(self.predictor.read(given, self.source.folder), chunk.wrong)
+        folder = self.source.folder
+        start = Inside(folder) if self.asked.inside else folder
+        samples = _say(self.predictor.read(given, start), chunk.wrong)
         asked = self.asked
         found = self.predictor.answer(samples, accuracy=asked.accuracy, coverage=asked.coverage)
         targets: list[Any] = []
