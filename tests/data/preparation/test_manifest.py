@@ -245,7 +245,7 @@ class TestCommand:
             (["MANIFEST", "OUT", "--type", "face"], "must read COLUMN=VALUE"),
             (["MANIFEST", "OUT", "--fractions", "0.5,0.5"], "three positive numbers"),
             (["MANIFEST", "OUT", "--fractions", "x"], "joined by commas"),
-            (["MANIFEST", "OUT", "--max-bad", "2"], "max_bad must be a number from 0 to 1"),
+            (["MANIFEST", "OUT", "--max-bad", "2"], "--max-bad must be a number from 0 to 1"),
         ],
     )
     def test_one_line_and_status_2(

@@ -8,7 +8,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from .paths import (
     locate,
 )
 from .refused import ADDRESSES, ADVICE, BYTES, DATES, OBJECTS, WORDS, refuse_kind
+from .sorted_cells import Sorted
 
 MOST = 0.9  # of the cells decide; the others are reported as bad rows later
 THERE = 0.5  # of the cells that look like files must be there
@@ -51,34 +52,6 @@ class Guess:
 
     reader: Reader
     because: str
-
-
-@dataclass
-class Sorted:
-    """The cells of a column by their kinds.
-
-    Attributes:
-        kinds: kind -> its cells.
-        there: how many name what is there.
-        gone: those that look like a file that is not.
-        slashed: how many are there with slashes for backslashes.
-    """
-
-    kinds: dict[str, list[Any]] = field(default_factory=dict)
-    there: int = 0
-    gone: list[str] = field(default_factory=list)
-    slashed: int = 0
-
-    def merge(self, source: str, target: str) -> None:
-        if cells := self.kinds.pop(source, []):
-            self.kinds.setdefault(target, []).extend(cells)
-
-    def count(self, *kinds: str) -> int:
-        return sum(len(self.kinds.get(kind, ())) for kind in kinds)
-
-    @property
-    def total(self) -> int:
-        return sum(map(len, self.kinds.values()))
 
 
 def recognise(
