@@ -28,7 +28,7 @@ class Declaration:
         metavar: what stands for the value in the help of the flag.
         read: takes name and value, returns the value as it is kept, or raises; instead of the
             other checks.
-        kind: ``int``, ``float``, ``str`` or ``Mapping`` (of names to numbers).
+        kind: ``int``, ``float``, ``bool``, ``str`` or ``Mapping`` (of names to numbers).
         optional: whether it may be ``None``.
     """
 
@@ -58,6 +58,8 @@ class Declaration:
             return self.read(name, value)
         if self.kind is Mapping:
             return self._entries(name, value)
+        if self.kind is bool:
+            return _read_switch(name, value)
         if self.kind in (int, float):
             return self._number(name, value)
         if self.choices:
@@ -139,6 +141,12 @@ def read_word(name: str, value: Any) -> str:
     if isinstance(value, str) and value:
         return value
     raise InputError(f"{name} must be a word, found {show(value)}")
+
+
+def _read_switch(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise InputError(f"{name} must be True or False, found {show(value)}")
 
 
 def _kinds(hint: Any) -> tuple[list[Any], bool]:

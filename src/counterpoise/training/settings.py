@@ -167,6 +167,12 @@ class Settings:
     label_smoothing: float = setting(
         0.0, "share of the target that is spread over all classes", least=0, below=1, off=0.0
     )
+    local_batch_norm: bool = setting(
+        False,
+        "let the BatchNorm of each rank see its own rows only: faster, but not what one process "
+        "trains",
+        off=False,
+    )
 
     def __post_init__(self) -> None:
         for name, declared in declarations(Settings).items():

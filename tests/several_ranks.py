@@ -1,0 +1,237 @@
+"""One of several processes that train together; rank 0 writes the weights they end with.
+
+Started by :func:`train_on`, once a rank. It ends with ``os._exit``, results first: torch 2.13 with
+gloo sometimes aborts while a process exits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from settings import build
+from toy import toy_data
+from torch import Tensor
+
+from counterpoise import ArrayData, Run, build_model, fit
+from counterpoise.core import ranks
+from counterpoise.engine.context import Context
+from counterpoise.models import batch_norm
+
+STALL = 60  # seconds without an answer from another rank
+# encoders, batches -> how the data are made. Batches of 15 leave a last one of 1, which all ranks
+# but one see nothing of.
+BATCHES: dict[str, tuple[int, float, int]] = {"full": (48, 0.0, 16), "empty": (31, 0.3, 15)}
+ENCODERS = ("vector", "BatchNorm")
+Restore = Callable[[], Any]
+
+
+def kinds() -> list[str]:
+    return [f"{encoders}, {batches}" for encoders in ENCODERS for batches in BATCHES]
+
+
+def data_of(kind: str) -> tuple[ArrayData, int]:
+    """Three modalities, and the batch size: vectors, or a sequence, an image and a vector."""
+    encoders, batches = kind.split(", ")[:2]
+    count, missing, size = BATCHES[batches]
+    shapes = [(4,), (5,), (6,)] if encoders == "vector" else [(2, 9), (1, 5, 5), (4,)]
+    generator, every = np.random.default_rng(1), count + 20
+    target = np.arange(every) % 3
+    inputs = {
+        name: generator.normal(size=(3, *shape))[target] * 2 / (1 + k)
+        + generator.normal(size=(every, *shape))
+        for k, (name, shape) in enumerate(zip("abc", shapes, strict=True))
+    }
+    mask = generator.random((3, every)) >= missing
+    mask[generator.integers(3, size=every), np.arange(every)] |= ~mask.any(0)
+    present = dict(zip("abc", mask, strict=True))
+    split = np.array(["train"] * count + ["validation"] * 12 + ["test"] * 8)
+    return ArrayData(inputs, target, present=present, split=split, name="ranks"), size
+
+
+def train(case: str, kind: str, **options: Any) -> Run:
+    """Two epochs of a case of ``settings.CASES``."""
+    data, size = data_of(kind)
+    method = build(case)
+    model = build_model(data, method, width=8)
+    chosen = {"epochs": 2, "batch_size": size, "lr": 0.05, "weight_decay": 1e-3, **options}
+    return fit(model, data, method, **chosen)
+
+
+def outcome(run: Run) -> dict[str, Any]:
+    """What two runs are compared by: all weights and buffers, and the history but for its times."""
+    state = {f"model.{k}": x for k, x in run.model.state_dict().items()}
+    state |= {f"method.{k}": x for k, x in run.method.state_dict().items()}
+    kept = {k: x.detach().clone() for k, x in state.items()}
+    history = [{k: entry[k] for k in ("loss", "validation")} for entry in run.history]
+    return {"state": kept, "history": json.dumps(history)}
+
+
+# Mutations: each breaks the equality.
+
+
+def patch(owner: Any, name: str, value: Any) -> Restore:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    return lambda: setattr(owner, name, before)
+
+
+def no_sync_grads() -> Restore:
+    return patch(ranks, "average", lambda gradients, parameters: list(gradients))
+
+
+def mean_per_rank() -> Restore:
+    def mean(self: Context, values: Tensor, mask: Tensor | None = None) -> Any:
+        rows = torch.ones(len(values)) if mask is None else mask.float()
+        return (values * rows.view(-1, *[1] * (values.dim() - 1))).sum(0) / rows.sum().clamp(min=1)
+
+    return patch(Context, "mean", mean)
+
+
+def means_of_ranks() -> Restore:
+    """Statistics that are the mean over the ranks of each rank's own, however many rows it has."""
+
+    def merge(every: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        means, squares = every[:, :-1].chunk(2, 1)
+        counts = every[:, -1:]
+        count = counts.sum().clamp(min=1)
+        return count, means.mean(0), (squares / counts.clamp(min=1)).mean(0) * count
+
+    return patch(batch_norm, "merge_moments", merge)
+
+
+def dummy_counts() -> Restore:
+    before = batch_norm.measure_moments
+    return patch(batch_norm, "measure_moments", lambda x, real: before(x, True))
+
+
+def own_gradients() -> Restore:
+    return patch(batch_norm, "sum_gradients", lambda sums: sums * ranks.world())
+
+
+def local_statistics() -> Restore:
+    before = batch_norm.list_layers
+    return patch(
+        sys.modules["counterpoise.models.multimodal"], "list_joined", lambda encoders: []
+    ) if before else lambda: None
+
+
+def used_by_none() -> Restore:
+    """Gradients of zero where no rank has any."""
+
+    def average(gradients: Any, parameters: Any) -> Any:
+        filled = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters)]
+        return original(filled, parameters)
+
+    original = ranks.average
+    return patch(ranks, "average", average)
+
+
+MUTATIONS: dict[str, Callable[[], Restore]] = {
+    "none": lambda: lambda: None,
+    "no sync_grads": no_sync_grads,
+    "mean per rank": mean_per_rank,
+    "local statistics": local_statistics,
+    "means of ranks": means_of_ranks,
+    "dummy counts": dummy_counts,
+    "own gradients": own_gradients,
+    "zeros for none": used_by_none,
+}
+
+
+def run_plan(folder: Path, plan: Sequence[Sequence[str]], train_one: Callable[..., Run]) -> None:
+    """Train each case; rank 0 writes what every rank ends with."""
+    world = ranks.world()
+    for number, (case, kind, mutation) in enumerate(plan):
+        restore = MUTATIONS[mutation]()
+        try:
+            found: dict[str, Any] = outcome(train_one(case, kind))
+        except BaseException as error:
+            found = {"error": f"{type(error).__name__}: {error}"}
+            if world > 1:
+                print(f"{case} | {kind} | {mutation}: {found['error']}", flush=True)
+                raise
+        restore()
+        every: list[Any] = [found]
+        if world > 1:
+            every = [None] * world
+            dist.all_gather_object(every, found)
+        if ranks.rank() == 0:
+            torch.save(every, folder / f"{number}.pt")
+    if ranks.rank() == 0:
+        (folder / "done.json").write_text("[]")
+
+
+def train_on(
+    world: int, plan: Sequence[Sequence[str]], folder: Path, kind: str = "table", limit: int = 900
+) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    """(case, kind, mutation) -> what each of ``world`` processes ends with."""
+    folder.mkdir()
+    (folder / "plan.json").write_text(json.dumps(plan))
+    command = [sys.executable, str(Path(__file__)), str(folder), kind]
+    settings = {"WORLD_SIZE": str(world), "OMP_NUM_THREADS": "1"}
+    workers = []
+    for rank in range(world):
+        with (folder / f"log{rank}").open("w") as log:
+            environment = {**os.environ, **settings, "RANK": str(rank)}
+            workers.append(
+                subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            )
+    try:
+        for worker in workers:
+            worker.wait(timeout=limit)
+    finally:
+        for worker in workers:
+            worker.kill()
+    # Judged by the results and not by the exit status: gloo sometimes aborts after them.
+    logs = "\n".join((folder / f"log{rank}").read_text()[-3000:] for rank in range(world))
+    assert (folder / "done.json").exists(), logs
+    return {
+        tuple(entry): torch.load(folder / f"{number}.pt", weights_only=True)
+        for number, entry in enumerate(plan)
+    }
+
+
+def main(folder: Path, kind: str) -> None:
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    torch.set_num_threads(1)
+    if world > 1:
+        dist.init_process_group(
+            "gloo",
+            init_method=f"file://{folder / 'meeting'}",
+            rank=rank,
+            world_size=world,
+            timeout=timedelta(seconds=STALL),
+        )
+    train_one = train
+    if kind == "contract":
+        import test_contract
+
+        def train_one(case: str, kind: str) -> Run:  # type: ignore[misc]
+            return test_contract.train(build(case), test_contract.data_of(kind))
+
+    run_plan(folder, json.loads((folder / "plan.json").read_text()), train_one)
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), sys.argv[2])
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
