@@ -19,31 +19,36 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from settings import build
-from toy import toy_data
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
-from counterpoise import ArrayData, Run, build_model, fit
+from counterpoise import ArrayData, Method, MultimodalModel, Run, build_model, fit, wrap
 from counterpoise.core import ranks
 from counterpoise.engine.context import Context
 from counterpoise.models import batch_norm
 
 STALL = 60  # seconds without an answer from another rank
-# encoders, batches -> how the data are made. Batches of 15 leave a last one of 1, which all ranks
-# but one see nothing of.
-BATCHES: dict[str, tuple[int, float, int]] = {"full": (48, 0.0, 16), "empty": (31, 0.3, 15)}
+# Training samples, share of missing entries, batch size. Batches of 15 or 5 leave a last one of 1,
+# which all ranks but one see nothing of; of 5, many a rank has no row of a modality that others
+# have.
+BATCHES: dict[str, tuple[int, float, int]] = {
+    "full": (32, 0.0, 16),
+    "empty": (31, 0.3, 15),
+    "few": (11, 0.5, 5),
+}
 ENCODERS = ("vector", "BatchNorm")
+KINDS = [f"{encoders}, {batches}" for encoders in ENCODERS for batches in BATCHES]
+SHAPES = {"BatchNorm": [(2, 9), (1, 5, 5), (4,)]}
+PARTS = "in 3 parts"
+LOCAL = "local statistics"
 Restore = Callable[[], Any]
-
-
-def kinds() -> list[str]:
-    return [f"{encoders}, {batches}" for encoders in ENCODERS for batches in BATCHES]
 
 
 def data_of(kind: str) -> tuple[ArrayData, int]:
     """Three modalities, and the batch size: vectors, or a sequence, an image and a vector."""
     encoders, batches = kind.split(", ")[:2]
     count, missing, size = BATCHES[batches]
-    shapes = [(4,), (5,), (6,)] if encoders == "vector" else [(2, 9), (1, 5, 5), (4,)]
+    shapes = SHAPES.get(encoders, [(4,), (5,), (6,)])
     generator, every = np.random.default_rng(1), count + 20
     target = np.arange(every) % 3
     inputs = {
@@ -58,13 +63,68 @@ def data_of(kind: str) -> tuple[ArrayData, int]:
     return ArrayData(inputs, target, present=present, split=split, name="ranks"), size
 
 
+class OwnForward(nn.BatchNorm1d):
+    """As other libraries' layers are: BatchNorm by the function, and more in one forward."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, var = self.running_mean, self.running_var
+        return functional.batch_norm(
+            x, mean, var, self.weight, self.bias, self.training, 0.2, self.eps
+        ).relu()
+
+
+def layered(size: int) -> nn.Module:
+    """[B, size] -> [B, 8], with every kind of BatchNorm, two of them on [B, C, T]."""
+    return nn.Sequential(
+        nn.Linear(size, 8),
+        nn.BatchNorm1d(8, momentum=None),
+        nn.Tanh(),
+        nn.Linear(8, 12),
+        OwnForward(12),
+        nn.Unflatten(1, (4, 3)),
+        nn.SyncBatchNorm(4, affine=False),
+        nn.Tanh(),
+        nn.BatchNorm1d(4, track_running_stats=False),
+        nn.Flatten(),
+        nn.Linear(12, 8),
+    )
+
+
+class Own(nn.Module):
+    """Somebody's own model, with BatchNorm in its encoders and after them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({m: layered(4 + k) for k, m in enumerate("abc")})
+        self.rest = nn.Sequential(nn.Linear(24, 6), nn.BatchNorm1d(6), nn.Tanh())
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        found = [self.parts[m](x) for m, x in zip("abc", (a, b, c), strict=True)]
+        head: Tensor = self.head(self.rest(torch.cat(found, 1)))
+        return head
+
+
+def model_of(kind: str, data: ArrayData, method: Method) -> MultimodalModel:
+    encoders = kind.split(", ")[0]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        if encoders == "layers":
+            chosen: Any = {m: layered(4 + k) for k, m in enumerate("abc")}
+            return build_model(data, method, encoders=chosen, width=8)
+        if encoders == "wrapped":
+            return wrap(Own(), {m: f"parts.{m}" for m in "abc"})
+    return build_model(data, method, width=8)
+
+
 def train(case: str, kind: str, **options: Any) -> Run:
     """Two epochs of a case of ``settings.CASES``."""
     data, size = data_of(kind)
     method = build(case)
-    model = build_model(data, method, width=8)
-    chosen = {"epochs": 2, "batch_size": size, "lr": 0.05, "weight_decay": 1e-3, **options}
-    return fit(model, data, method, **chosen)
+    chosen = {"epochs": 2, "batch_size": size, "lr": 0.02, "weight_decay": 1e-3, **options}
+    if kind.endswith(PARTS):
+        chosen["accumulate"] = 3
+    return fit(model_of(kind, data, method), data, method, **chosen)
 
 
 def outcome(run: Run) -> dict[str, Any]:
@@ -118,13 +178,6 @@ def own_gradients() -> Restore:
     return patch(batch_norm, "sum_gradients", lambda sums: sums * ranks.world())
 
 
-def local_statistics() -> Restore:
-    before = batch_norm.list_layers
-    return patch(
-        sys.modules["counterpoise.models.multimodal"], "list_joined", lambda encoders: []
-    ) if before else lambda: None
-
-
 def used_by_none() -> Restore:
     """Gradients of zero where no rank has any."""
 
@@ -140,7 +193,7 @@ MUTATIONS: dict[str, Callable[[], Restore]] = {
     "none": lambda: lambda: None,
     "no sync_grads": no_sync_grads,
     "mean per rank": mean_per_rank,
-    "local statistics": local_statistics,
+    LOCAL: lambda: lambda: None,  # an option
     "means of ranks": means_of_ranks,
     "dummy counts": dummy_counts,
     "own gradients": own_gradients,
@@ -154,7 +207,8 @@ def run_plan(folder: Path, plan: Sequence[Sequence[str]], train_one: Callable[..
     for number, (case, kind, mutation) in enumerate(plan):
         restore = MUTATIONS[mutation]()
         try:
-            found: dict[str, Any] = outcome(train_one(case, kind))
+            options = {"local_batch_norm": True} if mutation == LOCAL else {}
+            found: dict[str, Any] = outcome(train_one(case, kind, **options))
         except BaseException as error:
             found = {"error": f"{type(error).__name__}: {error}"}
             if world > 1:
