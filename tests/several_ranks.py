@@ -34,7 +34,7 @@ STALL = 60  # seconds without an answer from another rank
 BATCHES: dict[str, tuple[int, float, int]] = {
     "full": (32, 0.0, 16),
     "empty": (31, 0.3, 15),
-    "few": (11, 0.5, 5),
+    "few": (16, 0.5, 5),
 }
 ENCODERS = ("vector", "BatchNorm")
 KINDS = [f"{encoders}, {batches}" for encoders in ENCODERS for batches in BATCHES]
@@ -84,7 +84,7 @@ def layered(size: int) -> nn.Module:
         nn.Unflatten(1, (4, 3)),
         nn.SyncBatchNorm(4, affine=False),
         nn.Tanh(),
-        nn.BatchNorm1d(4, track_running_stats=False),
+        nn.BatchNorm1d(4),
         nn.Flatten(),
         nn.Linear(12, 8),
     )
@@ -182,7 +182,8 @@ def used_by_none() -> Restore:
     """Gradients of zero where no rank has any."""
 
     def average(gradients: Any, parameters: Any) -> Any:
-        filled = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters)]
+        pairs = zip(gradients, parameters, strict=True)
+        filled = [torch.zeros_like(p) if g is None else g for g, p in pairs]
         return original(filled, parameters)
 
     original = ranks.average

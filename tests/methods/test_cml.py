@@ -109,7 +109,8 @@ def test_each_modality_is_encoded_once():
 def test_the_order_changes_with_the_batch(monkeypatch):
     orders = set()
     monkeypatch.setattr(
-        "counterpoise.methods.cml.chain", lambda p, o, n: orders.add(tuple(o.tolist())) or chain(p, o, n)
+        "counterpoise.methods.cml.chain",
+        lambda p, o, n: orders.add(tuple(o.tolist())) or chain(p, o, n),
     )
     data = toy_data(3)
     fit(toy_model(data), data, "cml", epochs=3, batch_size=16)

@@ -15,7 +15,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 

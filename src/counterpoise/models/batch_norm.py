@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from types import MethodType
 from typing import Any, cast
@@ -71,12 +71,12 @@ def keep_apart(module: nn.Module) -> Iterator[None]:
     """Let ``SyncBatchNorm`` do what BatchNorm does: it would wait for ranks that do not call it."""
     layers = [m for m in list_layers(module) if isinstance(m, SyncBatchNorm)]
     for layer in layers:
-        layer.forward = MethodType(_BatchNorm.forward, layer)
+        vars(layer)["forward"] = MethodType(_BatchNorm.forward, layer)
     try:
         yield
     finally:
         for layer in layers:
-            del layer.forward
+            del vars(layer)["forward"]
 
 
 class Joined(TorchFunctionMode):
@@ -179,13 +179,16 @@ class _Normalize(torch.autograd.Function):
         return (y if bias is None else y + bias.view(ctx.shape)).to(x.dtype)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]  # torch has no types here
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, ...]:
         if gradient is None:  # on no rank: the ties of features see to that
             return (None,) * 7
         x, weight, mean, inverse, count = ctx.saved_tensors
         shape, axes = ctx.shape, _list_axes(x)
-        gradient, scaled = to_float(gradient), (to_float(x) - mean.view(shape)) * inverse.view(shape)
+        gradient, scaled = (
+            to_float(gradient),
+            (to_float(x) - mean.view(shape)) * inverse.view(shape),
+        )
         sums = torch.stack([gradient.sum(axes), (gradient * scaled).sum(axes)])
         if not ctx.real:
             sums = torch.zeros_like(sums)

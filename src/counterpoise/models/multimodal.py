@@ -181,8 +181,9 @@ class MultimodalModel(nn.Module):
                 return known
             rows = mask.to(known.device).view(-1, *[1] * (known.dim() - 1))
             return torch.where(rows, known, torch.zeros_like(known))
-        joined = shares is not None and shares.total(name) > 1
-        if count == 0 and not joined:
+        if shares is not None and shares.total(name) <= 1:  # nothing to take statistics over
+            shares = None
+        if count == 0 and shares is None:
             steps = (1,) if self.fusion.steps else ()
             return torch.zeros(size, *steps, self.fusion.widths[name], device=self.device)
         if count == size and size:
@@ -192,6 +193,13 @@ class MultimodalModel(nn.Module):
         features = self._run(name, inputs, count, shares)
         blank = features.new_zeros(size, *features.shape[1:])
         return blank.index_copy(0, chosen, features)
+
+    def _join_encoder(
+        self, encoder: nn.Module, part: Part, joined: bool
+    ) -> AbstractContextManager[None]:
+        if joined:
+            return join_ranks(encoder, part.total, part.stop > part.start)
+        return nullcontext() if ranks.world() == 1 else keep_apart(encoder)
 
     def _encode_all(self, name: str, batch: Batch) -> Tensor:
         """As :meth:`_encode` without a look at the mask: all rows are encoded, then blanked."""
@@ -212,24 +220,25 @@ class MultimodalModel(nn.Module):
     def _run(
         self, name: str, inputs: Input | None, count: int, shares: Shares | None = None
     ) -> Tensor:
-        encoder, split = self.encoders[name], self._parts > 1 and torch.is_grad_enabled()
-        join = shares if shares is not None and shares.total(name) > 1 else None
+        """The features of ``count`` rows; of none, where other ranks have some (``shares``)."""
+        encoder = self.encoders[name]
 
         def encode(inputs: Input, part: Part) -> Any:
-            real, single = part.stop > part.start, self.training and part.total == 1
-            apart = nullcontext() if ranks.world() == 1 else keep_apart(encoder)
-            with self._autocast(), running_statistics(encoder, single):
-                with apart if join is None else join_ranks(encoder, part.total, real):
-                    return feed(encoder, inputs)
+            single = self.training and part.total == 1
+            join = self._join_encoder(encoder, part, shares is not None)
+            with self._autocast(), running_statistics(encoder, single), join:
+                return feed(encoder, inputs)
 
-        if join is not None:
-            inputs = join.fill(name, inputs, self.device)
+        if shares is not None:
+            inputs = shares.fill(name, inputs, self.device)
         assert inputs is not None
-        if split:
-            parts = split_rows(count, self._parts) if join is None else join.split(name, self._parts)
+        if self._parts > 1 and torch.is_grad_enabled():
+            number = self._parts
+            parts = shares.split(name, number) if shares else split_rows(count, number)
             features = encode_in_parts(encoder, encode, inputs, parts)
         else:
-            features = encode(inputs, Part(0, count, join.total(name) if join else count))
+            total = count if shares is None else shares.total(name)
+            features = encode(inputs, Part(0, count, total))
             if count == 0 and isinstance(features, Tensor):
                 features = features[:0]
         width, dims = self.fusion.widths[name], 3 if self.fusion.steps else 2

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
 
 from counterpoise.core import ranks
 from counterpoise.core.batch import Batch, Input, map_tensors
+from counterpoise.core.names import ByModality
 
 from .batch_norm import list_layers
 
@@ -86,7 +86,7 @@ class Shares:
         return found
 
 
-def list_joined(encoders: Mapping[str, nn.Module]) -> list[str]:
+def list_joined(encoders: ByModality) -> list[str]:
     """The modalities whose encoders take batch statistics, where there are several ranks."""
     if ranks.world() == 1:
         return []
