@@ -1,4 +1,4 @@
-"""One of several processes that train together; rank 0 writes the weights they end with.
+"""One of several processes that train together; rank 0 writes what they end with.
 
 Started by :func:`train_on`, once a rank. It ends with ``os._exit``, results first: torch 2.13 with
 gloo sometimes aborts while a process exits.
@@ -39,9 +39,10 @@ BATCHES: dict[str, tuple[int, float, int]] = {
 ENCODERS = ("vector", "BatchNorm")
 KINDS = [f"{encoders}, {batches}" for encoders in ENCODERS for batches in BATCHES]
 SHAPES = {"BatchNorm": [(2, 9), (1, 5, 5), (4,)]}
-PARTS = "in 3 parts"
+PARTS, WEIGHED = "in 3 parts", "weighed"
 LOCAL = "local statistics"
 Restore = Callable[[], Any]
+Entry = tuple[str, str, str]  # case, kind, mutation
 
 
 def data_of(kind: str) -> tuple[ArrayData, int]:
@@ -60,7 +61,9 @@ def data_of(kind: str) -> tuple[ArrayData, int]:
     mask[generator.integers(3, size=every), np.arange(every)] |= ~mask.any(0)
     present = dict(zip("abc", mask, strict=True))
     split = np.array(["train"] * count + ["validation"] * 12 + ["test"] * 8)
-    return ArrayData(inputs, target, present=present, split=split, name="ranks"), size
+    weights = 1 + np.arange(every) % 3 if WEIGHED in kind else None
+    data = ArrayData(inputs, target, present=present, split=split, name="ranks", weights=weights)
+    return data, size
 
 
 class OwnForward(nn.BatchNorm1d):
@@ -122,18 +125,23 @@ def train(case: str, kind: str, **options: Any) -> Run:
     data, size = data_of(kind)
     method = build(case)
     chosen = {"epochs": 2, "batch_size": size, "lr": 0.02, "weight_decay": 1e-3, **options}
-    if kind.endswith(PARTS):
+    if PARTS in kind:
         chosen["accumulate"] = 3
     return fit(model_of(kind, data, method), data, method, **chosen)
 
 
-def outcome(run: Run) -> dict[str, Any]:
-    """What two runs are compared by: all weights and buffers, and the history but for its times."""
+def outcome(run: Run) -> dict[str, Tensor]:
+    """What two runs are compared by: all weights and buffers, and the history of validation."""
     state = {f"model.{k}": x for k, x in run.model.state_dict().items()}
     state |= {f"method.{k}": x for k, x in run.method.state_dict().items()}
     kept = {k: x.detach().clone() for k, x in state.items()}
-    history = [{k: entry[k] for k in ("loss", "validation")} for entry in run.history]
-    return {"state": kept, "history": json.dumps(history)}
+    history = [
+        value
+        for entry in run.history
+        for metrics in entry["validation"].values()
+        for value in metrics.values()
+    ]
+    return kept | {"history": torch.tensor(history, dtype=torch.float64)}
 
 
 # Mutations: each breaks the equality.
@@ -202,44 +210,44 @@ MUTATIONS: dict[str, Callable[[], Restore]] = {
 }
 
 
-def run_plan(folder: Path, plan: Sequence[Sequence[str]], train_one: Callable[..., Run]) -> None:
-    """Train each case; rank 0 writes what every rank ends with."""
-    world = ranks.world()
-    for number, (case, kind, mutation) in enumerate(plan):
-        restore = MUTATIONS[mutation]()
-        try:
-            options = {"local_batch_norm": True} if mutation == LOCAL else {}
-            found: dict[str, Any] = outcome(train_one(case, kind, **options))
-        except BaseException as error:
-            found = {"error": f"{type(error).__name__}: {error}"}
-            if world > 1:
-                print(f"{case} | {kind} | {mutation}: {found['error']}", flush=True)
-                raise
-        restore()
-        every: list[Any] = [found]
-        if world > 1:
-            every = [None] * world
-            dist.all_gather_object(every, found)
-        if ranks.rank() == 0:
-            torch.save(every, folder / f"{number}.pt")
-    if ranks.rank() == 0:
-        (folder / "done.json").write_text("[]")
+def run_entry(case: str, kind: str, mutation: str) -> list[dict[str, Tensor]]:
+    """What every rank ends with, known on all of them."""
+    restore = MUTATIONS[mutation]()
+    try:
+        found = outcome(train(case, kind, local_batch_norm=mutation == LOCAL))
+    except BaseException:
+        print(f"in {case} | {kind} | {mutation}", flush=True)
+        raise
+    restore()
+    if ranks.world() == 1:
+        return [found]
+    every: list[Any] = [None] * ranks.world()
+    dist.all_gather_object(every, found)
+    return every
 
 
 def train_on(
-    world: int, plan: Sequence[Sequence[str]], folder: Path, kind: str = "table", limit: int = 900
-) -> dict[tuple[str, ...], list[dict[str, Any]]]:
-    """(case, kind, mutation) -> what each of ``world`` processes ends with."""
+    world: int, plan: Sequence[Entry], folder: Path, limit: int = 900
+) -> dict[Entry, list[dict[str, Tensor]]]:
+    """Entry of the plan -> what each of ``world`` processes ends with.
+
+    Args:
+        world: how many processes.
+        plan: case, kind of data, and mutation of each run.
+        folder: is made.
+        limit: seconds until they are ended.
+    """
     folder.mkdir()
     (folder / "plan.json").write_text(json.dumps(plan))
-    command = [sys.executable, str(Path(__file__)), str(folder), kind]
-    settings = {"WORLD_SIZE": str(world), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(Path(__file__)), str(folder)]
     workers = []
     for rank in range(world):
+        settings = {"WORLD_SIZE": str(world), "RANK": str(rank), "OMP_NUM_THREADS": "1"}
         with (folder / f"log{rank}").open("w") as log:
-            environment = {**os.environ, **settings, "RANK": str(rank)}
             workers.append(
-                subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+                subprocess.Popen(
+                    command, env={**os.environ, **settings}, stdout=log, stderr=subprocess.STDOUT
+                )
             )
     try:
         for worker in workers:
@@ -249,14 +257,12 @@ def train_on(
             worker.kill()
     # Judged by the results and not by the exit status: gloo sometimes aborts after them.
     logs = "\n".join((folder / f"log{rank}").read_text()[-3000:] for rank in range(world))
-    assert (folder / "done.json").exists(), logs
-    return {
-        tuple(entry): torch.load(folder / f"{number}.pt", weights_only=True)
-        for number, entry in enumerate(plan)
-    }
+    assert (folder / "done.pt").exists(), logs
+    found = torch.load(folder / "done.pt", weights_only=True)
+    return dict(zip(plan, found, strict=True))
 
 
-def main(folder: Path, kind: str) -> None:
+def main(folder: Path) -> None:
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     torch.set_num_threads(1)
     if world > 1:
@@ -267,19 +273,15 @@ def main(folder: Path, kind: str) -> None:
             world_size=world,
             timeout=timedelta(seconds=STALL),
         )
-    train_one = train
-    if kind == "contract":
-        import test_contract
-
-        def train_one(case: str, kind: str) -> Run:  # type: ignore[misc]
-            return test_contract.train(build(case), test_contract.data_of(kind))
-
-    run_plan(folder, json.loads((folder / "plan.json").read_text()), train_one)
+    found = [run_entry(*entry) for entry in json.loads((folder / "plan.json").read_text())]
+    if rank == 0:
+        torch.save(found, folder / "draft.pt")
+        (folder / "draft.pt").rename(folder / "done.pt")
 
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), sys.argv[2])
+        main(Path(sys.argv[1]))
     except BaseException:
         import traceback
 
