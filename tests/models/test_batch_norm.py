@@ -149,8 +149,10 @@ def share_of(batch: Batch, rank: int, world: int) -> Batch:
     def cut(x: Any) -> Any:
         return x[rank::world]
 
-    inputs = {m: cut(x) for m, x in batch.inputs.items()}
-    return Batch(inputs, {m: cut(x) for m, x in batch.present.items()}, cut(batch.target))
+    present = {m: cut(x) for m, x in batch.present.items()}
+    # A batch of the user's own may not even hold what none of its rows has.
+    inputs = {m: cut(x) for m, x in batch.inputs.items() if present[m].any()}
+    return Batch(inputs, present, cut(batch.target))
 
 
 def loss_of(model: MultimodalModel, batch: Batch, read: Sequence[str], rows: int) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from inspect import signature
 from types import MethodType
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from counterpoise.core import ranks
 
+_ARGUMENTS = signature(F.batch_norm)
 _single: ContextVar[bool | None] = ContextVar("single", default=None)
 
 
@@ -93,25 +95,35 @@ class Joined(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        found = normalize if func is F.batch_norm else func
-        before = (self.real,) if func is F.batch_norm else ()
-        return found(*before, *args, **(kwargs or {}))
+        if func is not F.batch_norm:
+            return func(*args, **(kwargs or {}))
+        given = _ARGUMENTS.bind(*args, **(kwargs or {}))
+        given.apply_defaults()
+        x, mean, var, weight, bias, training, momentum, eps = given.args
+        if not training:
+            return func(*args, **(kwargs or {}))
+        return normalize(x, self.real, (mean, var), (weight, bias), momentum, eps)
 
 
 def normalize(
-    real: bool,
     x: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
+    real: bool,
+    running: tuple[Tensor | None, Tensor | None],
+    affine: tuple[Tensor | None, Tensor | None],
+    momentum: float,
+    eps: float,
 ) -> Tensor:
-    """``torch.nn.functional.batch_norm`` with the statistics of all ranks' rows [N, C, ...]."""
-    if not training:
-        return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    """``torch.nn.functional.batch_norm`` with the statistics of all ranks' rows.
+
+    Args:
+        x: [N, C, ...], the rows of this rank.
+        real: whether they count.
+        running: mean and variance [C], moved by ``momentum`` towards those of this batch.
+        affine: weight and bias [C].
+        momentum: from 0 to 1.
+        eps: added to the variance.
+    """
+    (running_mean, running_var), (weight, bias) = running, affine
     with torch.no_grad():
         count, mean, squares = merge_moments(ranks.stack(measure_moments(x, real)))
         if running_mean is not None:
@@ -120,7 +132,7 @@ def normalize(
             unbiased = squares / (count - 1).clamp(min=1)
             running_var.lerp_(unbiased.to(running_var), momentum)
         inverse = (squares / count + eps).rsqrt()
-    made = _Normalize.apply(x, weight, bias, mean, inverse, count, real)  # type: ignore[no-untyped-call]  # torch has no types here
+    made = cast(Any, _Normalize).apply(x, weight, bias, mean, inverse, count, real)
     return cast(Tensor, made)
 
 
@@ -232,7 +244,7 @@ def tie(features: Features, names: Sequence[str]) -> Features:
     """
     if not names or not torch.is_grad_enabled():
         return features
-    features.tie, *tied = _Tie.apply(*(features[name] for name in names))  # type: ignore[no-untyped-call]  # torch has no types here
+    features.tie, *tied = cast(Any, _Tie).apply(*(features[name] for name in names))
     features.update(zip(names, tied, strict=True))
     return features
 
