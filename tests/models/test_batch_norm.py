@@ -200,6 +200,7 @@ CASES: dict[str, tuple[int, int, dict[str, list[int]], int]] = {
     "three parts": (3, 3, PRESENT, ROWS),
     "more ranks than rows, in parts": (2, 4, {"a": [0, 1, 2], "b": [0, 2], "c": [1]}, 3),
     "nobody has b": (1, 2, {"a": [0, 1, 2], "b": [], "c": [0, 1, 2]}, 3),
+    "nobody has c, and a rank has nothing": (1, 3, {"a": [0, 1], "b": [0], "c": []}, 2),
     "a single row": (1, 2, {"a": [0], "b": [0], "c": []}, 1),
 }
 
