@@ -1,4 +1,4 @@
-"""The six properties of every method, each beside the mutation that breaks it.
+"""Five properties of every method, each beside the mutation that breaks it; the sixth is ranks.
 
 On two complete modalities and on three with 30 % missing. A property test that never failed
 proves nothing: every check here is also run on a broken method, or with a broken engine, and must
