@@ -25,7 +25,7 @@ BEYOND: dict[str, tuple[str, ...]] = {  # kinds for a few methods
     f"BatchNorm, few, {PARTS}": ("joint", "mla", "cml", "umt"),
     "layers, few": ("joint", "mla", "lfm"),
     f"layers, empty, {PARTS}": ("joint", "mla"),
-    "wrapped, few": ("joint", "dgl", "agm", "cml", "pmr"),
+    "wrapped, few": ("joint", "agm", "cml", "pmr"),
     f"wrapped, empty, {PARTS}": ("joint", "dgl"),
 }
 WHOLE = f"vector, empty, {WEIGHED}, {PARTS}"  # for all methods on two ranks
