@@ -1,4 +1,4 @@
-"""The six properties of every method, each beside the mutation that breaks it.
+"""Five properties of every method, each beside the mutation that breaks it; the sixth is ranks.
 
 On two complete modalities and on three with 30 % missing. A property test that never failed
 proves nothing: every check here is also run on a broken method, or with a broken engine, and must
@@ -7,10 +7,6 @@ fail there.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -26,10 +22,9 @@ from counterpoise import ArrayData, Batch, Method, MultimodalModel, Run, build_m
 from counterpoise.methods import METHODS, MLA, Joint
 from counterpoise.methods.registry import split_chain
 
-# Samples that no batch size divides: the last batch is smaller, and odd for two ranks.
+# Samples that no batch size divides: the last batch is smaller.
 SAMPLES, BATCH, EPOCHS = 125, 16, 3
 DATA = {"2 complete": (2, 0.0), "3 with 30 % missing": (3, 0.3)}
-WEIGHED = "weighed, in 3 parts"  # for two processes: weights of samples, and accumulation
 OPTIMIZER: dict[str, Any] = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-3}
 
 every_case = pytest.mark.parametrize("case", CASES)
@@ -41,19 +36,13 @@ mutant_data = pytest.mark.parametrize(
 
 
 def data_of(kind: str, names: tuple[str, ...] = ("a", "b", "c")) -> ArrayData:
-    count, missing = DATA.get(kind, (3, 0.3))
-    data = toy_data(count, missing, SAMPLES, names=names)
-    if kind == WEIGHED:
-        weight = torch.arange(len(data.train)) % 3
-        data.train.weight = weight / weight.float().mean()
-    return data
+    count, missing = DATA[kind]
+    return toy_data(count, missing, SAMPLES, names=names)
 
 
 def train(method: Method, data: ArrayData, seed: int = 0, **options: Any) -> Run:
     model = options.pop("model", None) or build_model(data, method, width=8, seed=seed)
     given = {"epochs": EPOCHS, "batch_size": BATCH, **OPTIMIZER, **options}
-    if data.train.weight is not None:
-        given["accumulate"] = 3
     return fit(model, data, method, **given)
 
 
@@ -299,71 +288,7 @@ def test_a_method_that_looks_for_a_name_would_be_seen(case: str, kind: str) -> N
     fails(check_names_do_not_matter, mine, train(renamed, data_of(kind, RENAMED)), kind)
 
 
-# 6. Two processes equal one at the same global batch.
-
-MUTATIONS = {  # test -> data and mutation that it looks at
-    "test_leaving_out_sync_grads_would_be_seen": ("2 complete", "no sync_grads"),
-    "test_averaging_per_rank_would_be_seen": ("3 with 30 % missing", "mean per rank"),
-}
-
-
-@pytest.fixture(scope="module")
-def two_processes(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, dict[str, Tensor]]:
-    """``case | kind | mutation`` -> final weights, trained by two processes."""
-    folder = tmp_path_factory.mktemp("ranks")
-    wanted = []
-    for item in request.session.items:  # only what the tests that were chosen ask for
-        found = getattr(item, "callspec", None)
-        if "two_processes" in getattr(item, "fixturenames", ()) and found:
-            kind, mutation = MUTATIONS.get(item.originalname, (found.params.get("kind"), "none"))
-            wanted.append((found.params.get("case") or found.params["name"], kind, mutation))
-    (folder / "plan.json").write_text(json.dumps(wanted))
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("two_ranks.py")), str(folder)],
-            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    logs = [worker.communicate(timeout=300)[0] for worker in workers]
-    # Judged by the result and not by the exit status: gloo sometimes aborts after it.
-    assert (folder / "done.json").exists(), "\n".join(logs)
-    names = json.loads((folder / "done.json").read_text())
-    return {name: torch.load(folder / file, weights_only=True) for name, file in names.items()}
-
-
-def check_equal_to_one_process(case: str, kind: str, mutation: str, two: dict[str, Any]) -> None:
-    run = trained(case, kind)
-    found = two[f"{case} | {kind} | {mutation}"]
-    for name, tensor in run.model.state_dict().items():
-        assert torch.allclose(tensor, found["rank 0"][name], atol=1e-4, rtol=1e-3), name
-        assert torch.equal(found["rank 0"][name], found["rank 1"][name]), f"{name} across ranks"
-
-
-@pytest.mark.slow
-@every_case
-@pytest.mark.parametrize("kind", [*DATA, WEIGHED])
-def test_two_processes_equal_one(case: str, kind: str, two_processes: dict[str, Any]) -> None:
-    check_equal_to_one_process(case, kind, "none", two_processes)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
-def test_leaving_out_sync_grads_would_be_seen(name: str, two_processes: dict[str, Any]) -> None:
-    kind, mutation = MUTATIONS["test_leaving_out_sync_grads_would_be_seen"]
-    fails(check_equal_to_one_process, name, kind, mutation, two_processes)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
-def test_averaging_per_rank_would_be_seen(name: str, two_processes: dict[str, Any]) -> None:
-    kind, mutation = MUTATIONS["test_averaging_per_rank_would_be_seen"]
-    fails(check_equal_to_one_process, name, kind, mutation, two_processes)
+# 6. Several processes equal one at the same global batch: ``test_ranks.py``.
 
 
 def test_the_cases_cover_the_table() -> None:

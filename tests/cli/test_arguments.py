@@ -42,9 +42,11 @@ def test_every_setting_has_its_flag_and_its_key(name: str, tmp_path: Path) -> No
     flag = f"--{name.replace('_', '-')}"
     wanted = {**asdict(Settings()), name: value}
     words = [word for text in pairs or [str(value)] for word in (flag, text)]
+    words = [flag] if value is True else words
     assert asdict(settings("train", "digits", *words)) == wanted
     config = tmp_path / "c.yaml"
-    config.write_text(f"{flag[2:]}: {value!r}\n".replace("'a'", "a"))
+    said = "true" if value is True else repr(value)
+    config.write_text(f"{flag[2:]}: {said}\n".replace("'a'", "a"))
     assert asdict(settings("train", "--config", str(config))) == wanted
 
 

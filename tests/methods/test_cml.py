@@ -12,7 +12,7 @@ from counterpoise.methods.cml import chain
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1], [1, 2, 0]])
 def test_chains_by_hand(order):
     present = torch.tensor([[1, 1, 0, 0, 1], [1, 0, 1, 0, 1], [1, 1, 1, 1, 0]]).bool()
-    found = chain(present, torch.tensor(order))
+    found = chain(present, torch.tensor(order), 3)
     assert len(found) == 3
     for i in range(5):
         left = [m for m in order if present[m, i]]
@@ -23,9 +23,9 @@ def test_chains_by_hand(order):
 
 def test_a_batch_of_single_modalities_has_one_subset():
     present = torch.tensor([[1, 0], [0, 1]]).bool()
-    (only,) = chain(present, torch.tensor([1, 0]))
+    (only,) = chain(present, torch.tensor([1, 0]), 1)
     assert torch.equal(only, present)
-    assert len(chain(torch.zeros(2, 3, dtype=torch.bool), torch.tensor([0, 1]))) == 1
+    assert len(chain(torch.zeros(2, 3, dtype=torch.bool), torch.tensor([0, 1]), 0)) == 1
 
 
 @pytest.mark.parametrize("fusion", ["concat", "late", "shared", "film"])
@@ -109,7 +109,8 @@ def test_each_modality_is_encoded_once():
 def test_the_order_changes_with_the_batch(monkeypatch):
     orders = set()
     monkeypatch.setattr(
-        "counterpoise.methods.cml.chain", lambda p, o: orders.add(tuple(o.tolist())) or chain(p, o)
+        "counterpoise.methods.cml.chain",
+        lambda p, o, n: orders.add(tuple(o.tolist())) or chain(p, o, n),
     )
     data = toy_data(3)
     fit(toy_model(data), data, "cml", epochs=3, batch_size=16)

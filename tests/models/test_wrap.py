@@ -258,7 +258,7 @@ def test_the_fusion_that_a_method_needs_goes_on_the_same_encoders() -> None:
 def test_a_loss_that_spares_the_fusion_spares_bare_parameters_too() -> None:
     model, batch = made(Gate), toy_batch(toy_data())
     found = wrapped(model)
-    pairs = unimodal_logits(found.fusion, found.encode(batch), batch.present, ["a", "b"])
+    pairs = unimodal_logits(found, found.encode(batch), batch.present, ["a", "b"])
     torch.stack([u.sum() for _, u in pairs]).sum().backward()
     moved = {name for name, p in model.named_parameters() if p.grad is not None}
     assert moved == {n for n, _ in model.named_parameters() if n.startswith(("first", "second"))}

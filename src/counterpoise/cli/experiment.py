@@ -66,7 +66,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         about: dict[str, Any] = {"metavar": declared.metavar}
         about["help"] = f"{declared.explain()}{said}".replace("%", "%%")
         flag = f"--{item.name.replace('_', '-')}"
-        if declared.kind is Mapping:
+        if declared.kind is bool:
+            group.add_argument(flag, action="store_true", help=declared.explain())
+        elif declared.kind is Mapping:
             form = pair(declared.metavar or "NAME=NUMBER", float)
             group.add_argument(flag, action="append", default=[], type=form, **about)
         else:

@@ -45,6 +45,8 @@ class Context:
         rates: the schedule of the learning rate; without one, the rate stays as it is.
         encoder_lr: modality -> factor on the learning rate of its encoder.
         accumulate: in how many parts the encoders take a batch (:class:`MultimodalModel`).
+        local_batch_norm: let BatchNorm take each rank's statistics over its own rows, which is
+            faster, and trains other weights than one process would.
 
     Attributes:
         epoch: number of the current epoch, from 0.
@@ -68,12 +70,14 @@ class Context:
         rates: Rates | None = None,
         encoder_lr: Mapping[str, float] | None = None,
         accumulate: int = 1,
+        local_batch_norm: bool = False,
     ) -> None:
         check_float32()
         accumulate = check_number("accumulate", accumulate, 1, whole=True)
         self.model, self.optimizer, self.loaders = model, optimizer, Loaders(loaders)
         self.task = model.task = fit_task(task, loaders)  # evaluation reads it
         model.split_into(accumulate)
+        model.local_batch_norm = local_batch_norm
         self._total = Total(check_number("epochs", epochs, 1, whole=True))
         self.seed = check_number("seed", seed, whole=True)
         self.max_norm: float | None = self.task.max_norm
@@ -160,7 +164,7 @@ class Context:
         """
         if ranks.world() == 1:
             return bool(mask.any())
-        return bool(ranks.all_sum(mask.any().to(self.model.device, torch.float32)) > 0)
+        return bool(ranks.host_sum(mask.any().long().cpu()) > 0)
 
     def loss(self, logits: Tensor, batch: Batch, mask: Tensor | None = None) -> Tensor:
         """The task's loss []: mean over the samples of the global batch that ``mask`` keeps.
@@ -225,6 +229,8 @@ class Context:
         For methods that compare the gradients of several losses; ``.grad`` is left alone.
         """
         parameters = self.parameters()
+        if ranks.world() > 1 and not loss.requires_grad:  # nothing of it is on this rank
+            return ranks.average([None] * len(parameters), parameters)
         asked = [p for p in parameters if p.requires_grad]
         found = iter(torch.autograd.grad(loss, asked, retain_graph=retain_graph, allow_unused=True))
         every = [next(found) if p.requires_grad else None for p in parameters]
@@ -284,6 +290,7 @@ class Context:
         options = {k: v for k, v in self.optimizer.defaults.items() if k in known}
         made = copy.copy(self)
         made.model, model.task, made.progress = model, self.task, Progress()
+        model.local_batch_norm = self.model.local_batch_norm
         made.optimizer = kind(model.parameters(), **options)
         if epochs is not None:
             made._total, made.epoch, made.batch = Total(epochs), 0, 0

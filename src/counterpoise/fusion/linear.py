@@ -61,7 +61,9 @@ class Additive(Fusion):
     def logits(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
     ) -> Tensor:
-        used = [m for m in self.widths if some(present[m])] or list(self.widths)
+        used = [m for m in self.widths if some(present[m])]
+        if not used:
+            return self._say_nothing(features)
         first = shares[used[0]]
         if all(every(present[m]) for m in used):
             total = sum((shares[m] for m in used[1:]), first)
@@ -71,6 +73,17 @@ class Additive(Fusion):
         if not self.mean:
             return total
         return total / sum(masks.values(), torch.zeros_like(masks[used[0]])).clamp(min=1)
+
+    def _say_nothing(self, features: Mapping[str, Tensor]) -> Tensor:
+        """[B, K] zeros, where no sample has anything, such as on a rank without samples.
+
+        No weight takes part in them: gradients of zero, instead of none, would let momentum and
+        decay move classifiers that no other rank has used either.
+        """
+        zeros = cast(Tensor, sum(z.flatten(1)[:, :1] for z in features.values())) * 0
+        if torch.is_grad_enabled():  # a loss must have something to go back to
+            zeros = zeros + zeros.new_zeros(1).requires_grad_()
+        return zeros.expand(-1, self.outputs)
 
 
 class Late(Additive):

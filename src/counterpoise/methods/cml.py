@@ -79,12 +79,14 @@ class CML(Method):
     def losses(self, out: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         names, present = batch.modalities, torch.stack(list(batch.present.values()))
         order = torch.randperm(len(names), generator=ctx.generator())
-        said = [out.logits]
-        for kept in chain(present, order)[1:]:
+        counts, said = present.sum(0), [out.logits]
+        # As many subsets on every rank as any sample of the global batch has.
+        longest = sum(ctx.any(counts > j) for j in range(len(names)))
+        for kept in chain(present, order, longest)[1:]:
             masks = dict(zip(names, kept, strict=True))
             said.append(ctx.model(replace(batch, present=masks)).logits)
         logits = torch.stack(said)
-        count = present.sum(0).clamp(min=1)
+        count = counts.clamp(min=1)
         here = torch.arange(len(said))[:, None] < count
         here, count = here.to(logits.device), count.to(logits.device)
         errors = torch.stack([ctx.task.loss(each, batch.target) for each in said])
@@ -98,18 +100,18 @@ class CML(Method):
         }
 
 
-def chain(present: Tensor, order: Tensor) -> list[Tensor]:
+def chain(present: Tensor, order: Tensor, longest: int) -> list[Tensor]:
     """The nested subsets of each sample's modalities, down to one.
 
     Args:
         present: bool [M, B].
         order: int64 [M], in which they are taken away.
+        longest: how many modalities any sample has.
 
     Returns:
-        As many bool [M, B] as any sample has modalities, at least one; the ``j``-th leaves out the
+        As many bool [M, B], at least one; the ``j``-th leaves out the
         first ``j`` that a sample has, and is empty where it has no more than ``j``.
     """
     place = torch.empty_like(present, dtype=torch.int64)
     place[order] = present[order].cumsum(0)
-    longest = max(1, int(present.sum(0).max()))
-    return [present & (place > j) for j in range(longest)]
+    return [present & (place > j) for j in range(max(1, longest))]

@@ -14,7 +14,7 @@ from counterpoise.core.declared import Bounds
 from counterpoise.core.tasks import Classification, MultiLabel
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
-from counterpoise.fusion import Fusion
+from counterpoise.models.multimodal import MultimodalModel
 
 
 class DGL(Method):
@@ -77,7 +77,7 @@ class DGL(Method):
         apart = {m: z.detach() for m, z in features.items()}
         losses = {"fused": ctx.loss(ctx.model.fuse(apart, batch.present).logits, batch)}
         here = [m for m, mask in batch.present.items() if self.alpha > 0 and ctx.any(mask)]
-        for name, logits in unimodal_logits(ctx.model.fusion, features, batch.present, here):
+        for name, logits in unimodal_logits(ctx.model, features, batch.present, here):
             loss = ctx.loss(logits, batch, batch.present[name])
             losses[f"{name} alone"] = self.alpha * loss
         return losses
@@ -86,25 +86,25 @@ class DGL(Method):
 class _Alone(nn.Module):
     """A fusion's unimodal logits, as a module whose parameters can be replaced for a call."""
 
-    def __init__(self, fusion: Fusion) -> None:
+    def __init__(self, model: MultimodalModel) -> None:
         super().__init__()
-        self.fusion = fusion
+        self.fusion, self.fuse = model.fusion, model.fuse
 
     def forward(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], names: Sequence[str]
     ) -> list[tuple[str, Tensor]]:
-        out: Output = self.fusion(features, present)
+        out = self.fuse(features, present)
         return [(name, out.unimodal[name]) for name in names]
 
 
 def unimodal_logits(
-    fusion: Fusion,
+    model: MultimodalModel,
     features: Mapping[str, Tensor],
     present: Mapping[str, Tensor],
     names: Sequence[str],
 ) -> list[tuple[str, Tensor]]:
     """The unimodal logits [B, K] of some modalities, with no gradient for the fusion itself."""
-    alone = _Alone(fusion)
+    alone = _Alone(model)
     constants = {name: p.detach() for name, p in alone.named_parameters()}
     found: list[tuple[str, Tensor]] = functional_call(alone, constants, (features, present, names))
     return found

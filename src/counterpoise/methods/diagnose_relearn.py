@@ -165,7 +165,7 @@ def recompute_batch_norm(name: str, ctx: Context) -> None:
         layer.momentum = None  # a plain average
     training = ctx.model.training
     ctx.model.train()
-    with torch.no_grad():
+    with torch.no_grad(), ranks.alone():  # each takes the whole batches
         # Shuffled: in data ordered by class, a batch would be of one class and vary too little.
         for batch in ctx.loaders["train"].whole(shuffled=ctx.epoch):
             ctx.model.encode(batch.only(name))

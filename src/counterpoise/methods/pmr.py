@@ -162,6 +162,9 @@ def closeness(features: Tensor, prototypes: Tensor, known: Tensor) -> Tensor:
     """[B, K]: minus the distance to each prototype; the lowest number where there is none."""
     # Exact differences: |z|^2 - 2 z c + |c|^2 would cancel where z is close to c.
     distance = torch.cdist(features, prototypes, compute_mode="donot_use_mm_for_euclid_dist")
+    # A sample that is its prototype: what rounding leaves of the difference has no direction.
+    near = 1e-6 * features.detach().norm(dim=1, keepdim=True)
+    distance = torch.where(distance > near, distance, torch.zeros_like(distance))
     lengths = (distance.square() + 1e-12).sqrt()
     # Not minus infinity: the entropy would be NaN.
     return (-lengths).masked_fill(~known, torch.finfo(lengths.dtype).min)

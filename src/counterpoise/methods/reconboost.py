@@ -150,7 +150,7 @@ class ReconBoost(Method):
 @torch.no_grad()
 def said(model: MultimodalModel, batch: Batch) -> Output:
     """What a model says of a batch in evaluation mode; it is left as it was."""
-    encoders = [e for m, e in model.encoders.items() if e.training and batch.present[m].any()]
+    encoders = [e for e in model.encoders.values() if e.training]
     for encoder in encoders:
         encoder.eval()
     out: Output = model(batch)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from counterpoise.core.batch import Batch, Output, map_tensors
+from counterpoise.core import ranks
+from counterpoise.core.batch import Batch, Input, Lazy, Output, map_tensors
 from counterpoise.core.device import check_weights
 from counterpoise.core.names import ByModality
 from counterpoise.core.presence import every, is_dense, refuse_dense, some
@@ -19,7 +21,9 @@ from counterpoise.encoders.adapter import feed
 from counterpoise.errors import InputError
 from counterpoise.fusion import Fusion
 
+from .batch_norm import Features, join_ranks, keep_apart, list_layers, running_statistics, tie
 from .parts import encode_in_parts
+from .shares import Part, Shares, list_joined, split_rows
 
 
 class MultimodalModel(nn.Module):
@@ -27,7 +31,8 @@ class MultimodalModel(nn.Module):
 
     An encoder runs on the rows that have its modality: absent samples cost nothing and never
     enter batch statistics. A single row in training is encoded with BatchNorm's running
-    statistics, since a batch of one has none of its own.
+    statistics, since a batch of one has none of its own. Where several ranks train, all this is
+    meant of the global batch: BatchNorm takes its statistics over the rows of all ranks.
 
     Args:
         encoders: modality -> module, [B, ...] -> [B, D], or [B, T, D] for a fusion of sequences
@@ -39,12 +44,15 @@ class MultimodalModel(nn.Module):
     Attributes:
         task: what it learns, set by the :class:`counterpoise.Context` that trains it; no part of
             its state.
+        local_batch_norm: whether BatchNorm takes each rank's statistics over its own rows; set by
+            the context, too.
 
     Raises:
         InputError: encoders and fusion differ in their modalities.
     """
 
     task: Task | None = None
+    local_batch_norm: bool = False
 
     def __init__(
         self, encoders: Mapping[str, nn.Module], fusion: Fusion, precision: str = "fp32"
@@ -92,12 +100,45 @@ class MultimodalModel(nn.Module):
 
     def fuse(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Output:
         """Features as the encoders give them, and host masks [B], by modality -> Output."""
-        return cast(Output, self.fusion(features, present))
+        join = self._join_fusion(present)
+        with join():
+            out = cast(Output, self.fusion(features, present))
+        if not isinstance(features, Features) or features.tie is None:
+            if join is nullcontext:
+                return out
+            features = Features()
+        bind, said = features.bind, out.unimodal
+
+        def compute(name: str) -> Tensor:
+            with join():
+                return bind(said[name])
+
+        return replace(out, logits=bind(out.logits), unimodal=Lazy(tuple(said), compute))
+
+    def _join_fusion(
+        self, present: Mapping[str, Tensor]
+    ) -> Callable[[], AbstractContextManager[None]]:
+        """A context in which the fusion is called, whose own BatchNorm may need all ranks."""
+        if ranks.world() == 1 or not list_layers(self.fusion):
+            return nullcontext
+        if self.local_batch_norm:
+            return partial(keep_apart, self.fusion)
+        size = len(next(iter(present.values())))
+        total = int(ranks.host_sum(torch.tensor([size])))
+        return partial(join_ranks, self.fusion, total, size > 0)
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """Modality -> features [B, D] or [B, T, D] in float32, zero rows where it is absent."""
         batch = batch.among(self.modalities)
-        return {name: self._encode(name, batch) for name in self.encoders}
+        found, shares, joined = Features(), None, []
+        if isinstance(batch.features, Features):
+            found.tie = batch.features.tie
+        elif batch.features is None and not self.local_batch_norm:
+            joined = list_joined(self.encoders)
+            shares = Shares(batch, joined) if joined else None
+        for name in self.encoders:
+            found[name] = self._encode(name, batch, shares if name in joined else None)
+        return tie(found, [name for name in joined if shares and shares.total(name) > 1])
 
     def encoder_parameters(self, name: str) -> list[nn.Parameter]:
         """The parameters of one modality's encoder.
@@ -128,7 +169,8 @@ class MultimodalModel(nn.Module):
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
 
-    def _encode(self, name: str, batch: Batch) -> Tensor:
+    def _encode(self, name: str, batch: Batch, shares: Shares | None) -> Tensor:
+        """The features of a modality; ``shares`` if its encoder takes statistics over the ranks."""
         if is_dense():
             return self._encode_all(name, batch)
         mask = batch.present[name]
@@ -139,16 +181,25 @@ class MultimodalModel(nn.Module):
                 return known
             rows = mask.to(known.device).view(-1, *[1] * (known.dim() - 1))
             return torch.where(rows, known, torch.zeros_like(known))
-        if count == 0:
+        if shares is not None and shares.total(name) <= 1:  # nothing to take statistics over
+            shares = None
+        if count == 0 and shares is None:
             steps = (1,) if self.fusion.steps else ()
             return torch.zeros(size, *steps, self.fusion.widths[name], device=self.device)
-        inputs = batch.inputs[name]
-        if count == size:
-            return self._run(name, inputs, count)
+        if count == size and size:
+            return self._run(name, batch.inputs[name], count, shares)
         chosen = mask.nonzero().squeeze(1).to(self.device, non_blocking=True)
-        features = self._run(name, map_tensors(inputs, lambda x: x[chosen]), count)
+        inputs = map_tensors(batch.inputs[name], lambda x: x[chosen]) if count else None
+        features = self._run(name, inputs, count, shares)
         blank = features.new_zeros(size, *features.shape[1:])
         return blank.index_copy(0, chosen, features)
+
+    def _join_encoder(
+        self, encoder: nn.Module, part: Part, joined: bool
+    ) -> AbstractContextManager[None]:
+        if joined:
+            return join_ranks(encoder, part.total, part.stop > part.start)
+        return nullcontext() if ranks.world() == 1 else keep_apart(encoder)
 
     def _encode_all(self, name: str, batch: Batch) -> Tensor:
         """As :meth:`_encode` without a look at the mask: all rows are encoded, then blanked."""
@@ -166,20 +217,30 @@ class MultimodalModel(nn.Module):
         rows = mask.to(features.device).view(-1, *[1] * (features.dim() - 1))
         return torch.where(rows, features, torch.zeros_like(features))
 
-    def _run(self, name: str, inputs: Tensor | dict[str, Tensor], count: int) -> Tensor:
+    def _run(
+        self, name: str, inputs: Input | None, count: int, shares: Shares | None = None
+    ) -> Tensor:
+        """The features of ``count`` rows; of none, where other ranks have some (``shares``)."""
         encoder = self.encoders[name]
 
-        def encode(inputs: Tensor | dict[str, Tensor], count: int) -> Any:
-            with (
-                self._autocast(),
-                running_statistics(encoder, self.training and count == 1),
-            ):
+        def encode(inputs: Input, part: Part) -> Any:
+            single = self.training and part.total == 1
+            join = self._join_encoder(encoder, part, shares is not None)
+            with self._autocast(), running_statistics(encoder, single), join:
                 return feed(encoder, inputs)
 
-        if self._parts == 1 or not torch.is_grad_enabled():
-            features = encode(inputs, count)
+        if shares is not None:
+            inputs = shares.fill(name, inputs, self.device)
+        assert inputs is not None
+        if self._parts > 1 and torch.is_grad_enabled():
+            number = self._parts
+            parts = shares.split(name, number) if shares else split_rows(count, number)
+            features = encode_in_parts(encoder, encode, inputs, parts)
         else:
-            features = encode_in_parts(encoder, encode, inputs, count, self._parts)
+            total = count if shares is None else shares.total(name)
+            features = encode(inputs, Part(0, count, total))
+            if count == 0 and isinstance(features, Tensor):
+                features = features[:0]
         width, dims = self.fusion.widths[name], 3 if self.fusion.steps else 2
         shape = list(features.shape) if isinstance(features, Tensor) else []
         if len(shape) != dims or shape[-1] != width or shape[0] != count:
@@ -189,17 +250,3 @@ class MultimodalModel(nn.Module):
                 f"{shape or type(features).__name__}; what makes them so belongs into the encoder"
             )
         return cast(Tensor, features.float())
-
-
-@contextmanager
-def running_statistics(encoder: nn.Module, active: bool) -> Iterator[None]:
-    """Let BatchNorm normalise by its running statistics, and leave these as they are."""
-    layers = [m for m in encoder.modules() if isinstance(m, _BatchNorm)] if active else []
-    layers = [layer for layer in layers if layer.training]
-    for layer in layers:
-        layer.eval()
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.train()

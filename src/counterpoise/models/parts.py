@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -13,33 +13,35 @@ from torch.utils.checkpoint import checkpoint
 
 from counterpoise.core.batch import Input, map_tensors
 
+from .shares import Part
+
 
 def encode_in_parts(
     encoder: nn.Module,
-    encode: Callable[[Input, int], Any],
+    encode: Callable[[Input, Part], Any],
     inputs: Input,
-    count: int,
-    parts: int,
+    parts: Sequence[Part],
 ) -> Any:
-    """The features of ``count`` samples, each part encoded once more in the backward pass.
+    """The features of a batch, each part of it encoded once more in the backward pass.
 
     Args:
         encoder: whose buffers (running statistics) the second pass must leave as they are.
-        encode: takes the samples of a part and their number.
+        encode: takes the samples of a part; one sample in their place where this rank has none.
         inputs: [B, ...], or a dict of such tensors.
-        count: ``B``.
-        parts: into how many they are split, as evenly as possible.
+        parts: into which they are split.
     """
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), UnchangedBuffers(encoder)
 
     features = []
-    for rows in torch.arange(count).tensor_split(min(parts, count)):
-        part = map_tensors(inputs, partial(_slice, int(rows[0]), int(rows[-1]) + 1))
-        features.append(
-            checkpoint(encode, part, len(rows), use_reentrant=False, context_fn=contexts)
-        )
+    for part in parts:
+        rows = (part.start, part.stop) if part.stop > part.start else (0, 1)
+        chosen = map_tensors(inputs, partial(_slice, *rows))
+        found = checkpoint(encode, chosen, part, use_reentrant=False, context_fn=contexts)
+        if part.stop == part.start and isinstance(found, Tensor):
+            found = found[:0]
+        features.append(found)
     # What is no tensor is refused where features are checked.
     return torch.cat(features) if all(isinstance(f, Tensor) for f in features) else features[0]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from counterpoise.core.batch import Lazy
 from counterpoise.fusion import Concat, Fusion
 
-from .multimodal import running_statistics
+from .batch_norm import is_single, running_statistics
 from .replay import Replay
 
 
@@ -36,9 +37,12 @@ class Replayed(Fusion):
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
     ) -> Tensor:
         given = {m: features[m] for m in self.widths}
-        like = next(iter(given.values()))
-        with running_statistics(self.rest, self.training and like.shape[0] == 1):
-            return self.replay.run(given, given)[1]
+        rows = next(iter(given.values())).shape[0]
+        if rows == 0:  # of a rank without samples; somebody's forward may need some
+            given = {m: torch.cat([z, z.new_zeros(1, *z.shape[1:])]) for m, z in given.items()}
+        with running_statistics(self.rest, self.training and is_single(rows)):
+            logits = self.replay.run(given, given)[1]
+        return logits if rows else logits[:0]
 
     def _ablate(
         self, name: str, features: Mapping[str, Tensor], present: Mapping[str, Tensor]

@@ -62,6 +62,8 @@ class Declaration:
         if self.kind is Mapping:
             found = self.rule.check(name, check_mapping(name, value, "numbers"))
             return {str(key): float(number) for key, number in found.items()}
+        if self.kind is bool:
+            return _read_switch(name, value)
         if self.kind in (int, float):
             return self.kind(self.rule.check(name, value))
         return read_word(name, value)
@@ -127,3 +129,9 @@ def read_word(name: str, value: Any) -> str:
     if isinstance(value, str) and value:
         return value
     raise InputError(f"{name} must be a word, found {show(value)}")
+
+
+def _read_switch(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise InputError(f"{name} must be True or False, found {show(value)}")

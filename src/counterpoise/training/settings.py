@@ -174,6 +174,12 @@ class Settings:
     label_smoothing: Annotated[float, Bounds(0, below=1)] = setting(
         0.0, "share of the target that is spread over all classes", off=0.0
     )
+    local_batch_norm: bool = setting(
+        False,
+        "let the BatchNorm of each rank see its own rows only: faster, but not what one process "
+        "trains",
+        off=False,
+    )
 
     def __post_init__(self) -> None:
         for name, declared in declarations(Settings).items():

@@ -42,4 +42,5 @@ def make_context(
         rates=Rates(SCHEDULES.build(settings.schedule), settings.warmup),
         encoder_lr=settings.encoder_lr,
         accumulate=settings.accumulate,
+        local_batch_norm=settings.local_batch_norm,
     )
