@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 from counterpoise.core.console import replace_unknown
+from counterpoise.core.launch import find_launch
 from counterpoise.errors import InputError
 
 from . import (
@@ -25,6 +26,7 @@ from . import (
     train,
 )
 from .arguments import parse
+from .launched import find_watch, run_command, run_rank
 from .output import forget_warnings, print_warning
 
 COMMANDS = {
@@ -46,6 +48,15 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 for bad input, 130 when interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        launch = find_launch()
+    except InputError as error:
+        return _fail(str(error))
+    return _run(arguments) if launch is None else run_rank(launch, lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    """Run one command as :func:`main` does, in this process."""
     replace_unknown()
     forget_warnings()
     try:
@@ -53,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = print_warning  # type: ignore[assignment]  # takes what it gives
             options = parse(arguments, COMMANDS)
             options.command_line = arguments
-            COMMANDS[options.command].run(options)
+            run_command(COMMANDS[options.command], options)
         return 0
     except InputError as error:
         return _fail(str(error))
@@ -61,15 +72,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno == errno.ENOSPC:
             return _fail("the disk is full; free some space and run the same command again")
         if error.errno == errno.EPIPE:  # the reader of our output has gone, as `| head` does
+            if watch := find_watch():
+                watch.end("", 0)
             sys.stderr.close()
             return 0
         return _fail(f"{error.filename or 'file'}: {error.strerror or error}")
     except KeyboardInterrupt:
+        if watch := find_watch():
+            watch.stop()
         again = " with --resume" if {"train", "predict"} & set(arguments) else ""
         print(f"counterpoise: stopped; the same command{again} goes on", file=sys.stderr)
         return 130
 
 
 def _fail(message: str) -> int:
-    print(f"counterpoise: error: {' '.join(message.split())}", file=sys.stderr)
+    line = f"counterpoise: error: {' '.join(message.split())}"
+    if watch := find_watch():
+        watch.end(line, 2)
+    print(line, file=sys.stderr)
     return 2

@@ -6,21 +6,41 @@ backward pass: methods run several, call parts of the model, and read ``.grad``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+T = TypeVar("T")
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+def _is_joined() -> bool:
+    return dist.is_available() and dist.is_initialized() and not _alone.get()
+
 
 def world() -> int:
     """The number of processes that train together."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if _is_joined() else 1
 
 
 def rank() -> int:
     """The number of this process, 0 to ``world() - 1``."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return dist.get_rank() if _is_joined() else 0
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """What every rank computes alike, from the same whole batches: as if it were the only one."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
 
 
 def all_sum(value: Tensor) -> Tensor:
@@ -30,6 +50,35 @@ def all_sum(value: Tensor) -> Tensor:
         value = value.clone()
         dist.all_reduce(value)
     return value
+
+
+def stack(value: Tensor) -> Tensor:
+    """[...], of one shape on all ranks -> [world(), ...], the same on each; detached."""
+    value = value.detach().contiguous()
+    parts = [torch.empty_like(value) for _ in range(world())]
+    if world() == 1:
+        return value[None]
+    dist.all_gather(parts, value)
+    return torch.stack(parts)
+
+
+def host_sum(numbers: Tensor) -> Tensor:
+    """The sum of whole numbers, a tensor on the host, over all ranks: for the host's decisions.
+
+    A process group that has a backend for the host uses it, so that a GPU is not waited for.
+    """
+    if world() == 1:
+        return numbers
+    if "cpu:" in dist.get_backend_config():
+        return all_sum(numbers)
+    return all_sum(numbers.to(torch.device("cuda", torch.cuda.current_device()))).cpu()
+
+
+def send(value: Any, source: int) -> Any:
+    """What the rank ``source`` passes, on every rank; it must be on the host."""
+    held = [value]
+    dist.broadcast_object_list(held, src=source)
+    return held[0]
 
 
 def broadcast(module: nn.Module) -> None:
@@ -57,9 +106,9 @@ def gather(values: Tensor) -> Tensor:
     values = values.detach()
     if world() == 1:
         return values
-    sizes = torch.zeros(world(), device=values.device)
+    sizes = torch.zeros(world(), dtype=torch.int64)
     sizes[rank()] = len(values)
-    counts = [int(size) for size in all_sum(sizes).tolist()]
+    counts = host_sum(sizes).tolist()
     padded = values.new_zeros(max(counts), *values.shape[1:])
     padded[: len(values)] = values
     parts = [torch.empty_like(padded) for _ in counts]
@@ -78,9 +127,8 @@ def average(
     """
     if world() == 1 or not parameters:
         return list(gradients)
-    device = parameters[0].device
-    used = torch.tensor([float(g is not None) for g in gradients], device=device)
-    active = [count > 0 for count in all_sum(used).tolist()]
+    used = host_sum(torch.tensor([g is not None for g in gradients], dtype=torch.int64))
+    active = [count > 0 for count in used.tolist()]
     filled = [
         torch.zeros_like(p) if g is None else g
         for g, p, some in zip(gradients, parameters, active, strict=True)
@@ -106,3 +154,31 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     found = average([p.grad for p in parameters], parameters)
     for p, gradient in zip(parameters, found, strict=True):
         p.grad = gradient
+
+
+def ask_first(question: Callable[[], T]) -> T:
+    """What rank 0 finds, on every rank; what it raises is raised on every rank.
+
+    For what only rank 0 may touch, or only it can see, such as the folder of a run.
+    """
+    if world() == 1:
+        return question()
+    found: Any = None
+    failed: Exception | None = None
+    if rank() == 0:
+        try:
+            found = question()
+        except Exception as error:
+            failed = error
+    found, failed = send((found, failed), 0)
+    if failed is not None:
+        raise failed
+    return cast("T", found)
+
+
+def collect(value: T) -> list[T]:
+    """What each rank passes, in their order, on every rank; tensors in it must be on the host."""
+    found: list[Any] = [value] * world()
+    if world() > 1:
+        dist.all_gather_object(found, value)
+    return found

@@ -52,6 +52,8 @@ def fit(
 
     Deterministic: the same arguments on the same machine give the same weights, bit for bit,
     whether or not the run was stopped and resumed. The global random state is left as it was.
+    Of several ranks (``torch.distributed`` is initialised), every one must call it, rank 0 alone
+    reads and writes the folder, and each has the same run in the end.
 
     Args:
         model: trained in place, on ``device``.
@@ -77,11 +79,13 @@ def fit(
     method = build_method(method)
     settings, listeners = merge_settings(settings, changes), Callbacks(callbacks)
     folder = None if out is None else expand(out)
-    task = prepare_task(data, settings, read_known(folder) if folder and resume else None)
+    known = ranks.ask_first(lambda: read_known(folder) if folder and resume else None)
+    task = prepare_task(data, settings, known)
     _check(model, data, method, settings, task)
     device = model.device if device is None else check_device(device)
     record = RunRecord.of(model, data, method, settings, task, notes)
-    saved = None if folder is None else open_folder(folder, record, resume)
+    _check_alike(record)
+    saved = ranks.ask_first(lambda: open_folder(folder, record, resume) if folder else None)
     with float32(), torch.random.fork_rng(devices=[]):
         model.to(device)
         run = Run(model, method, settings, task, data=data)
@@ -119,6 +123,19 @@ def _check(
             f"{' or '.join(names)}"
         )
     check_encoder_lr(model, settings.encoder_lr)
+
+
+def _check_alike(record: RunRecord) -> None:
+    """Raise :class:`InputError`, on every rank, unless all train the same."""
+    own = {**record.identity(), "epochs": record.settings.epochs}
+    first, *others = ranks.collect(own)
+    for number, identity in enumerate(others, 1):
+        if other := storage.difference(identity, first):
+            other = other.replace(" there and ", f" on rank {number} and ")
+            raise InputError(
+                f"all ranks must train the same run, found {other.removesuffix(' here'):.300} on "
+                "rank 0; give every process the same data and arguments"
+            )
 
 
 def _start(run: Run, data: Dataset, saved: dict[str, Any] | None, listeners: Callback) -> Context:

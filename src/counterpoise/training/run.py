@@ -76,7 +76,10 @@ class Run:
         return f"Run({self.method.label()!r}, {epochs})"
 
     def evaluate(self, data: Dataset, split: str = "test", which: str = "last") -> Evaluation:
-        """All metrics of every subset, with the weights of the ``"last"`` or ``"best"`` epoch."""
+        """All metrics of every subset, with the weights of the ``"last"`` or ``"best"`` epoch.
+
+        Of several ranks, every one must call it (:func:`counterpoise.evaluate`).
+        """
         check_choice("which", which, ("last", "best"))
         if which == "last":
             return evaluate(self.model, data, self.method, split=split, task=self.task)
@@ -200,7 +203,7 @@ def keep_validation(run: Run, result: Evaluation, folder: Path | None) -> None:
 def restore_validation(run: Run, data: Dataset, folder: Path) -> None:
     """Read what :func:`keep_validation` wrote; predict again what is not there."""
     epochs = _epochs(run)
-    run.validation = read_validation(folder, epochs)
+    run.validation = ranks.ask_first(lambda: read_validation(folder, epochs))
     for which in epochs.keys() - run.validation.keys():
         kept = Predictions.of(run.evaluate(data, "validation", which), epochs[which])
         run.validation[which] = kept
