@@ -6,6 +6,7 @@ backward pass: methods run several, call parts of the model, and read ``.grad``.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -154,6 +155,17 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     found = average([p.grad for p in parameters], parameters)
     for p, gradient in zip(parameters, found, strict=True):
         p.grad = gradient
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Rank 0 warns; what it warns of is left unsaid by the others."""
+    if rank() == 0:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def ask_first(question: Callable[[], T]) -> T:

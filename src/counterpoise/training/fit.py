@@ -86,7 +86,7 @@ def fit(
     record = RunRecord.of(model, data, method, settings, task, notes)
     _check_alike(record)
     saved = ranks.ask_first(lambda: open_folder(folder, record, resume) if folder else None)
-    with float32(), torch.random.fork_rng(devices=[]):
+    with ranks.one_voice(), float32(), torch.random.fork_rng(devices=[]):
         model.to(device)
         run = Run(model, method, settings, task, data=data)
         ctx = _start(run, data, saved, listeners)
