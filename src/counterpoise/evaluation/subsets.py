@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import comb
@@ -245,12 +245,7 @@ def evaluate(
             found = _predict(model, method, loader.read(own), wanted, decode)
     model.train(training[0])
     method.train(training[1])
-    every = ranks.collect(found)
-    joined = {
-        s: torch.cat([part[s][0] for part in every if len(part[s][0])] or [found[s][0]])
-        for s in wanted
-    }
-    where = {s: torch.cat([part[s][1] for part in every]) for s in wanted}
+    joined, where = _join(ranks.collect(found))
     target = samples.target.cpu()
     values = {s: task.metrics(joined[s], target[where[s]], chosen) for s in joined if len(where[s])}
     return Evaluation(task, split, joined, target, where, values)
@@ -275,3 +270,15 @@ def _predict(
             logits[subset].append(found[has])
             rows[subset].append(batch.index[has])
     return {s: (torch.cat(logits[s]), torch.cat(rows[s])) for s in logits}
+
+
+def _join(
+    parts: Sequence[dict[Subset, tuple[Tensor, Tensor]]],
+) -> tuple[dict[Subset, Tensor], dict[Subset, Tensor]]:
+    """Logits and rows of each subset, from those of each rank; some may have none."""
+    logits, rows = {}, {}
+    for subset in parts[0]:
+        some = [part[subset] for part in parts if len(part[subset][1])] or [parts[0][subset]]
+        logits[subset] = torch.cat([found for found, _ in some])
+        rows[subset] = torch.cat([where for _, where in some])
+    return logits, rows

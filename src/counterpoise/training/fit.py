@@ -51,9 +51,8 @@ def fit(
     """Train ``model`` on ``data`` by ``method``.
 
     Deterministic: the same arguments on the same machine give the same weights, bit for bit,
-    whether or not the run was stopped and resumed. The global random state is left as it was.
-    Of several ranks (``torch.distributed`` is initialised), every one must call it, rank 0 alone
-    reads and writes the folder, and each has the same run in the end.
+    whether or not it was stopped and resumed. The global random state is left as it was. Of several
+    ranks, every one must call it; rank 0 alone reads and writes the folder.
 
     Args:
         model: trained in place, on ``device``.
@@ -83,8 +82,7 @@ def fit(
     task = prepare_task(data, settings, known)
     _check(model, data, method, settings, task)
     device = model.device if device is None else check_device(device)
-    record = RunRecord.of(model, data, method, settings, task, notes)
-    _check_alike(record)
+    record = _check_alike(RunRecord.of(model, data, method, settings, task, notes))
     saved = ranks.ask_first(lambda: open_folder(folder, record, resume) if folder else None)
     with ranks.one_voice(), float32(), torch.random.fork_rng(devices=[]):
         model.to(device)
@@ -95,9 +93,13 @@ def fit(
         _train_epochs(run, ctx, data, folder, listeners)
     model.eval()
     if folder is not None and ranks.rank() == 0:
-        about = {"epoch": str(len(run.history) - 1)}
-        storage.write_weights(folder / "last.safetensors", model.state_dict(), about)
+        _write_last(run, folder)
     return run
+
+
+def _write_last(run: Run, folder: Path) -> None:
+    about = {"epoch": str(len(run.history) - 1)}
+    storage.write_weights(folder / "last.safetensors", run.model.state_dict(), about)
 
 
 def _check(
@@ -125,8 +127,8 @@ def _check(
     check_encoder_lr(model, settings.encoder_lr)
 
 
-def _check_alike(record: RunRecord) -> None:
-    """Raise :class:`InputError`, on every rank, unless all train the same."""
+def _check_alike(record: RunRecord) -> RunRecord:
+    """The record; :class:`InputError`, on every rank, unless all train the same."""
     own = {**record.identity(), "epochs": record.settings.epochs}
     first, *others = ranks.collect(own)
     for number, identity in enumerate(others, 1):
@@ -136,6 +138,7 @@ def _check_alike(record: RunRecord) -> None:
                 f"all ranks must train the same run, found {other.removesuffix(' here'):.300} on "
                 "rank 0; give every process the same data and arguments"
             )
+    return record
 
 
 def _start(run: Run, data: Dataset, saved: dict[str, Any] | None, listeners: Callback) -> Context:
