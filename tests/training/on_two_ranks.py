@@ -57,6 +57,7 @@ def main(shared: Path) -> None:
         "kept": {which: kept.epoch for which, kept in run.validation.items()},
         "test": {"+".join(s): v for s, v in run.evaluate(data).metrics.items()},
         "best": {"+".join(s): v for s, v in run.evaluate(data, which="best").metrics.items()},
+        "rows": run.evaluate(data).rows[("a", "b")].tolist(),
         "few": len(evaluate(noted.model, small, split="test").target),
         "held": refuse(out=own / "run", epochs=4),
         "unlike": refuse(epochs=2 + rank),

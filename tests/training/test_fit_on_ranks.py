@@ -36,6 +36,9 @@ def test_two_ranks_share_one_folder_and_one_result(tmp_path: Path) -> None:
         torch.testing.assert_close(weights[name], tensor, rtol=1e-5, atol=1e-5)
     for name in ("history", "kept", "test", "best", "few", "held", "unlike"):
         assert first[name] == second[name], name
+    assert first["rows"] == alone.evaluate(data).rows[("a", "b")].tolist(), (
+        "in the order of the split"
+    )
     assert first["few"] == 1, "a rank without rows is a case of this test"
     assert "holds this run already" in first["held"]
     assert "all ranks must train the same run, found epochs is 3 on rank 1" in first["unlike"]
