@@ -9,6 +9,7 @@ from pathlib import Path
 from counterpoise.errors import InputError
 
 from .arguments import Command, read_path
+from .launched import add_timeout, join_ranks
 from .output import print_json, print_metrics
 
 
@@ -21,12 +22,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     reference = "a unimodal run, for the co-learning verdict"
     add("--against", type=read_path, metavar="RUN", help=reference)
     add("--json", action="store_true", help="print JSON")
+    add_timeout(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     from counterpoise.evaluation import colearning, present_name
     from counterpoise.training.run import open_run
 
+    join_ranks(options)
     _check_run("RUN", options.folder)
     trained, data = open_run(options.folder, options.data_dir)
     result = trained.evaluate(data, options.split, options.which)

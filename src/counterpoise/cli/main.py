@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 from counterpoise.core.console import printing, replace_unknown
+from counterpoise.core.launch import find_launch
 from counterpoise.errors import InputError
 
 from . import (
@@ -26,6 +27,7 @@ from . import (
 )
 from .arguments import parse
 from .exhausted import EXHAUSTED, is_exhausted
+from .launched import find_watch, run_command, run_rank
 from .output import forget_warnings, print_warning
 from .signals import Stopped, stop_quietly
 
@@ -50,19 +52,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Other signals that stop it give 128 and their number.
     """
-    replace_unknown()
-    with printing():
-        return _run(list(sys.argv[1:] if argv is None else argv))
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        launch = find_launch()
+    except InputError as error:
+        return _fail(str(error))
+    return _run(arguments) if launch is None else run_rank(launch, lambda: _run(arguments))
 
 
 def _run(arguments: list[str]) -> int:
+    """Run one command as :func:`main` does, in this process."""
+    replace_unknown()
+    with printing():
+        return _carry_out(arguments)
+
+
+def _carry_out(arguments: list[str]) -> int:
     forget_warnings()
     try:
         with stop_quietly(), warnings.catch_warnings():
             warnings.showwarning = print_warning  # type: ignore[assignment]  # takes what it gives
             options = parse(arguments, COMMANDS)
             options.command_line = arguments
-            COMMANDS[options.command].run(options)
+            run_command(COMMANDS[options.command], options)
         return 0
     except InputError as error:
         return _fail(str(error))
@@ -70,6 +82,8 @@ def _run(arguments: list[str]) -> int:
         if error.errno == errno.ENOSPC:
             return _fail("the disk is full; free some space and run the same command again")
         if error.errno == errno.EPIPE:  # the reader of our output has gone, as `| head` does
+            if watch := find_watch():
+                watch.end("", 0)
             sys.stderr.close()
             return 0
         if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -82,11 +96,16 @@ def _run(arguments: list[str]) -> int:
             raise
         return _fail(EXHAUSTED)
     except KeyboardInterrupt as error:
+        if watch := find_watch():
+            watch.stop()
         again = " with --resume" if {"train", "predict"} & set(arguments) else ""
         print(f"counterpoise: stopped; the same command{again} goes on", file=sys.stderr)
         return error.status if isinstance(error, Stopped) else 130
 
 
 def _fail(message: str) -> int:
-    print(f"counterpoise: error: {' '.join(message.split())}", file=sys.stderr)
+    line = f"counterpoise: error: {' '.join(message.split())}"
+    if watch := find_watch():
+        watch.end(line, 2)
+    print(line, file=sys.stderr)
     return 2

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .arguments import Command
 from .experiment import add_experiment, make_recipe, method_labels
+from .launched import add_timeout, join_ranks
 from .output import print_metrics, print_notes
 from .progress import show_progress
 
@@ -35,11 +36,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on with the run in --out; --epochs may be more than before",
     )
+    add_timeout(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     from counterpoise.engine.callback import Callback
 
+    resume = join_ranks(options) or options.resume
     recipe = make_recipe(options)
     method = _method(options)
     data = recipe.load()
@@ -64,9 +67,7 @@ def run(options: argparse.Namespace) -> None:
                 progress.describe(f"{method.name}, validation {metric} {value:.3f}")
                 progress.reach((entry["epoch"] + 1) * batches)
 
-        done = recipe.train(
-            data, method, options.seed, out=out, resume=options.resume, callbacks=[Bar()]
-        )
+        done = recipe.train(data, method, options.seed, out=out, resume=resume, callbacks=[Bar()])
     if options.quiet:
         return
     print_metrics(done.evaluate(data), f"{data.name}, {method.name}: test, last epoch")

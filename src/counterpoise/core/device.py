@@ -25,6 +25,28 @@ def check_device(name: torch.device | str) -> torch.device:
     return device
 
 
+def choose_device(name: str, place: int, count: int) -> str:
+    """The device of one of ``count`` processes on this machine, of which it is number ``place``.
+
+    Raises:
+        InputError: they would share a GPU, or there are fewer than processes.
+    """
+    kind, _, number = name.partition(":")
+    if kind == "cpu" or (count == 1 and (number or kind != "cuda")):
+        return name
+    if kind != "cuda" or number:
+        raise InputError(
+            f"--device {name} is one device, and {count} processes on this machine would share it; "
+            "use --device cuda, which gives each its own GPU, or --device cpu"
+        )
+    if (there := torch.cuda.device_count()) < count:
+        raise InputError(
+            f"--device cuda needs a GPU for each of the {count} processes on this machine, found "
+            f"{there}; start as many processes as there are GPUs, or use --device cpu"
+        )
+    return f"cuda:{place}"
+
+
 def check_float32() -> None:
     """Raise :class:`InputError` where new tensors are not float32, as models and data are."""
     if torch.get_default_dtype() != torch.float32:

@@ -111,7 +111,11 @@ class Loader:
     def whole(self, shuffled: int | None = None) -> Iterator[Batch]:
         """Every sample once, the same on every rank, in the split's order or that of an epoch."""
         order = torch.arange(len(self.samples)) if shuffled is None else self.order(shuffled)
-        yield from self._load(torch.split(order, self.batch_size))
+        yield from self.read(order)
+
+    def read(self, rows: Tensor) -> Iterator[Batch]:
+        """The batches of these rows, int64 [N], in their order."""
+        yield from self._load(torch.split(rows, self.batch_size))
 
     def _load(self, parts: Iterable[Tensor]) -> Iterator[Batch]:
         """The batches of these rows; if they lie in files, the next ones are read ahead."""

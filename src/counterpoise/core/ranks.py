@@ -6,15 +6,17 @@ backward pass: methods run several, call parts of the model, and read ``.grad``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+T = TypeVar("T")
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 
@@ -153,3 +155,42 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     found = average([p.grad for p in parameters], parameters)
     for p, gradient in zip(parameters, found, strict=True):
         p.grad = gradient
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Rank 0 warns; what it warns of is left unsaid by the others."""
+    if rank() == 0:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def ask_first(question: Callable[[], T]) -> T:
+    """What rank 0 finds, on every rank; what it raises is raised on every rank.
+
+    For what only rank 0 may touch, or only it can see, such as the folder of a run.
+    """
+    if world() == 1:
+        return question()
+    found: Any = None
+    failed: Exception | None = None
+    if rank() == 0:
+        try:
+            found = question()
+        except Exception as error:
+            failed = error
+    found, failed = send((found, failed), 0)
+    if failed is not None:
+        raise failed
+    return cast("T", found)
+
+
+def collect(value: T) -> list[T]:
+    """What each rank passes, in their order, on every rank; tensors in it must be on the host."""
+    found: list[Any] = [value] * world()
+    if world() > 1:
+        dist.all_gather_object(found, value)
+    return found

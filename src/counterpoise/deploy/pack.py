@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from counterpoise.core import ranks
 from counterpoise.core.provenance import made_with
 from counterpoise.core.task import Task
 from counterpoise.core.tasks import Classification, MultiLabel
@@ -116,7 +117,8 @@ def _evaluate(
     model: MultimodalModel, method: Method, task: Task, data: Dataset, part: str
 ) -> Evaluation:
     some = choose_subsets(data.modalities)
-    return evaluate(model, data, method, split=part, task=task, subsets=some)
+    with ranks.alone():  # one rank may make a pack while the others do something else
+        return evaluate(model, data, method, split=part, task=task, subsets=some)
 
 
 def _name_classes(task: Task) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import comb
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from counterpoise.core import ranks
+from counterpoise.core.batch import Batch
 from counterpoise.core.device import float32
 from counterpoise.core.loader import Loader
 from counterpoise.core.task import Task, Which
@@ -206,6 +208,9 @@ def evaluate(
     Each modality is encoded once; only fusion and head run for each subset. A sample counts for
     every subset of which it has at least one modality.
 
+    Of several ranks, each predicts a part of the split, and all have the whole result: every rank
+    must call it.
+
     Args:
         model: any weights; its training mode is left as it was.
         data: its ``split`` is read; it may lack modalities of the model.
@@ -227,26 +232,54 @@ def evaluate(
     method, task = build_method(method), task or data.task
     chosen = task.find_metrics(metrics)
     wanted = _check_subsets(subsets, data.modalities, model.modalities)
-    loader = Loader(data.splits[split], batch_size, device=model.device)
+    samples = data.splits[split]
+    loader = Loader(samples, batch_size, device=model.device)
     decode = _find_scale(model.task or task).decode
-    logits: dict[Subset, list[Tensor]] = {s: [] for s in wanted}
-    rows: dict[Subset, list[Tensor]] = {s: [] for s in logits}
     training = model.training, method.training
     model.eval()
     method.eval()
-    with float32(), torch.no_grad():
-        for batch in loader.whole():
-            known = replace(batch.among(model.modalities), features=model.encode(batch))
-            for subset in logits:
-                some = known.only(*subset)
-                has = some.counts() > 0
-                found = decode(method.predict(model, some)).cpu()
-                logits[subset].append(found[has])
-                rows[subset].append(batch.index[has])
+    # Each rank has a part of the split, one after the other, so that they join in its order.
+    own = torch.tensor_split(torch.arange(len(samples)), ranks.world())[ranks.rank()]
+    found = {s: (torch.empty(0, task.outputs), own[:0]) for s in wanted}
+    if len(own):
+        with float32(), torch.no_grad():
+            found = _predict(model, method, loader.read(own), wanted, decode)
     model.train(training[0])
     method.train(training[1])
-    joined = {s: torch.cat(parts) for s, parts in logits.items()}
-    where = {s: torch.cat(parts) for s, parts in rows.items()}
-    target = data.splits[split].target.cpu()
+    joined, where = _join(ranks.collect(found))
+    target = samples.target.cpu()
     values = {s: task.metrics(joined[s], target[where[s]], chosen) for s in joined if len(where[s])}
     return Evaluation(task, split, joined, target, where, values)
+
+
+def _predict(
+    model: MultimodalModel,
+    method: Method,
+    batches: Iterable[Batch],
+    wanted: Iterable[Subset],
+    decode: Callable[[Tensor], Tensor],
+) -> dict[Subset, tuple[Tensor, Tensor]]:
+    """Subset -> logits [N_s, K] and rows int64 [N_s] of the samples that have any part of it."""
+    logits: dict[Subset, list[Tensor]] = {s: [] for s in wanted}
+    rows: dict[Subset, list[Tensor]] = {s: [] for s in logits}
+    for batch in batches:
+        known = replace(batch.among(model.modalities), features=model.encode(batch))
+        for subset in logits:
+            some = known.only(*subset)
+            has = some.counts() > 0
+            found = decode(method.predict(model, some)).cpu()
+            logits[subset].append(found[has])
+            rows[subset].append(batch.index[has])
+    return {s: (torch.cat(logits[s]), torch.cat(rows[s])) for s in logits}
+
+
+def _join(
+    parts: Sequence[dict[Subset, tuple[Tensor, Tensor]]],
+) -> tuple[dict[Subset, Tensor], dict[Subset, Tensor]]:
+    """Logits and rows of each subset, from those of each rank; some may have none."""
+    logits, rows = {}, {}
+    for subset in parts[0]:
+        some = [part[subset] for part in parts if len(part[subset][1])] or [parts[0][subset]]
+        logits[subset] = torch.cat([found for found, _ in some])
+        rows[subset] = torch.cat([where for _, where in some])
+    return logits, rows

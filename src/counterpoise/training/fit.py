@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from counterpoise.core import ranks
+from counterpoise.core import ranks, storage
 from counterpoise.core.device import check_device, float32
 from counterpoise.core.loader import mix
-from counterpoise.core.lock import hold
 from counterpoise.core.paths import expand
 from counterpoise.core.presence import check_trained
 from counterpoise.core.task import Task
@@ -29,7 +27,7 @@ from counterpoise.evaluation.subsets import Evaluation, evaluate, present_name
 from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
 
-from .folder import BEST, LAST, Files, open_folder, read_known
+from .folder import BEST, LAST, Files, hold_folder, open_folder, read_known
 from .record import RunRecord
 from .run import Run, copy_state, keep_validation, restore, restore_files, state_of
 from .settings import Settings, merge_settings
@@ -53,7 +51,8 @@ def fit(
     """Train ``model`` on ``data`` by ``method``.
 
     Deterministic: the same arguments on the same machine give the same weights, bit for bit,
-    whether or not the run was stopped and resumed. The global random state is left as it was.
+    whether or not it was stopped and resumed. The global random state is left as it was. Of several
+    ranks, every one must call it; rank 0 alone reads and writes the folder.
 
     Args:
         model: trained in place, on ``device``.
@@ -79,14 +78,15 @@ def fit(
     method = build_method(method)
     settings, listeners = merge_settings(settings, changes), Callbacks(callbacks)
     folder = None if out is None else expand(out)
-    with nullcontext() if folder is None or ranks.rank() > 0 else hold(folder, "run"):
-        task = prepare_task(data, settings, read_known(folder) if folder and resume else None)
+    with hold_folder(folder):
+        known = ranks.ask_first(lambda: read_known(folder) if folder and resume else None)
+        task = prepare_task(data, settings, known)
         _check(model, data, method, settings, task)
         device = model.device if device is None else check_device(device)
-        record = RunRecord.of(model, data, method, settings, task, notes)
-        saved = None if folder is None else open_folder(folder, record, resume)
+        record = _check_alike(RunRecord.of(model, data, method, settings, task, notes))
+        saved = ranks.ask_first(lambda: open_folder(folder, record, resume) if folder else None)
         files = Files(folder, record.key())
-        with float32(), torch.random.fork_rng(devices=[]):
+        with ranks.one_voice(), float32(), torch.random.fork_rng(devices=[]):
             model.to(device)
             run = Run(model, method, settings, task, data=data)
             ctx = _start(run, data, saved, listeners)
@@ -121,6 +121,20 @@ def _check(
             f"{' or '.join(names)}"
         )
     check_encoder_lr(model, settings.encoder_lr)
+
+
+def _check_alike(record: RunRecord) -> RunRecord:
+    """The record; :class:`InputError`, on every rank, unless all train the same."""
+    own = {**record.identity(), "epochs": record.settings.epochs}
+    first, *others = ranks.collect(own)
+    for number, identity in enumerate(others, 1):
+        if other := storage.difference(identity, first):
+            other = other.replace(" there and ", f" on rank {number} and ")
+            raise InputError(
+                f"all ranks must train the same run, found {other.removesuffix(' here'):.300} on "
+                "rank 0; give every process the same data and arguments"
+            )
+    return record
 
 
 def _start(run: Run, data: Dataset, saved: dict[str, Any] | None, listeners: Callback) -> Context:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from counterpoise.core import ranks, storage
+from counterpoise.core.lock import hold
 from counterpoise.core.provenance import made_with
 from counterpoise.errors import InputError
 from counterpoise.methods import METHODS
@@ -43,6 +44,15 @@ READ_TOTAL: dict[str, tuple[str, ...]] = {
 def read_known(folder: Path) -> Mapping[str, Any] | None:
     """What the run of a folder knows of its data, the state of its task in it; None: no run."""
     return RunRecord.read(folder).data if run_folder(folder).is_claimed() else None
+
+
+@contextmanager
+def hold_folder(folder: Path | None) -> Iterator[None]:
+    """Be the only one who writes to the folder of a run, if it has one: rank 0, for all ranks."""
+    with ExitStack() as stack:
+        if folder is not None:
+            ranks.ask_first(lambda: stack.enter_context(hold(folder, "run")))
+        yield
 
 
 def open_folder(folder: Path, record: RunRecord, resume: bool) -> dict[str, Any] | None:

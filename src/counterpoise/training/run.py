@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from counterpoise.core import ranks
 from counterpoise.core.device import float32
 from counterpoise.core.paths import expand
 from counterpoise.core.task import Task
@@ -75,7 +76,10 @@ class Run:
         return f"Run({self.method.label()!r}, {epochs})"
 
     def evaluate(self, data: Dataset, split: str = "test", which: str = "last") -> Evaluation:
-        """All metrics of every subset, with the weights of the ``"last"`` or ``"best"`` epoch."""
+        """All metrics of every subset, with the weights of the ``"last"`` or ``"best"`` epoch.
+
+        Of several ranks, every one must call it (:func:`counterpoise.evaluate`).
+        """
         check_choice("which", which, ("last", "best"))
         if which == "last":
             return evaluate(self.model, data, self.method, split=split, task=self.task)
@@ -202,8 +206,8 @@ def restore_files(run: Run, data: Dataset, folder: Path, files: Files) -> None:
     """
     files.write_weights(BEST, run.best_weights[0], run.best_epoch)
     epochs = _epochs(run)
-    run.validation = read_validation(folder, epochs)
-    for which in epochs.keys() - run.validation.keys():
+    run.validation = ranks.ask_first(lambda: read_validation(folder, epochs))
+    for which in sorted(epochs.keys() - run.validation.keys()):  # all ranks in one order
         kept = Predictions.of(run.evaluate(data, "validation", which), epochs[which])
         run.validation[which] = kept
         files.write_validation(which, kept)
