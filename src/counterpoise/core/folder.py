@@ -9,12 +9,23 @@ from typing import Any
 
 from counterpoise.errors import InputError
 
-from . import storage
+from . import schema, storage
 from .paths import expand
 from .strict_json import to_json
 from .version import __version__
 
 Record = dict[str, Any]
+
+
+ADVICE = "restore it from a copy, or make it anew in another folder"
+
+
+class Recorded(schema.Shape, kw_only=True):
+    """What the file of every folder holds; its owners add what they need."""
+
+    identity: dict[str, Any]
+    made_with: dict[str, Any] = {}
+    continued: list[dict[str, Any]] = []
 
 
 class Folder:
@@ -32,6 +43,7 @@ class Folder:
         upgrade: brings the record of an older format to the shape of this one. Its ``identity``
             and ``made_with`` say what the older version did where it did not say so itself.
         essence: the part of an identity, in any wording, that must be equal; all by default.
+        shape: what a record must hold, in the shape of this format; more is allowed.
     """
 
     # One checksum of all files and one lock, held from `claim` on, will have their place here.
@@ -45,11 +57,13 @@ class Folder:
         format: int,
         upgrade: Callable[[Record], Record] | None = None,
         essence: Callable[[Record], Record] = dict,
+        shape: type[Recorded] | None = None,
     ) -> None:
         self.path = expand(path)
         self.file = self.path / file
         self.kind, self.format = kind, format
         self._upgrade, self._essence = upgrade, essence
+        self._shape = shape or Recorded
 
     def is_claimed(self) -> bool:
         """Whether the file is there."""
@@ -64,7 +78,7 @@ class Folder:
         """
         record = storage.read_json(self.file)
         found = record.get("format", 1) if isinstance(record, dict) else None
-        if not isinstance(found, int) or found < 1:
+        if not isinstance(found, int) or isinstance(found, bool) or found < 1:
             raise InputError(f"{self.file} is damaged (no record of a {self.kind})")
         if found > self.format or (found < self.format and self._upgrade is None):
             raise InputError(
@@ -74,9 +88,10 @@ class Folder:
             )
         try:
             record = self._upgrade(record) if found < self.format and self._upgrade else record
-            return {**record, "identity": dict(record["identity"])}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{self.file} is damaged ({error!r})") from None
+        schema.check(record, self._shape, self.file, ADVICE)
+        return dict(record)
 
     def check(self, identity: Mapping[str, Any], *, again: bool = True) -> Record | None:
         """The record, if the folder holds this very thing; ``None`` if it is free.
@@ -162,5 +177,7 @@ def _without_time(made: Mapping[str, Any]) -> dict[str, Any]:
 
 def _version(record: Mapping[str, Any]) -> str:
     """The version of counterpoise that wrote a record."""
-    made = last_made_with(record)
-    return str(made.get("counterpoise", "of an unknown version"))
+    later = record.get("continued")
+    made = later[-1] if isinstance(later, list) and later else record.get("made_with")
+    made = made if isinstance(made, Mapping) else {}
+    return str(made.get("counterpoise", "of an unknown version"))[:60]

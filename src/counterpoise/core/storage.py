@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +17,7 @@ from counterpoise.errors import InputError
 from .files import check_file, open_file, read_bytes
 from .files import is_draft as is_draft
 from .files import write as write
+from .schema import parse_json
 from .strict_json import to_json
 
 
@@ -29,10 +29,12 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file; :class:`InputError` if it is missing or damaged."""
     try:
-        return json.loads(read_bytes(path).decode())
+        return parse_json(read_bytes(path))
     except FileNotFoundError:
         raise InputError(f"{path} is not there") from None
-    except (ValueError, RecursionError) as error:
+    except InputError:
+        raise
+    except (ValueError, MemoryError) as error:
         raise InputError(f"{path} is damaged ({error})") from None
 
 
@@ -47,7 +49,10 @@ def read_state(path: Path) -> dict[str, Any]:
     """Read what :func:`write_state` wrote, without running anything in it (``weights_only``)."""
     try:
         with open_file(path) as file:
-            return cast("dict[str, Any]", torch.load(file, map_location="cpu", weights_only=True))
+            found = torch.load(file, map_location="cpu", weights_only=True)
+        if not isinstance(found, dict):
+            raise TypeError("it holds no state")
+        return cast("dict[str, Any]", found)
     except FileNotFoundError:
         raise InputError(f"{path} is not there") from None
     except (PermissionError, InputError):

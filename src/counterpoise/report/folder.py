@@ -5,11 +5,40 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from counterpoise.core.folder import Folder, last_made_with
+from counterpoise.core.folder import Folder, Recorded, last_made_with
+from counterpoise.core.schema import Shape
 from counterpoise.training.settings import Settings
 
 FORMAT = 2
 NO_VERSION = ("command", "time", "git")  # what `made_with` holds beside versions
+
+
+class AskedRun(Shape):
+    """A run that was asked for."""
+
+    data: str
+    method: str
+    seed: int
+
+
+class IdentityOfComparison(Shape):
+    """What makes a comparison this one; the settings have checks of their own."""
+
+    settings: dict[str, Any] = {}
+    data: str | None = None
+    modalities: list[str] | None = None
+    fusion: str | None = None
+    width: int | None = None
+    precision: str | None = None
+    fingerprint: str | None = None
+    encoders: dict[str, str] = {}
+
+
+class RecordOfComparison(Recorded, kw_only=True):
+    """``compare.json``."""
+
+    identity: IdentityOfComparison  # type: ignore[assignment]  # narrower
+    runs: list[AskedRun] = []
 
 
 def comparison_folder(path: Path | str) -> Folder:
@@ -24,6 +53,7 @@ def comparison_folder(path: Path | str) -> Folder:
         format=FORMAT,
         upgrade=_upgrade,
         essence=_read_settings,
+        shape=RecordOfComparison,
     )
 
 
@@ -36,13 +66,16 @@ def describe_making(record: dict[str, Any]) -> tuple[str | None, dict[str, Any]]
 
 def _read_settings(identity: dict[str, Any]) -> dict[str, Any]:
     """The identity with settings as this version writes them."""
-    settings = Settings.from_record({**identity["settings"], "seed": 0}).plain()
+    settings = Settings.from_record({**identity.get("settings", {}), "seed": 0}).plain()
     return {**identity, "settings": settings}
 
 
 def _upgrade(record: dict[str, Any]) -> dict[str, Any]:
     """Format 1, which version 0.1.0 wrote before its release."""
-    made = {**(record.get("versions") or {}), "command": record.get("command")}
+    versions = record.get("versions") or {}
+    if not isinstance(versions, dict):
+        raise ValueError(f"versions must be an object, found {versions!r:.60}")
+    made = {**versions, "command": record.get("command")}
     return {
         "format": 1,
         "identity": record.get("identity", {}),

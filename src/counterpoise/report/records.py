@@ -22,6 +22,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from counterpoise.core.files import read_bytes
+from counterpoise.core.schema import Shape, check, parse_json
 from counterpoise.core.strict_json import to_json
 from counterpoise.errors import InputError
 
@@ -35,6 +37,39 @@ RECORD = (*RUN, "epoch", "split", "select", "present", "metric", "value")
 SAMPLE = (*RUN, "select", "present", "outcome", "task")
 # What a line says; its other keys say of what, and there is one line for each of these.
 SAYS = ("value", "outcome", "task")
+
+
+class Line(Shape):
+    """A line of ``records.jsonl``."""
+
+    data: str
+    method: str
+    seed: int
+    epoch: int
+    split: str
+    select: str
+    present: str
+    metric: str
+    value: float | None
+
+
+class TaskOfLine(Shape):
+    """How the outcomes of a line are compared."""
+
+    metric: str
+    greater_is_better: bool
+
+
+class OutcomeLine(Shape):
+    """A line of ``samples.jsonl``."""
+
+    data: str
+    method: str
+    seed: int
+    select: str
+    present: str
+    outcome: list[float | None]
+    task: TaskOfLine
 
 
 def append(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
@@ -71,13 +106,13 @@ def read(path: Path) -> list[Record]:
         InputError: another line is damaged or lacks a key; names file and line.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except FileNotFoundError:
         return []
     found: dict[str, Record] = {}
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError:
             raise InputError(
                 f"{path}, line {number} is damaged ({line[:40]!r}); delete this line"
@@ -87,6 +122,8 @@ def read(path: Path) -> list[Record]:
         needed = SAMPLE if "outcome" in record else RECORD
         if lacking := [key for key in needed if key not in record]:
             raise InputError(f"{path}, line {number} lacks {', '.join(lacking)}")
+        shape = OutcomeLine if "outcome" in record else Line
+        check(record, shape, f"{path}, line {number}", "delete this line")
         about = {key: value for key, value in record.items() if key not in SAYS}
         name = json.dumps(about, sort_keys=True)
         found.pop(name, None)  # so that the later line also comes later

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from counterpoise.core import storage
 from counterpoise.core.provenance import made_with
 from counterpoise.errors import InputError
 from counterpoise.methods import METHODS
 from counterpoise.methods.registry import split_chain
 
+from .checkpoint import CHECKPOINT as CHECKPOINT
+from .checkpoint import read_checkpoint
 from .predictions import Predictions
 from .record import RunRecord, run_folder
-
-CHECKPOINT = "checkpoint.pt"
 
 # Which methods of format 1, whose checkpoints do not say so, have read the number of epochs: those
 # where one of these options was None. Without options it is every run, as for methods of others.
@@ -51,7 +49,7 @@ def open_folder(folder: Path, record: RunRecord, resume: bool) -> dict[str, Any]
     home = run_folder(folder)
     path = folder / CHECKPOINT
     known = home.check(record.identity(), again=resume)
-    saved = storage.read_state(path) if path.exists() else None
+    saved = read_checkpoint(path) if path.exists() else None
     if known is not None and saved is not None:
         _check_epochs(RunRecord.read(folder), saved, record.settings.epochs)
     home.claim(record.identity(), made_with=made_with(), again=resume, **record.others())
@@ -60,7 +58,7 @@ def open_folder(folder: Path, record: RunRecord, resume: bool) -> dict[str, Any]
 
 def _check_epochs(known: RunRecord, saved: dict[str, Any], epochs: int) -> None:
     """Raise :class:`InputError` if a run that has begun cannot have this number of epochs."""
-    done, total = len(json.loads(saved["history"])), known.settings.epochs
+    done, total = len(saved["history"]), known.settings.epochs
     if epochs < done:
         raise InputError(
             f"epochs must be at least {done}, which {known.folder} has been trained for, found "

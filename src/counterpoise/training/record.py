@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from counterpoise.core.device import float32
-from counterpoise.core.folder import Folder
+from counterpoise.core.folder import Folder, Recorded
 from counterpoise.core.loader import mix
 from counterpoise.core.registry import Registry
+from counterpoise.core.schema import Shape, blame, check
 from counterpoise.core.task import Task
 from counterpoise.data import load
 from counterpoise.data.dataset import Dataset
@@ -33,6 +34,63 @@ from .build import assemble_model, check_encoders
 from .settings import Settings
 
 FORMAT = 2
+ADVICE = "restore it from a copy, or train the run again in another folder"
+
+
+class DataOfRun(Shape):
+    """What a run says of its data; the rest is the state of the task, which the task checks."""
+
+    name: str
+    modalities: list[str]
+    fingerprint: str
+    task: str
+    outputs: int
+
+
+class MethodOfRun(Shape):
+    """What a run says of its method, which checks the options."""
+
+    name: str
+    options: dict[str, Any]
+
+
+class ModelOfRun(Shape):
+    """What a run says of its model."""
+
+    fusion: str
+    unimodal: str
+    precision: str
+    parameters: int
+    shapes: str
+
+
+class IdentityOfRun(Shape):
+    """What makes a run this run; the settings have checks of their own, notes are the user's."""
+
+    data: DataOfRun
+    method: MethodOfRun
+    model: ModelOfRun
+    settings: dict[str, Any]
+    notes: dict[str, Any]
+
+
+class RecordOfRun(Recorded, kw_only=True):
+    """``run.json``."""
+
+    identity: IdentityOfRun  # type: ignore[assignment]  # narrower
+    epochs: int
+    parts: dict[str, Any] | None = None
+    classes: list[str] | None = None
+    source: str | None = None
+    read_as: str | None = None
+
+
+class NotesOfCommand(Shape):
+    """The notes of a run of the command line."""
+
+    width: int
+    fusion: str | None = None
+    encoders: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -125,8 +183,8 @@ class RunRecord:
                 made_with=record.get("made_with", {}),
                 folder=home.path,
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{home.file} is damaged ({error})") from None
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"{home.file} is damaged: settings: {error}; {ADVICE}") from None
 
     def identity(self) -> dict[str, Any]:
         """What makes a run this run: a folder that holds another is refused."""
@@ -198,32 +256,36 @@ class RunRecord:
             InputError: a part that is not known here, or a model that was built in Python by a
                 version that did not describe it.
         """
+        with blame(self.folder / "run.json", ADVICE):
+            return self._build(data)
+
+    def _build(self, data: Dataset) -> tuple[MultimodalModel, Method]:
         notes = self.notes
         if "width" not in notes and self.parts is not None:
             return self._remake(self.parts, data)
-        try:
-            # The label, with its options; where the method chose, the name.
-            fusion = notes.get("fusion") or self.model["fusion"]
-            encoders = dict(notes.get("encoders", {}))
-            self._check_names(METHODS, split_chain(self.method["name"]))
-            self._check_names(FUSIONS, [fusion])
-            self._check_names(ENCODERS, encoders.values())
-            method = build_method(self.method["name"], **self.method["options"])
-            with float32(), torch.random.fork_rng(devices=[]):
-                model = assemble_model(
-                    data,
-                    method,
-                    encoders={m: unstarted(label) for m, label in encoders.items()},
-                    fusion=fusion,
-                    unimodal=self.model["unimodal"],
-                    width=notes["width"],
-                    precision=self.model["precision"],
-                    check=self._warn_of_encoders,
-                )
-        except (KeyError, TypeError) as error:
+        if "width" not in notes:
             raise InputError(
-                f"{self.folder} holds no run of the command line ({error} is missing in run.json)"
-            ) from None
+                f"{self.folder} holds no run of the command line ('width' is missing in run.json)"
+            )
+        check({"notes": notes}, dict[str, NotesOfCommand], self.folder / "run.json", ADVICE)
+        # The label, with its options; where the method chose, the name.
+        fusion = notes.get("fusion") or self.model["fusion"]
+        encoders = dict(notes.get("encoders", {}))
+        self._check_names(METHODS, split_chain(self.method["name"]))
+        self._check_names(FUSIONS, [fusion])
+        self._check_names(ENCODERS, encoders.values())
+        method = build_method(self.method["name"], **self.method["options"])
+        with float32(), torch.random.fork_rng(devices=[]):
+            model = assemble_model(
+                data,
+                method,
+                encoders={m: unstarted(label) for m, label in encoders.items()},
+                fusion=fusion,
+                unimodal=self.model["unimodal"],
+                width=notes["width"],
+                precision=self.model["precision"],
+                check=self._warn_of_encoders,
+            )
         return model, method
 
     def _remake(self, parts: Mapping[str, Any], data: Dataset) -> tuple[MultimodalModel, Method]:
@@ -259,7 +321,13 @@ class RunRecord:
 def run_folder(path: Path | str) -> Folder:
     """The folder of a run."""
     return Folder(
-        path, "run.json", kind="run", format=FORMAT, upgrade=_upgrade, essence=_same_words
+        path,
+        "run.json",
+        kind="run",
+        format=FORMAT,
+        upgrade=_upgrade,
+        essence=_same_words,
+        shape=RecordOfRun,
     )
 
 

@@ -193,7 +193,10 @@ def test_what_is_damaged_is_said(tmp_path: Path) -> None:
     index = json.loads((out / "dataset.json").read_text())
     for change, message in (
         ({"format": 9}, "is of format 9"),
-        ({"splits": {"train": [{"file": "../x.arrow", "rows": 1, "bytes": 1}]}}, "outside of its"),
+        (
+            {"splits": {"train": [{"file": "../x.arrow", "rows": 1, "bytes": 1, "sha256": ""}]}},
+            "outside of its",
+        ),
         ({"modalities": {"pose": {}}}, "damaged"),
         ({"task": {"task": "cooking", "outputs": 2}}, "unknown task 'cooking'"),
     ):
