@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from counterpoise.core.paths import expand
 from counterpoise.core.version import __version__
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, show, unknown
 
 _STORE = type(argparse.ArgumentParser().add_argument("--flag"))  # keeps one value
 TASKS = ("classification", "regression", "multilabel")  # as data.targets.TASKS, which takes longer
@@ -121,7 +121,10 @@ def _with_config(arguments: list[str], parser: argparse.ArgumentParser) -> list[
         found.config = ready_config(found.config.name)
     from counterpoise.core.plain_yaml import read_yaml
 
-    content = read_yaml(found.config, "config file") or {}
+    try:
+        content = read_yaml(found.config, "config file") or {}
+    except FileNotFoundError:
+        raise InputError(f"config file {found.config} is not there") from None
     if not isinstance(content, dict):
         raise InputError(f"config file {found.config} must hold key: value lines")
     actions = {a.dest: a for a in parser._actions if a.dest not in ("help", "config", "resume")}
@@ -144,9 +147,8 @@ def _flags(action: argparse.Action, value: Any) -> list[str]:
     flag = action.option_strings[0]
     if action.nargs == 0:
         if not isinstance(value, bool):
-            raise InputError(
-                f"{flag[2:]} in a config file must be true or false, found {value!r:.60}"
-            )
+            name = flag.removeprefix("--")
+            raise InputError(f"{name} in a config file must be true or false, found {show(value)}")
         return [flag] if value else []
     if isinstance(value, dict):
         return [word for key, item in _flat(value) for word in (flag, f"{key}={item}")]

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec import field
+
 from counterpoise.errors import InputError
 
 from . import schema, storage
@@ -20,12 +22,12 @@ Record = dict[str, Any]
 ADVICE = "restore it from a copy, or make it anew in another folder"
 
 
-class Recorded(schema.Shape, kw_only=True):
+class Recorded(schema.Shape):
     """What the file of every folder holds; its owners add what they need."""
 
     identity: dict[str, Any]
-    made_with: dict[str, Any] = {}
-    continued: list[dict[str, Any]] = []
+    made_with: dict[str, Any] = field(default_factory=dict)
+    continued: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Folder:
@@ -57,13 +59,13 @@ class Folder:
         format: int,
         upgrade: Callable[[Record], Record] | None = None,
         essence: Callable[[Record], Record] = dict,
-        shape: type[Recorded] | None = None,
+        shape: type[schema.Shape] = schema.Shape,
     ) -> None:
         self.path = expand(path)
         self.file = self.path / file
         self.kind, self.format = kind, format
         self._upgrade, self._essence = upgrade, essence
-        self._shape = shape or Recorded
+        self._shape = shape
 
     def is_claimed(self) -> bool:
         """Whether the file is there."""
@@ -90,7 +92,8 @@ class Folder:
             record = self._upgrade(record) if found < self.format and self._upgrade else record
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{self.file} is damaged ({error!r})") from None
-        schema.check(record, self._shape, self.file, ADVICE)
+        for shape in (Recorded, self._shape):
+            schema.check(record, shape, self.file, ADVICE)
         return dict(record)
 
     def check(self, identity: Mapping[str, Any], *, again: bool = True) -> Record | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -32,14 +32,13 @@ _NULL = re.compile(r"~|null|Null|NULL|")
 class _Words(yaml.SafeLoader):
     """Reads texts, lists and mappings, and nothing else."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-    yaml_constructors: ClassVar[dict[Any, Any]] = {}
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("write out what is behind *: aliases are not read")
-        tag = getattr(self.peek_event(), "tag", None)  # type: ignore[no-untyped-call]  # PyYAML
+        parser: Any = self  # PyYAML has no annotations
+        tag = getattr(parser.peek_event(), "tag", None)
         if tag is not None:
             raise yaml.YAMLError(f"leave out {show(tag)}: tags are not read")
         if self.depth >= LEVELS:
@@ -75,9 +74,6 @@ class _Words(yaml.SafeLoader):
 class _Values(_Words):
     """Reads numbers, truth values and null, too."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-    yaml_constructors: ClassVar[dict[Any, Any]] = {}
-
     def read_int(self, node: Any) -> int:
         """A decimal number, or one after ``0x``."""
         text = node.value
@@ -97,6 +93,8 @@ class _Values(_Words):
         """None."""
 
 
+for _loader in (_Words, _Values):  # without those of YAML 1.1
+    _loader.yaml_implicit_resolvers, _loader.yaml_constructors = {}, {}
 _TAG = "tag:yaml.org,2002:"
 _KINDS = (("null", _NULL), ("bool", _BOOL), ("int", _INT), ("float", _FLOAT), ("float", _NAN))
 for _kind, _form in _KINDS:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from counterpoise.core.folder import Folder, Recorded, last_made_with
+from msgspec import field
+
+from counterpoise.core.folder import Folder, last_made_with
 from counterpoise.core.schema import Shape
 from counterpoise.training.settings import Settings
 
@@ -24,21 +26,21 @@ class AskedRun(Shape):
 class IdentityOfComparison(Shape):
     """What makes a comparison this one; the settings have checks of their own."""
 
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = field(default_factory=dict)
     data: str | None = None
     modalities: list[str] | None = None
     fusion: str | None = None
     width: int | None = None
     precision: str | None = None
     fingerprint: str | None = None
-    encoders: dict[str, str] = {}
+    encoders: dict[str, str] = field(default_factory=dict)
 
 
-class RecordOfComparison(Recorded, kw_only=True):
+class RecordOfComparison(Shape):
     """``compare.json``."""
 
-    identity: IdentityOfComparison  # type: ignore[assignment]  # narrower
-    runs: list[AskedRun] = []
+    identity: IdentityOfComparison
+    runs: list[AskedRun] = field(default_factory=list)
 
 
 def comparison_folder(path: Path | str) -> Folder:

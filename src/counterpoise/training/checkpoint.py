@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from msgspec import Meta
+from msgspec import Meta, field
 from torch import Tensor
 
 from counterpoise.core import storage
@@ -35,7 +35,7 @@ class Optimizer(Shape):
 class Rates(Shape):
     """The values that a schedule has seen."""
 
-    values: list[float] = []
+    values: list[float] = field(default_factory=list)
 
 
 class Checkpoint(Shape, kw_only=True):

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from counterpoise.core.device import float32
-from counterpoise.core.folder import Folder, Recorded
+from counterpoise.core.folder import Folder
 from counterpoise.core.loader import mix
 from counterpoise.core.registry import Registry
-from counterpoise.core.schema import Shape, blame, check
+from counterpoise.core.schema import blame, check
 from counterpoise.core.task import Task
 from counterpoise.data import load
 from counterpoise.data.dataset import Dataset
@@ -32,65 +32,10 @@ from counterpoise.models.multimodal import MultimodalModel
 
 from .build import assemble_model, check_encoders
 from .settings import Settings
+from .shapes import NotesOfCommand, RecordOfRun
 
 FORMAT = 2
 ADVICE = "restore it from a copy, or train the run again in another folder"
-
-
-class DataOfRun(Shape):
-    """What a run says of its data; the rest is the state of the task, which the task checks."""
-
-    name: str
-    modalities: list[str]
-    fingerprint: str
-    task: str
-    outputs: int
-
-
-class MethodOfRun(Shape):
-    """What a run says of its method, which checks the options."""
-
-    name: str
-    options: dict[str, Any]
-
-
-class ModelOfRun(Shape):
-    """What a run says of its model."""
-
-    fusion: str
-    unimodal: str
-    precision: str
-    parameters: int
-    shapes: str
-
-
-class IdentityOfRun(Shape):
-    """What makes a run this run; the settings have checks of their own, notes are the user's."""
-
-    data: DataOfRun
-    method: MethodOfRun
-    model: ModelOfRun
-    settings: dict[str, Any]
-    notes: dict[str, Any]
-
-
-class RecordOfRun(Recorded, kw_only=True):
-    """``run.json``."""
-
-    identity: IdentityOfRun  # type: ignore[assignment]  # narrower
-    epochs: int
-    parts: dict[str, Any] | None = None
-    classes: list[str] | None = None
-    source: str | None = None
-    read_as: str | None = None
-
-
-class NotesOfCommand(Shape):
-    """The notes of a run of the command line."""
-
-    width: int
-    fusion: str | None = None
-    encoders: dict[str, str] = {}
 
 
 @dataclass(frozen=True)

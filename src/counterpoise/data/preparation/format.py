@@ -11,17 +11,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor
 
 from counterpoise.core import storage
 from counterpoise.core.batch import Input
-from counterpoise.core.schema import Shape, blame, check
+from counterpoise.core.schema import blame
 from counterpoise.core.tasks import build_task
 from counterpoise.data.cells import Array, Spec, blank, join_tensors
 from counterpoise.data.columns import FileColumn
@@ -34,58 +33,12 @@ from counterpoise.errors import InputError
 
 from .moments import describe_gaps, pool_gaps, pool_moments, to_fill, to_scale
 from .plan import Plan
+from .shapes import ADVICE, check_index
 
 FORMAT, WEIGHTED = 1, 2  # an older version must not read what has weights, and leave them out
 INDEX = "dataset.json"
 WEIGHT = ":weight"  # as no modality can be called
 TAKEN = ("id", "target", "group")  # names of columns that a modality may have too
-
-
-ADVICE = "prepare the data again"
-Count = Annotated[int, Meta(ge=0)]
-
-
-class TypeOfReader(Shape):
-    """Which reader read a modality; it checks its own options."""
-
-    type: str
-
-
-class Scale(Shape):
-    """Mean and deviation of each channel of a modality."""
-
-    mean: list[float]
-    std: list[float]
-    unknown: list[Count] = []
-
-
-class ModalityOfIndex(Shape):
-    """How a modality lies in the shards."""
-
-    reader: TypeOfReader
-    kind: str | None
-    tensors: dict[str, tuple[str, list[Count]]]
-    scale: Scale | None
-    gaps: tuple[Count, Annotated[int, Meta(ge=1)], Count] | None = None
-
-
-class ShardOfIndex(Shape):
-    """One of the files of a split."""
-
-    file: str
-    rows: Annotated[int, Meta(ge=1)]
-    bytes: Count
-    sha256: str
-
-
-class Index(Shape):
-    """``dataset.json``."""
-
-    name: str
-    task: dict[str, Any]
-    modalities: dict[str, ModalityOfIndex]
-    grouped: bool
-    splits: dict[str, list[ShardOfIndex]]
 
 
 def column_name(modality: str, key: str) -> str:
@@ -315,14 +268,7 @@ def read_index(folder: Path) -> Dataset:
         InputError: another format, a damaged folder.
     """
     index = storage.read_json(folder / INDEX)
-    found = index.get("format") if isinstance(index, dict) else None
-    if not isinstance(found, int):
-        raise InputError(f"{folder / INDEX} is damaged (no format); {ADVICE}")
-    if found not in (FORMAT, WEIGHTED):
-        raise InputError(
-            f"{folder} is of format {found}, this version reads {FORMAT} and {WEIGHTED}; {ADVICE}"
-        )
-    check(index, Index, folder / INDEX, ADVICE)
+    check_index(index, folder / INDEX, (FORMAT, WEIGHTED))
     with blame(folder / INDEX, ADVICE):
         return _build(folder, index)
 
