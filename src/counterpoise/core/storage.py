@@ -78,7 +78,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except FileNotFoundError:
         raise InputError(f"{path} is not there") from None
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error})") from None
 
 
