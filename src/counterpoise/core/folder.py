@@ -12,7 +12,7 @@ from msgspec import field
 from counterpoise.errors import InputError
 
 from . import schema, storage
-from .paths import expand
+from .paths import check_folder, expand
 from .strict_json import to_json
 from .version import __version__
 
@@ -121,6 +121,7 @@ class Folder:
                     f"{self.path} holds this {self.kind} already; resume it, or choose another"
                 )
             return record
+        check_folder(self.path)
         if self.path.exists() and any(not storage.is_draft(entry) for entry in self.path.iterdir()):
             raise InputError(
                 f"{self.path} is not empty and holds no {self.kind}; choose another folder"

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from counterpoise.core.files import read_bytes
+from counterpoise.core.files import check_file, read_bytes
 from counterpoise.core.schema import Shape, check, parse_json
 from counterpoise.core.strict_json import to_json
 from counterpoise.errors import InputError
@@ -83,6 +83,7 @@ def append(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
         return
     content = "".join(f"{line}\n" for line in lines).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
+    check_file(path)
     with path.open("ab+", buffering=0) as file:  # unbuffered: a failed write is not tried again
         if sys.platform != "win32":
             fcntl.flock(file, fcntl.LOCK_EX)  # another process may be half way through its line

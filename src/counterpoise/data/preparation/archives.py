@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from counterpoise.core.files import check_file
 from counterpoise.core.paths import expand
 from counterpoise.errors import InputError
 
@@ -37,6 +38,7 @@ def contents(path: Path | str) -> list[tuple[str, int]]:
     path = expand(path)
     if not is_archive(path):
         raise InputError(f"{path} is no archive: known are {', '.join((*ZIPS, *TARS))}")
+    check_file(path)
     if not path.is_file():
         raise InputError(f"{path} is not there")
     try:

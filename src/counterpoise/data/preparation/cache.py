@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from counterpoise.core import storage
+from counterpoise.core.files import open_file
 from counterpoise.core.folder import Folder
 from counterpoise.core.paths import expand
 from counterpoise.core.presence import check_trained
@@ -195,7 +196,7 @@ def _check_bad(bad: Sequence[Bad], total: int, most: float, out: Path) -> None:
 def sha256(path: Path) -> str:
     """The checksum of a file, read in pieces."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()

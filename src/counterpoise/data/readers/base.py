@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from counterpoise.core.files import check_file
 from counterpoise.core.registry import check_options
 from counterpoise.errors import InputError
 
@@ -131,6 +132,7 @@ def some(cells: Sequence[Any], most: int = 1000) -> list[Any]:
 def existing(cell: Any) -> Path:
     """The file that a cell names."""
     path = Path(str(cell))
+    check_file(path)
     if not path.is_file():
         raise InputError(f"{path} is not there")
     if path.stat().st_size == 0:

@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from counterpoise.core import storage
+from counterpoise.core.files import check_file
 from counterpoise.core.paths import expand
 from counterpoise.core.provenance import made_with
+from counterpoise.core.schema import blame
 from counterpoise.deploy.predictor import Predictor
 from counterpoise.errors import InputError, check_choice
 from counterpoise.evaluation.subsets import present_name
@@ -110,6 +112,7 @@ def _check_free(path: Path, force: bool) -> None:
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file, such as {path / 'model.onnx'}")
     for file in (path, facts_file(path)):
+        check_file(file)
         if file.exists() and not force:
             raise InputError(
                 f"{file} is there already; name another file, or say --force (force=True) to write "
@@ -244,10 +247,12 @@ def open_exported(path: Path | str) -> Exported:
     """
     path = expand(path)
     facts = storage.read_json(facts_file(path))
+    check_file(path)
     if not path.is_file():
         raise InputError(f"{path} is not there")
-    if not isinstance(facts, dict) or facts.get("format") not in FORMATS:
+    if not isinstance(facts, dict) or str(facts.get("format")) not in FORMATS:
         raise InputError(f"{facts_file(path)} is no description of an exported model")
     if hashlib.sha256(path.read_bytes()).hexdigest() != facts.get("sha256"):
         raise InputError(f"{path} is damaged, or not what {facts_file(path).name} describes")
-    return Exported(facts, FORMATS[facts["format"]].load(path))
+    with blame(path, "export the model again"):
+        return Exported(facts, FORMATS[facts["format"]].load(path))
