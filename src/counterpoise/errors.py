@@ -68,6 +68,15 @@ def check_number(
     )
 
 
+def check_distinct(argument: str, names: Iterable[str]) -> None:
+    """Raise :class:`InputError` where a name is there twice."""
+    known: set[str] = set()
+    for name in names:
+        if name in known:
+            raise InputError(f"{argument} must name {show(name)} once, found it twice")
+        known.add(name)
+
+
 def check_mapping(argument: str, value: object, what: str) -> dict[str, Any]:
     """A dict, empty for ``None``; :class:`InputError` unless it maps names to ``what``."""
     if value is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -26,6 +27,9 @@ from . import (
 )
 from .arguments import parse
 from .output import forget_warnings, print_warning
+
+# What torch says where an allocation fails, on a processor and on an accelerator.
+MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
 COMMANDS = {
     "methods": methods.COMMAND,
@@ -64,6 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stderr.close()
             return 0
         return _fail(f"{error.filename or 'file'}: {error.strerror or error}")
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not MEMORY.search(str(error)):
+            raise
+        return _fail("the memory is full; take a smaller --width, --batch-size, data set or model")
     except KeyboardInterrupt:
         again = " with --resume" if {"train", "predict"} & set(arguments) else ""
         print(f"counterpoise: stopped; the same command{again} goes on", file=sys.stderr)

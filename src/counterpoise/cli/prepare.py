@@ -103,6 +103,8 @@ def _prepare(options: argparse.Namespace, progress: Meter) -> tuple[Sheet, list[
     from counterpoise.data.preparation.cache import find_older
 
     check_number("--seed", options.seed, 0, whole=True)
+    if not options.target:
+        raise InputError("--target must name a column, found ''")
     source, out = _paths(options.paths)
     console = make_console(stderr=True, quiet=options.quiet)
     table = _table(source, out, options, console)

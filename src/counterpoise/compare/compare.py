@@ -12,7 +12,7 @@ from typing import Any
 
 from counterpoise.core.paths import expand
 from counterpoise.core.provenance import made_with
-from counterpoise.core.workers import run_jobs
+from counterpoise.core.workers import MOST_JOBS, run_jobs
 from counterpoise.data.dataset import Dataset
 from counterpoise.errors import InputError, NotFiniteError, check_number
 from counterpoise.methods.registry import build_method
@@ -61,7 +61,7 @@ def compare(
         InputError: an unknown method or option, or a folder that holds another comparison.
         NotFiniteError: a run stopped since a number was not finite; after all other runs.
     """
-    check_number("jobs", jobs, 1, whole=True)
+    check_number("jobs", jobs, 1, MOST_JOBS, whole=True)
     for name, given in (("methods", methods), ("seeds", seeds)):
         if not given:
             raise InputError(f"{name} must name one at least, found none")

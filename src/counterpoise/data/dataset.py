@@ -12,7 +12,7 @@ from torch import Tensor
 
 from counterpoise.core.batch import Batch, Input
 from counterpoise.core.tasks import Task
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, check_distinct, unknown
 
 from .cells import Spec
 from .columns import Column, to_column
@@ -183,6 +183,7 @@ class Dataset:
         for modality in modalities:
             if modality not in self.modalities:
                 raise unknown("modality", modality, self.modalities)
+        check_distinct("modalities", modalities)
         kept = [m for m in self.modalities if m in modalities]
         splits = {part: split.only(kept, part) for part, split in self.splits.items()}
         chosen = Dataset(

@@ -51,7 +51,8 @@ def draw(
 
 def _check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
     """The shares of the three splits; :class:`InputError` unless they are some."""
-    if len(fractions) != len(SPLITS) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+    fits = len(fractions) == len(SPLITS) and all(0 < f < 1 for f in fractions)  # NaN is not
+    if not fits or abs(sum(fractions) - 1) > 1e-6:
         raise InputError(
             "fractions must be three positive numbers that add up to 1 "
             f"(train, validation, test), found {tuple(fractions)}"

@@ -27,7 +27,7 @@ from counterpoise.data.readers.measured import Measured
 from counterpoise.data.readers.text import LONGEST, Text
 from counterpoise.data.targets import describe_target
 from counterpoise.data.weights import Weights, normalise_splits
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, check_distinct, unknown
 
 from .draft import Draft
 from .rows import Picked, pick
@@ -262,6 +262,7 @@ def _choose_readers(
     options: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Reader]:
     chosen = list(table.readers) if modalities is None else list(modalities)
+    check_distinct("modalities", chosen)
     for name in (*chosen, *options):
         if name not in table.readers:
             raise unknown(f"modality of {table.name}", name, table.readers)

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from counterpoise.core import storage
 from counterpoise.core.files import check_file
-from counterpoise.core.paths import expand
+from counterpoise.core.paths import check_folder, expand
 from counterpoise.core.provenance import made_with
 from counterpoise.core.schema import blame
 from counterpoise.deploy.predictor import Predictor
-from counterpoise.errors import InputError, check_choice
+from counterpoise.errors import InputError, check_choice, check_distinct
 from counterpoise.evaluation.subsets import present_name
 
 from .exported import MANY, Port, Standalone, feed_all
@@ -109,6 +109,7 @@ def choose_format(path: Path, format: str | None) -> str:
 
 
 def _check_free(path: Path, force: bool) -> None:
+    check_folder(path.parent)
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file, such as {path / 'model.onnx'}")
     for file in (path, facts_file(path)):
@@ -123,6 +124,7 @@ def _check_free(path: Path, force: bool) -> None:
 def make_standalone(predictor: Predictor, modalities: Sequence[str] | None) -> Standalone:
     """The module that is exported."""
     specs = {name: how.spec for name, how in predictor.preprocessing.items()}
+    check_distinct("modalities", modalities or ())
     return Standalone(
         predictor.model,
         predictor.method,
