@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import warnings
 from collections.abc import Iterator
@@ -177,11 +178,12 @@ def test_every_bad_flag_is_one_line(
         with hurry():
             assert main(line) == 2
         said = capsys.readouterr().err.splitlines()
+        assert not (place / "out").exists() or shutil.rmtree(place / "out"), "it wrote"
         errors = [text for text in said if text.startswith("counterpoise: error: ")]
         assert len(errors) == 1 and len(errors[0]) < 6000, said
         assert said[-1] == errors[0]
 
     lines = lines_of(place)
-    print(len(lines))
+    assert len(lines) > 400
     check_each([(line,) for line in lines], check)
     assert sorted(p.name for p in place.rglob("*")) == before

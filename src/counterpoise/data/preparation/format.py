@@ -328,6 +328,9 @@ def _build_split(
         )
         for m, spec in specs.items()
     }
+    for stored in inputs.values():  # before room is made for what the index says
+        for key in stored.spec:
+            stored._view(0, key)
     masks = {m: torch.from_numpy(mask) for m, mask in present.items()}
     groups = torch.from_numpy(shards.whole("group")) if grouped else None
     weights = torch.from_numpy(shards.whole(WEIGHT)) if weighted else None

@@ -34,7 +34,7 @@ class ModalityOfIndex(Shape):
 
     reader: TypeOfReader
     kind: str | None
-    tensors: dict[str, tuple[str, list[Count]]]
+    tensors: Annotated[dict[str, tuple[str, list[Count]]], Meta(min_length=1)]
     scale: Scale | None
     gaps: tuple[Count, Annotated[int, Meta(ge=1)], Count] | None = None
 
@@ -53,7 +53,7 @@ class Index(Shape):
 
     name: str
     task: dict[str, Any]
-    modalities: dict[str, ModalityOfIndex]
+    modalities: Annotated[dict[str, ModalityOfIndex], Meta(min_length=1)]
     grouped: bool
     splits: dict[str, list[ShardOfIndex]]
 
