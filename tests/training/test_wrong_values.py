@@ -127,7 +127,7 @@ def resume(folder: Path) -> None:
     """Go on with a copy of a run, so that what is written there is of no other case."""
     shutil.rmtree(folder.with_name("copy"), ignore_errors=True)
     shutil.copytree(folder, folder.with_name("copy"))
-    words = ["train", "digits", *TOY, "--method", "multi-loss", "--resume"]
+    words = ["train", "digits", *TOY, "--method", "multi-loss", "--optimizer", "adam", "--resume"]
     assert main([*words, "--out", str(folder.with_name("copy"))]) in (0, 2)
 
 
@@ -222,7 +222,7 @@ def wrong_states(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
                 rest = {k: v for k, v in holder.items() if k != at[-1]}
                 yield f"without {at}", swap(state, at[:-1], rest)
     for what, text in spoil({"history": json.loads(state["history"])}):
-        with contextlib.suppress(ValueError, TypeError):
+        with contextlib.suppress(IndexError):  # what spoils the whole has no history
             cut = text.split('"history":', 1)[1].rstrip()[:-1]
             yield f"history {what}", {**state, "history": cut}
 

@@ -126,6 +126,8 @@ def _find_wrong(value: Any, shape: Any) -> str | None:
         msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
         said, _, place = str(error).partition(" - at `")
+    except (AttributeError, TypeError):  # of a tensor in the place of an object
+        return "a value is of no kind that it may hold"
     else:
         return None
     if place.startswith("key in"):
@@ -178,7 +180,7 @@ def _is_wrong(value: Any, shape: Any, names: list[str | int], key: str) -> bool:
 def _is_refused(value: Any, shape: Any) -> bool:
     try:
         msgspec.convert(value, shape)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, AttributeError, TypeError):
         return True
     return False
 
