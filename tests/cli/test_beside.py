@@ -87,7 +87,7 @@ def test_a_unimodal_run_beside_is_skipped_if_anything_is_wrong_with_it(
         spoil, said = KINDS[name]
         if name == "unreadable" and os.geteuid() == 0:
             return  # who reads everything
-        runs = tmp_path / name
+        runs = tmp_path / name / "deeper" / "runs"
         shutil.copytree(home / "runs", runs)
         shutil.copytree(home / "uni" / "a", runs / "odd-one")
         spoil(runs / "odd-one")
