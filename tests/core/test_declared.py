@@ -194,6 +194,6 @@ def test_classes_of_users() -> None:
 
 
 def test_words_of_options_that_cannot_be_read() -> None:
-    for text in ("9" * 5000, "[" * 3000, "2024-13-45"):
+    for text in ("9" * 5000, "[" * 3000):
         with pytest.raises(InputError, match="the value of option 'a' cannot be read"):
             parse_options([f"a={text}"])

@@ -100,7 +100,7 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
     for overwrite in (False, True):
         with pytest.raises(InputError, match="is not empty and holds no pack"):
             write_pack(tmp_path / "other", pack(), "card", overwrite=overwrite)
-    with pytest.raises(InputError, match="is a file; name a folder"):
+    with pytest.raises(InputError, match="must be a folder, found a file"):
         write_pack(tmp_path / "other" / "thesis.txt", pack(), "card")
 
 

@@ -19,7 +19,7 @@ from counterpoise.data import open_cache
 from counterpoise.data.preparation.verify import verify
 from counterpoise.report import records, write_report
 from counterpoise.report.folder import comparison_folder
-from counterpoise.training.folder import read_checkpoint
+from counterpoise.training.folder import open_checkpoint
 from counterpoise.training.record import RunRecord
 from counterpoise.training.run import open_run
 
@@ -57,7 +57,7 @@ def flip(path: Path, whole: bytes, place: int) -> None:
 
 def read_run(folder: Path) -> object:
     """What opening a run, going on with it and evaluating it do first."""
-    return read_checkpoint(RunRecord.read(folder))
+    return open_checkpoint(RunRecord.read(folder))
 
 
 def read_comparison(folder: Path) -> object:

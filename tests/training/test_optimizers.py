@@ -60,8 +60,8 @@ def test_an_optimiser_without_weight_decay_is_not_given_any(
         ("sgd:nestorov=true", "unknown option of sgd 'nestorov'; did you mean 'nesterov'?"),
         ("sgd:lr=3", "unknown option of sgd 'lr'"),
         ("sgd:momentum=0.3", "unknown option of sgd 'momentum'"),
-        ("adam:betas=[2,3]", "optimizer 'adam:betas=[2,3]' cannot be made: Invalid beta"),
-        ("adam:betas=3", "optimizer 'adam:betas=3' cannot be made"),
+        ("adam:betas=[2,3]", "betas[0] must be a number from 0 and below 1, found 2"),
+        ("adam:betas=3", "betas must be a list of 2 numbers from 0 and below 1, found 3"),
     ],
 )
 def test_optimisers_that_are_refused(label: str, said: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from counterpoise.core.paths import expand
 from counterpoise.core.version import __version__
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, show, unknown
 
 _STORE = type(argparse.ArgumentParser().add_argument("--flag"))  # keeps one value
 TASKS = ("classification", "regression", "multilabel")  # as data.targets.TASKS, which takes longer
@@ -119,7 +119,14 @@ def _with_config(arguments: list[str], parser: argparse.ArgumentParser) -> list[
         return arguments
     if found.config.name == str(found.config) and not found.config.suffix:
         found.config = ready_config(found.config.name)
-    content = _read_config(found.config)
+    from counterpoise.core.plain_yaml import read_yaml
+
+    try:
+        content = read_yaml(found.config, "config file") or {}
+    except FileNotFoundError:
+        raise InputError(f"config file {found.config} is not there") from None
+    if not isinstance(content, dict):
+        raise InputError(f"config file {found.config} must hold key: value lines")
     actions = {a.dest: a for a in parser._actions if a.dest not in ("help", "config", "resume")}
     words: list[str] = []
     for key, value in content.items():
@@ -135,24 +142,13 @@ def _with_config(arguments: list[str], parser: argparse.ArgumentParser) -> list[
     return [*arguments[:place], *words, *arguments[place:]]
 
 
-def _read_config(path: Path) -> dict[Any, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise InputError(f"config file {path} is not there") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"config file {path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"config file {path} must hold key: value lines")
-    return content
-
-
 def _flags(action: argparse.Action, value: Any) -> list[str]:
     """The words on the command line that say the same as ``key: value``."""
     flag = action.option_strings[0]
     if action.nargs == 0:
+        if not isinstance(value, bool):
+            name = flag.removeprefix("--")
+            raise InputError(f"{name} in a config file must be true or false, found {show(value)}")
         return [flag] if value else []
     if isinstance(value, dict):
         return [word for key, item in _flat(value) for word in (flag, f"{key}={item}")]
@@ -191,7 +187,6 @@ def _flat(value: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
         if isinstance(item, dict):
             yield from _flat(item, f"{prefix}{key}.")
         else:
-            # YAML reads the bare words on and off as booleans; options use them as words.
             yield f"{prefix}{key}", json.dumps(item) if not isinstance(item, str) else item
 
 

@@ -13,6 +13,7 @@ from .experiment import add_experiment, make_recipe, method_labels
 from .output import print_notes
 from .progress import show_progress
 
+MOST_SEEDS = 100_000
 DEMO_METHODS = "joint,unimodal,multi-loss,modality-dropout,mla"
 
 
@@ -39,7 +40,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    check_number("--seeds", options.seeds, 1, 10_000, whole=True)
+    check_number("--seeds", options.seeds, 1, MOST_SEEDS, whole=True)
     check_number("--jobs", options.jobs, 1, 1024, whole=True)
     recipe = make_recipe(options)
 

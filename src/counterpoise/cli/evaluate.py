@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-from pathlib import Path
-
-from counterpoise.errors import InputError
 
 from .arguments import Command, read_path
+from .beside import check_run, evaluate_beside, evaluate_named
 from .launched import add_timeout, join_ranks
 from .output import print_json, print_metrics
 
@@ -30,22 +27,15 @@ def run(options: argparse.Namespace) -> None:
     from counterpoise.training.run import open_run
 
     join_ranks(options)
-    _check_run("RUN", options.folder)
+    check_run("RUN", options.folder)
     trained, data = open_run(options.folder, options.data_dir)
     result = trained.evaluate(data, options.split, options.which)
-    against = options.against or _unimodal_beside(options.folder)
-    verdicts = []
+    against, asked = options.against, (data, options.data_dir, options.split, options.which)
     if against is not None:
-        _check_run("--against", against)
-        reference, same = open_run(against, options.data_dir)
-        if reference.method.name != "unimodal":
-            raise InputError(
-                f"--against must be a run of the method unimodal, found {reference.method.name} in "
-                f"{against}"
-            )
-        if same.fingerprint() != data.fingerprint() or same.modalities != data.modalities:
-            raise InputError(f"--against {against} was trained on other data")
-        verdicts = colearning(result, reference.evaluate(same, options.split, options.which))
+        reference = evaluate_named(against, *asked)
+    elif beside := evaluate_beside(options.folder, *asked):
+        against, reference = beside
+    verdicts = [] if against is None else colearning(result, reference)
     if options.json:
         found = {
             "subsets": {present_name(s): values for s, values in result.metrics.items()},
@@ -62,30 +52,6 @@ def run(options: argparse.Namespace) -> None:
     print(f"co-learning, against {against}:")
     for verdict in verdicts:
         print(f"  {verdict}")
-
-
-def _check_run(argument: str, folder: Path) -> None:
-    """Raise :class:`InputError` unless a folder holds a run."""
-    if not (folder / "run.json").is_file():
-        raise InputError(
-            f"{argument} must be a folder that `counterpoise train` wrote (--out), or one below "
-            f"runs/ in what `counterpoise compare` wrote; {folder / 'run.json'} is not there"
-        )
-
-
-def _unimodal_beside(folder: Path) -> Path | None:
-    """A unimodal run of the same data, seed and settings in the folders around a run."""
-    from counterpoise.training.record import RunRecord
-
-    record = RunRecord.read(folder)
-    nearby = sorted({*folder.parent.glob("*/run.json"), *folder.parent.parent.glob("*/*/run.json")})
-    for path in nearby:
-        with contextlib.suppress(InputError):
-            other = RunRecord.read(path.parent)
-            unimodal = other.method["name"] == "unimodal"
-            if unimodal and other.matches(record) and path.parent != folder:
-                return path.parent
-    return None
 
 
 COMMAND = Command("every subset of a trained model's modalities", add, run)

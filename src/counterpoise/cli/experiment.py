@@ -14,6 +14,8 @@ from counterpoise.training.settings import Settings
 
 from .arguments import TASKS, add_config, names, optional, pair, read_path, to_dict
 
+WIDEST = 1 << 20  # features of an encoder; more would fill any memory
+
 if TYPE_CHECKING:
     from counterpoise.compare.recipe import Recipe
 
@@ -94,6 +96,7 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
     """Everything that the command line says but the method."""
     if options.data is None:
         raise InputError("DATA is needed, such as digits (see counterpoise data)")
+    check_number("--width", options.width, 1, WIDEST, whole=True)
     settings = read_settings(options)  # mistakes in them are found before torch is imported
 
     from counterpoise.compare.recipe import Recipe, check_device

@@ -78,11 +78,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="read no file out of the table's folder, or of RAW: links are followed to see",
     )
     add("--jobs", type=int, default=1, metavar="N", help="processes that decode")
-    add(
-        "--verify",
-        action="store_true",
-        help="prepare nothing: read every file of OUT, and say whether it is whole",
-    )
+    add("--verify", action="store_true", help="only read all of OUT, and say whether it is whole")
     add_config(parser)
     add("--quiet", action="store_true", help="print nothing but errors")
 
@@ -132,6 +128,8 @@ def _prepare(options: argparse.Namespace, progress: Meter) -> tuple[Sheet, list[
     check_number("--seed", options.seed, 0, whole=True)
     check_number("--max-bad", options.max_bad, 0, 1)
     check_number("--jobs", options.jobs, 1, 1024, whole=True)
+    if not options.target:
+        raise InputError("--target must name a column, found ''")
     source, out = _paths(options.paths)
     console = make_console(stderr=True, quiet=options.quiet)
     table = _table(source, out, options, console)

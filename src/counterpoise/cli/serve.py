@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from counterpoise.core.files import read_bytes
 from counterpoise.errors import InputError, check_number
 
 from .arguments import Command, add_config, read_path
@@ -106,7 +107,9 @@ def read_token(path: Path | None) -> str | None:
     if path is not None:
         where = f"--token-file {path}"
         try:
-            token = path.read_text(encoding="utf-8").strip()
+            token = read_bytes(path).decode().strip()
+        except InputError:
+            raise
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{where} cannot be read ({error})") from None
     if token is not None and not (

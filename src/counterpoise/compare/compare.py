@@ -13,8 +13,9 @@ from typing import Any
 from counterpoise.core.lock import hold
 from counterpoise.core.paths import expand
 from counterpoise.core.provenance import made_with
-from counterpoise.core.workers import run_jobs
+from counterpoise.core.workers import MOST_JOBS, run_jobs
 from counterpoise.data.dataset import Dataset
+from counterpoise.engine.groups import check_encoder_lr
 from counterpoise.errors import InputError, NotFiniteError, check_number, check_once
 from counterpoise.methods.registry import build_method
 from counterpoise.report import records, write_report
@@ -25,7 +26,6 @@ from counterpoise.training.task import prepare_task
 from .recipe import Recipe
 from .run import EpochTicks, Lines, Tick, Watch, run_path
 
-MOST_JOBS = 1024  # more processes than that could only be a mistake
 Pair = tuple[str, int]  # label of a method, seed
 
 
@@ -107,6 +107,7 @@ class Comparison:
     def check(self, methods: Sequence[str]) -> None:
         """Raise :class:`InputError` for any mistake in a method, before the first run."""
         recipe, task = self.recipe, prepare_task(self.data, self.recipe.settings)
+        recipe.settings.best_subset(self.data.modalities)
         for label in methods:
             method = build_method(label)
             model = build_model(
@@ -117,6 +118,7 @@ class Comparison:
                 width=recipe.width if recipe.encoders else 8,
             )
             method.check(model, task)
+            check_encoder_lr(model, recipe.settings.encoder_lr)
 
     def claim(self, methods: Sequence[str], seeds: Sequence[int], command: str | None) -> None:
         """Make the folder this comparison's own, or add runs to those that it has."""

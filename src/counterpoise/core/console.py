@@ -44,7 +44,7 @@ def _console_class() -> Any:
             found = Console.file.fget(self)  # type: ignore[attr-defined]  # it is a property
             return getattr(found, "rich_proxied_file", found)
 
-        file = property(_find_file, Console.file.fset)  # type: ignore[attr-defined]
+        file = property(_find_file, Console.file.fset)  # type: ignore[attr-defined]  # it is a property
 
     return PrintableConsole
 

@@ -8,15 +8,28 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec import field
+
 from counterpoise.errors import InputError
 
-from . import storage
+from . import schema, storage
 from .lock import LOCK
-from .paths import expand
+from .paths import check_folder, expand
 from .strict_json import to_json
 from .version import __version__
 
 Record = dict[str, Any]
+
+
+ADVICE = "restore it from a copy, or make it anew in another folder"
+
+
+class Recorded(schema.Shape):
+    """What the file of every folder holds; its owners add what they need."""
+
+    identity: dict[str, Any]
+    made_with: dict[str, Any] = field(default_factory=dict)
+    continued: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Folder:
@@ -35,6 +48,7 @@ class Folder:
             and ``made_with`` say what the older version did where it did not say so itself.
         essence: the part of an identity, in any wording, that must be equal; all by default.
         sealed: from which format on the file has a checksum.
+        shape: what a record must hold, in the shape of this format; more is allowed.
     """
 
     def __init__(
@@ -47,11 +61,13 @@ class Folder:
         upgrade: Callable[[Record], Record] | None = None,
         essence: Callable[[Record], Record] = dict,
         sealed: int = 1,
+        shape: type[schema.Shape] = schema.Shape,
     ) -> None:
         self.path = expand(path)
         self.file = self.path / file
         self.kind, self.format, self.sealed = kind, format, sealed
         self._upgrade, self._essence = upgrade, essence
+        self._shape = shape
 
     def is_claimed(self) -> bool:
         """Whether the file is there."""
@@ -66,7 +82,7 @@ class Folder:
         """
         record, has_checksum = storage.read_record(self.file)
         found = record.get("format", 1) if isinstance(record, dict) else None
-        if not isinstance(found, int) or found < 1:
+        if not isinstance(found, int) or isinstance(found, bool) or found < 1:
             raise InputError(f"{self.file} is damaged (no record of a {self.kind})")
         if found > self.format or (found < self.format and self._upgrade is None):
             raise InputError(
@@ -78,9 +94,11 @@ class Folder:
             self._warn_of_age(found)
         try:
             record = self._upgrade(record) if found < self.format and self._upgrade else record
-            return {**record, "identity": dict(record["identity"])}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{self.file} is damaged ({error!r})") from None
+        for shape in (Recorded, self._shape):
+            schema.check(record, shape, self.file, ADVICE)
+        return dict(record)
 
     def _warn_of_age(self, found: int) -> None:
         """Say that damage cannot be seen; :class:`InputError` where a checksum should be."""
@@ -120,6 +138,7 @@ class Folder:
                     f"{self.path} holds this {self.kind} already; resume it, or choose another"
                 )
             return record
+        check_folder(self.path)
         if self.path.exists() and any(
             entry.name != LOCK and not storage.is_draft(entry) for entry in self.path.iterdir()
         ):
@@ -181,5 +200,7 @@ def _without_time(made: Mapping[str, Any]) -> dict[str, Any]:
 
 def _version(record: Mapping[str, Any]) -> str:
     """The version of counterpoise that wrote a record."""
-    made = last_made_with(record)
-    return str(made.get("counterpoise", "of an unknown version"))
+    later = record.get("continued")
+    made = later[-1] if isinstance(later, list) and later else record.get("made_with")
+    made = made if isinstance(made, Mapping) else {}
+    return str(made.get("counterpoise", "of an unknown version"))[:60]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
 from counterpoise.errors import InputError, show
@@ -17,7 +16,7 @@ def parse_label(label: str) -> tuple[str, dict[str, Any]]:
 
 def parse_options(parts: Iterable[str]) -> dict[str, Any]:
     """Parse ``option=value`` words; values are YAML; ``option.key=value`` fills a mapping."""
-    import yaml  # takes 20 ms, which names without options can save
+    from .plain_yaml import parse_yaml  # takes 20 ms, which names without options can save
 
     options: dict[str, Any] = {}
     for part in parts:
@@ -25,16 +24,13 @@ def parse_options(parts: Iterable[str]) -> dict[str, Any]:
         if not equals or not key:
             raise InputError(f"an option must read key=value, found {part!r}")
         try:
-            value = text if text == "," else yaml.safe_load(text)  # a decimal sign
-        except (yaml.YAMLError, ValueError, RecursionError):  # 5,000 digits; 3,000 brackets
-            raise InputError(f"the value of option {key!r} cannot be read: {show(text)}") from None
+            value = text if text == "," else parse_yaml(text)  # a decimal sign
+        except ValueError as error:
+            raise InputError(
+                f"the value of option {show(key)} cannot be read: {show(text)} ({error})"
+            ) from None
         if not text.strip():
             raise InputError(f"option {key!r} has no value; write {key}=VALUE, or leave it out")
-        # YAML 1.1 reads the words on and off as booleans; options use them as words.
-        value = text if text in ("on", "off", "yes", "no") else value
-        if isinstance(value, str):
-            with suppress(ValueError):  # nor does YAML 1.1 read 1e-3, without a point, as a number
-                value = float(value)
         option, dot, entry = key.partition(".")
         if dot:
             values = options.setdefault(option, {})

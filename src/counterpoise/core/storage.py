@@ -19,6 +19,7 @@ from . import seal
 from .files import check_file, read_bytes
 from .files import is_draft as is_draft
 from .files import write as write
+from .schema import parse_json
 from .strict_json import to_json
 
 RESTORE = "take it from a copy of the folder, or begin anew in another one"
@@ -68,8 +69,10 @@ def _read(path: Path) -> bytes:
 
 def _parse(path: Path, content: bytes) -> Any:
     try:
-        return json.loads(content.decode())
-    except (ValueError, RecursionError) as error:
+        return parse_json(content)
+    except InputError:
+        raise
+    except (ValueError, MemoryError) as error:
         raise InputError(f"{path} is damaged ({error})") from None
 
 
@@ -106,6 +109,8 @@ def read_state(path: Path, sealed: bool = False) -> dict[str, Any]:
     _check_seal(path, seal.check_trailer(content), sealed, mend)
     try:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if not isinstance(found, dict):
+            raise TypeError("it holds no state")
         return cast("dict[str, Any]", found)
     except Exception as error:  # a damaged file makes torch raise almost anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -137,7 +142,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except FileNotFoundError:
         raise InputError(f"{path} is not there") from None
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error})") from None
 
 

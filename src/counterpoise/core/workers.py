@@ -26,6 +26,9 @@ Result = TypeVar("Result")
 _worker: dict[str, Callable[[Any], Any]] = {}
 
 
+MOST_JOBS = 1024  # processes at a time
+
+
 def run_jobs(
     work: Callable[[Job], Result],
     jobs: Iterable[Job],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from counterpoise.core.files import check_file
 from counterpoise.core.names import check_name
 from counterpoise.core.paths import expand
 from counterpoise.core.tasks import Classification, MultiLabel, Task
@@ -99,6 +100,7 @@ def read_npz(path: Path | str, **named: Unpack[ColumnNames]) -> Arrays:
 
 def read_arrays(path: Path) -> dict[str, Array]:
     """Every array of a file by its name."""
+    check_file(path)
     if not path.is_file():
         raise InputError(f"{path} is not there")
     try:

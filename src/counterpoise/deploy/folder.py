@@ -14,7 +14,7 @@ from torch import Tensor
 
 from counterpoise.core import storage
 from counterpoise.core.lock import draft_folder
-from counterpoise.core.paths import expand
+from counterpoise.core.paths import check_folder, expand
 from counterpoise.core.strict_json import to_json
 from counterpoise.core.version import __version__
 from counterpoise.errors import InputError
@@ -80,8 +80,7 @@ def write_pack(path: Path, pack: Pack, card: str, *, overwrite: bool = False) ->
 
 
 def _check_free(path: Path, overwrite: bool) -> None:
-    if path.is_file():
-        raise InputError(f"{path} is a file; name a folder")
+    check_folder(path)
     if not path.exists() or not any(path.iterdir()):
         return
     if not is_pack(path):

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import nn
 
+from counterpoise.core.files import check_file, read_bytes
 from counterpoise.core.registry import import_path
+from counterpoise.core.schema import RAISED, Shape, blame, check, parse_json
 from counterpoise.data.readers.base import need
 from counterpoise.errors import InputError
 
 PREPROCESSOR = "preprocessor_config.json"
+
+
+class Said(Shape):
+    """What is read of the file; it says more."""
+
+    image_mean: list[float] | float | None = None
+    image_std: list[float] | float | None = None
+    mean: list[float] | float | None = None
+    std: list[float] | float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,12 +75,15 @@ def load_pretrained(
     """A model and the preparation of its inputs, from a folder or by name."""
     library = need("transformers", "text")
     where, folder = how_to_find(source, fetch, revision), Path(source)
+    for file in folder.iterdir() if folder.is_dir() else ():
+        if not file.is_dir():
+            check_file(file)
     try:
         with hide_progress(library):
             model = library.AutoModel.from_pretrained(
                 source, use_safetensors=True, trust_remote_code=False, **where
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, SafetensorError, *RAISED) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
         if folder.is_dir():
             raise InputError(f"the model in {source} cannot be read: {reason}") from None
@@ -107,7 +121,12 @@ def _read_preparation(source: str, where: Mapping[str, Any]) -> Preparation:
     if path is None:
         return Preparation()
     try:
-        return Preparation.read(json.loads(path.read_text(encoding="utf-8")))
+        with blame(path, "fetch it again"):
+            said = parse_json(read_bytes(path))
+            check(said, Said, path, "fetch it again")
+            return Preparation.read(said)
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error})") from None
 

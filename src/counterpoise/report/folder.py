@@ -5,11 +5,42 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from msgspec import field
+
 from counterpoise.core.folder import Folder, last_made_with
+from counterpoise.core.schema import Shape
 from counterpoise.training.settings import Settings
 
 FORMAT = 3  # from here on with a checksum
 NO_VERSION = ("command", "time", "git")  # what `made_with` holds beside versions
+
+
+class AskedRun(Shape):
+    """A run that was asked for."""
+
+    data: str
+    method: str
+    seed: int
+
+
+class IdentityOfComparison(Shape):
+    """What makes a comparison this one; the settings have checks of their own."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    data: str | None = None
+    modalities: list[str] | None = None
+    fusion: str | None = None
+    width: int | None = None
+    precision: str | None = None
+    fingerprint: str | None = None
+    encoders: dict[str, str] = field(default_factory=dict)
+
+
+class RecordOfComparison(Shape):
+    """``compare.json``."""
+
+    identity: IdentityOfComparison
+    runs: list[AskedRun] = field(default_factory=list)
 
 
 def comparison_folder(path: Path | str) -> Folder:
@@ -25,6 +56,7 @@ def comparison_folder(path: Path | str) -> Folder:
         upgrade=_upgrade,
         essence=_read_settings,
         sealed=FORMAT,
+        shape=RecordOfComparison,
     )
 
 
@@ -37,7 +69,7 @@ def describe_making(record: dict[str, Any]) -> tuple[str | None, dict[str, Any]]
 
 def _read_settings(identity: dict[str, Any]) -> dict[str, Any]:
     """The identity with settings as this version writes them."""
-    settings = Settings.from_record({**identity["settings"], "seed": 0}).plain()
+    settings = Settings.from_record({**identity.get("settings", {}), "seed": 0}).plain()
     return {**identity, "settings": settings}
 
 
@@ -45,7 +77,10 @@ def _upgrade(record: dict[str, Any]) -> dict[str, Any]:
     """Format 1, which version 0.1.0 wrote before its release; 2 had the same shape as 3."""
     if record.get("format", 1) > 1:
         return record
-    made = {**(record.get("versions") or {}), "command": record.get("command")}
+    versions = record.get("versions") or {}
+    if not isinstance(versions, dict):
+        raise ValueError(f"versions must be an object, found {versions!r:.60}")
+    made = {**versions, "command": record.get("command")}
     return {
         "format": 1,
         "identity": record.get("identity", {}),

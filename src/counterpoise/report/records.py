@@ -27,6 +27,7 @@ from typing import Any
 
 from counterpoise.core import seal
 from counterpoise.core.files import check_file, read_bytes
+from counterpoise.core.schema import Shape, check, parse_json
 from counterpoise.core.strict_json import to_json
 from counterpoise.errors import InputError
 
@@ -41,6 +42,39 @@ SAMPLE = (*RUN, "select", "present", "outcome", "task")
 # What a line says; its other keys say of what, and there is one line for each of these.
 SAYS = ("value", "outcome", "task")
 MEND = "delete the file, and the same comparison writes it again from its runs"
+
+
+class Line(Shape):
+    """A line of ``records.jsonl``."""
+
+    data: str
+    method: str
+    seed: int
+    epoch: int
+    split: str
+    select: str
+    present: str
+    metric: str
+    value: float | None
+
+
+class TaskOfLine(Shape):
+    """How the outcomes of a line are compared."""
+
+    metric: str
+    greater_is_better: bool
+
+
+class OutcomeLine(Shape):
+    """A line of ``samples.jsonl``."""
+
+    data: str
+    method: str
+    seed: int
+    select: str
+    present: str
+    outcome: list[float | None]
+    task: TaskOfLine
 
 
 def append(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
@@ -129,8 +163,8 @@ def _read_line(path: Path, number: int, line: bytes, older: bool) -> Record:
         reason = "its checksum does not fit" if fits is False else "it has no checksum"
         raise InputError(f"{where} is damaged or was changed ({reason}); {MEND}")
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = parse_json(line)
+    except ValueError:
         raise InputError(f"{where} is damaged ({line[:40]!r}); {MEND}") from None
     if not isinstance(record, dict):
         raise InputError(f"{where} is no JSON object ({line[:40]!r})")
@@ -138,6 +172,7 @@ def _read_line(path: Path, number: int, line: bytes, older: bool) -> Record:
     needed = SAMPLE if "outcome" in record else RECORD
     if lacking := [key for key in needed if key not in record]:
         raise InputError(f"{where} lacks {', '.join(lacking)}")
+    check(record, OutcomeLine if "outcome" in record else Line, where, MEND)
     if fits is None and (others := sorted(record.keys() - set(needed))):
         raise InputError(
             f"{where} is damaged or was changed (unknown: {', '.join(others)}); {MEND}"

@@ -93,8 +93,7 @@ def fit(
             if folder is not None and saved is not None:
                 restore_files(run, data, folder, files)
             _train_epochs(run, ctx, data, files, listeners)
-        model.eval()
-        files.write_weights(LAST, model.state_dict(), len(run.history) - 1)
+        files.write_weights(LAST, model.eval().state_dict(), len(run.history) - 1)
         return run
 
 

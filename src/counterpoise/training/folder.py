@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,10 +17,11 @@ from counterpoise.errors import InputError
 from counterpoise.methods import METHODS
 from counterpoise.methods.registry import split_chain
 
+from .checkpoint import CHECKPOINT as CHECKPOINT
+from .checkpoint import read_checkpoint
 from .predictions import Predictions
 from .record import RunRecord, run_folder
 
-CHECKPOINT = "checkpoint.pt"
 # Weights that are there for users: they follow from the checkpoint, and are written anew from it.
 BEST, LAST = "best.safetensors", "last.safetensors"
 AGAIN = "delete it, and the same training with resume (--resume) writes it again"
@@ -69,7 +69,7 @@ def open_folder(folder: Path, record: RunRecord, resume: bool) -> dict[str, Any]
     known, saved = home.check(record.identity(), again=resume), None
     if known is not None:
         before = RunRecord.read(folder)
-        saved = read_checkpoint(before) if path.exists() else None
+        saved = open_checkpoint(before) if path.exists() else None
         if saved is not None:
             _check_epochs(before, saved, record.settings.epochs)
         if not before.sealed:  # before run.json says that they are: a kill leaves nothing refused
@@ -79,7 +79,7 @@ def open_folder(folder: Path, record: RunRecord, resume: bool) -> dict[str, Any]
     return saved
 
 
-def read_checkpoint(record: RunRecord) -> dict[str, Any]:
+def open_checkpoint(record: RunRecord) -> dict[str, Any]:
     """The checkpoint of a run, once every file of its folder was found to be whole and its own.
 
     Raises:
@@ -91,7 +91,7 @@ def read_checkpoint(record: RunRecord) -> dict[str, Any]:
             about = storage.read_metadata(path, record.sealed, AGAIN)
             if about.get("run", record.key()) != record.key():
                 raise InputError(f"{path} is of another run; {AGAIN}")
-    return storage.read_state(folder / CHECKPOINT, record.sealed)
+    return read_checkpoint(folder / CHECKPOINT, record.sealed)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -132,7 +132,7 @@ class Files:
 
 def _check_epochs(known: RunRecord, saved: dict[str, Any], epochs: int) -> None:
     """Raise :class:`InputError` if a run that has begun cannot have this number of epochs."""
-    done, total = len(json.loads(saved["history"])), known.settings.epochs
+    done, total = len(saved["history"]), known.settings.epochs
     if epochs < done:
         raise InputError(
             f"epochs must be at least {done}, which {known.folder} has been trained for, found "

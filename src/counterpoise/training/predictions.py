@@ -69,6 +69,7 @@ class Predictions:
             if dot and part in parts:
                 parts[part][modality] = tensor
         try:
+            _check(named, parts)
             return cls(
                 int(named["epoch"]),
                 named["logits"],
@@ -79,3 +80,25 @@ class Predictions:
             )
         except KeyError as error:
             raise InputError(f"{path} is damaged ({error} is missing in it)") from None
+        except ValueError as error:
+            raise InputError(f"{path} is damaged ({error})") from None
+
+
+def _check(named: Mapping[str, Tensor], parts: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Raise ``ValueError`` unless tensors have types and shapes that fit each other."""
+    logits, index = named["logits"], named["index"]
+    if logits.dim() != 2 or not logits.is_floating_point():
+        raise ValueError("logits must be numbers, [N, K]")
+    if named["epoch"].numel() != 1 or named["epoch"].is_floating_point():
+        raise ValueError("epoch must be a whole number")
+    if index.dtype != torch.int64 or index.shape != logits.shape[:1]:
+        raise ValueError("index must be int64 [N]")
+    if named["target"].shape[:1] != logits.shape[:1]:
+        raise ValueError("target must have as many rows as logits")
+    if parts["unimodal"].keys() != parts["present"].keys():
+        raise ValueError("unimodal and present must be of the same modalities")
+    for name, has in parts["present"].items():
+        if has.dtype != torch.bool or has.shape != index.shape:
+            raise ValueError(f"present.{name} must be bool [N]")
+        if parts["unimodal"][name].shape != logits.shape:
+            raise ValueError(f"unimodal.{name} must have the shape of logits")

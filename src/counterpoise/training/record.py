@@ -16,6 +16,7 @@ from counterpoise.core.device import float32
 from counterpoise.core.folder import Folder
 from counterpoise.core.loader import mix
 from counterpoise.core.registry import Registry
+from counterpoise.core.schema import blame, check
 from counterpoise.core.strict_json import to_json
 from counterpoise.core.task import Task
 from counterpoise.data import load
@@ -32,8 +33,10 @@ from counterpoise.models.multimodal import MultimodalModel
 
 from .build import assemble_model, check_encoders
 from .settings import Settings
+from .shapes import NotesOfCommand, RecordOfRun
 
 FORMAT = 3  # from here on each file of a run has a checksum
+ADVICE = "restore it from a copy, or train the run again in another folder"
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,8 @@ class RunRecord:
                 folder=home.path,
                 sealed=record["format"] >= FORMAT,
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{home.file} is damaged ({error})") from None
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"{home.file} is damaged: settings: {error}; {ADVICE}") from None
 
     def identity(self) -> dict[str, Any]:
         """What makes a run this run: a folder that holds another is refused."""
@@ -207,32 +210,36 @@ class RunRecord:
             InputError: a part that is not known here, or a model that was built in Python by a
                 version that did not describe it.
         """
+        with blame(self.folder / "run.json", ADVICE):
+            return self._build(data)
+
+    def _build(self, data: Dataset) -> tuple[MultimodalModel, Method]:
         notes = self.notes
         if "width" not in notes and self.parts is not None:
             return self._remake(self.parts, data)
-        try:
-            # The label, with its options; where the method chose, the name.
-            fusion = notes.get("fusion") or self.model["fusion"]
-            encoders = dict(notes.get("encoders", {}))
-            self._check_names(METHODS, split_chain(self.method["name"]))
-            self._check_names(FUSIONS, [fusion])
-            self._check_names(ENCODERS, encoders.values())
-            method = build_method(self.method["name"], **self.method["options"])
-            with float32(), torch.random.fork_rng(devices=[]):
-                model = assemble_model(
-                    data,
-                    method,
-                    encoders={m: unstarted(label) for m, label in encoders.items()},
-                    fusion=fusion,
-                    unimodal=self.model["unimodal"],
-                    width=notes["width"],
-                    precision=self.model["precision"],
-                    check=self._warn_of_encoders,
-                )
-        except (KeyError, TypeError) as error:
+        if "width" not in notes:
             raise InputError(
-                f"{self.folder} holds no run of the command line ({error} is missing in run.json)"
-            ) from None
+                f"{self.folder} holds no run of the command line ('width' is missing in run.json)"
+            )
+        check({"notes": notes}, dict[str, NotesOfCommand], self.folder / "run.json", ADVICE)
+        # The label, with its options; where the method chose, the name.
+        fusion = notes.get("fusion") or self.model["fusion"]
+        encoders = dict(notes.get("encoders", {}))
+        self._check_names(METHODS, split_chain(self.method["name"]))
+        self._check_names(FUSIONS, [fusion])
+        self._check_names(ENCODERS, encoders.values())
+        method = build_method(self.method["name"], **self.method["options"])
+        with float32(), torch.random.fork_rng(devices=[]):
+            model = assemble_model(
+                data,
+                method,
+                encoders={m: unstarted(label) for m, label in encoders.items()},
+                fusion=fusion,
+                unimodal=self.model["unimodal"],
+                width=notes["width"],
+                precision=self.model["precision"],
+                check=self._warn_of_encoders,
+            )
         return model, method
 
     def _remake(self, parts: Mapping[str, Any], data: Dataset) -> tuple[MultimodalModel, Method]:
@@ -275,6 +282,7 @@ def run_folder(path: Path | str) -> Folder:
         upgrade=_upgrade,
         essence=_same_words,
         sealed=FORMAT,
+        shape=RecordOfRun,
     )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from counterpoise.core import ranks
 from counterpoise.core.device import float32
 from counterpoise.core.paths import expand
+from counterpoise.core.schema import RAISED
 from counterpoise.core.task import Task
 from counterpoise.data.dataset import Dataset
 from counterpoise.engine.context import Context
@@ -22,7 +23,8 @@ from counterpoise.errors import InputError, check_choice
 from counterpoise.evaluation.subsets import Evaluation, evaluate
 from counterpoise.models.multimodal import MultimodalModel
 
-from .folder import BEST, Files, read_checkpoint, read_validation
+from .checkpoint import ADVICE, check_like, check_optimizer
+from .folder import BEST, Files, open_checkpoint, read_validation
 from .predictions import Predictions
 from .record import RunRecord
 from .settings import Settings
@@ -179,15 +181,23 @@ def state_of(run: Run, ctx: Context) -> dict[str, Any]:
 
 def restore(run: Run, ctx: Context, saved: dict[str, Any]) -> None:
     try:
+        check_like(saved["model"], run.model.state_dict(), "model")
+        check_optimizer(saved["optimizer"], ctx.optimizer)
         run.model.load_state_dict(saved["model"])
         run.method.load_state_dict(saved["method"])
         ctx.load_state_dict(saved)
-        run.history = json.loads(saved["history"])
-        run.best_epoch = int(saved["best_epoch"])
+        run.history, run.best_epoch = saved["history"], saved["best_epoch"]
         run.best_weights = (saved["best_model"], saved["best_method"])
-    except (KeyError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"checkpoint.pt does not fit this run ({reason})") from None
+        check_like(saved["best_model"], run.model.state_dict(), "best_model")
+        check_like(saved["best_method"], run.method.state_dict(), "best_method")
+        whole = run.settings.best_subset(run.model.modalities)
+        if any(run.task.primary not in e["validation"].get(whole, {}) for e in run.history):
+            raise ValueError(f"history lacks {run.task.primary} of {whole}")
+    except InputError:
+        raise
+    except RAISED as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"checkpoint.pt does not fit this run ({reason:.200}); {ADVICE}") from None
 
 
 def keep_validation(run: Run, result: Evaluation, files: Files) -> None:
@@ -229,7 +239,7 @@ def load_run(folder: Path | str, model: MultimodalModel, data: Dataset, method: 
     """
     folder = expand(folder)
     record = RunRecord.read(folder)
-    saved = read_checkpoint(record)
+    saved = open_checkpoint(record)
     settings = record.settings
     run = Run(model, method, settings, prepare_task(data, settings, record.data))
     ctx = make_context(model, data, run.task, method, settings)

@@ -67,21 +67,19 @@ def _to_number(text: Any) -> Any:
 
 
 def _read_file(name: str, path: Path) -> Any:
-    import yaml
+    from counterpoise.core.plain_yaml import read_yaml
 
     try:
-        # JSON is YAML, too. Words stay words: YAML takes the class "no" for False.
-        found = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
-        if isinstance(found, dict):
-            return {key: _to_number(value) for key, value in found.items()}
-        return [_to_number(value) for value in found] if isinstance(found, list) else found
+        # JSON is YAML, too. Words stay words: a class may be called "1" or "true".
+        found = read_yaml(path, f"{name}: the file", words=True)
     except OSError as error:
         raise InputError(
             f"{name} must be 'balanced' or a file of class: weight lines, found {str(path)!r} "
             f"({error.strerror})"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{name} cannot be read from {path}: {show(error)}") from None
+    if isinstance(found, dict):
+        return {key: _to_number(value) for key, value in found.items()}
+    return [_to_number(value) for value in found] if isinstance(found, list) else found
 
 
 @dataclass(frozen=True)

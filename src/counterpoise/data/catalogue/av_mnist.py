@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterpoise.core.declared import Bounds
+from counterpoise.core.files import check_file
 from counterpoise.core.tasks import Classification
 from counterpoise.data.arrays import ArrayData
 from counterpoise.data.dataset import Dataset
@@ -121,6 +122,7 @@ def fade(pixels: NDArray[Any], train: NDArray[np.bool_]) -> NDArray[np.float32]:
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     """The bytes of a gzipped IDX file, checked against the sizes in its header."""
     try:
+        check_file(path)
         with gzip.open(path) as file:
             head = file.read(4 + 4 * dimensions)
             if head[:4] != bytes((0, 0, 8, dimensions)) or len(head) != 4 + 4 * dimensions:

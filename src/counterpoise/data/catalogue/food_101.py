@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from counterpoise.core.files import check_file
 from counterpoise.core.tasks import Classification
 from counterpoise.data.preparation.table import Bad, Row, Table
 from counterpoise.data.readers import Image, Text
@@ -59,6 +60,7 @@ def _find_titles(raw: Path, part: str) -> Path:
 
 def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The fields of each line that is not empty, and its number; no fields where it is broken."""
+    check_file(path)
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         reader = csv.reader(line.replace("\0", "") for line in file)
         while True:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from counterpoise.core.files import check_file, read_bytes
 from counterpoise.core.tasks import Classification, MultiLabel
 from counterpoise.data.preparation.table import Bad, Row, Table
 from counterpoise.data.readers import Audio, Reader, Text, Video
@@ -124,7 +125,7 @@ def _read_session(folder: Path, seen: bool, bad: list[Bad]) -> Iterator[Row]:
 
 
 def _read_lines(path: Path) -> list[str]:
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_bytes(path).decode(errors="replace")
     return [line.strip() for line in text.splitlines()]
 
 
@@ -195,6 +196,7 @@ def _read_utterances(raw: Path, bad: list[Bad]) -> Iterator[Row]:
 def _read_labels(path: Path) -> dict[str, str]:
     if not path.is_file():
         raise InputError(f"found no {path}; RAW must hold {FEATURE_NEEDS}")
+    check_file(path)
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = list(csv.DictReader(file))
     if not rows or not {"wav_file", "emotion"} <= set(rows[0]):

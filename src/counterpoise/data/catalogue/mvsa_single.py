@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from counterpoise.core.files import read_bytes
 from counterpoise.core.tasks import Classification
 from counterpoise.data.preparation.table import Bad, Row, Table
 from counterpoise.data.readers import Image, Text
@@ -57,7 +58,9 @@ def _read_labels(path: Path, bad: list[Bad]) -> dict[str, str]:
     """Tweet -> its one label; what contradicts itself is counted."""
     labels: dict[str, str] = {}
     torn = 0
-    for number, line in enumerate(path.read_text("utf-8-sig", errors="replace").splitlines(), 1):
+    for number, line in enumerate(
+        read_bytes(path).decode("utf-8-sig", errors="replace").splitlines(), 1
+    ):
         words = line.replace(",", " ").lower().split()
         if not words or (number == 1 and words[0] == "id"):
             continue
@@ -87,7 +90,7 @@ def _read_lists(raw: Path, labels: Mapping[str, str], bad: list[Bad]) -> dict[st
         return {}
     splits: dict[str, str] = {}
     for part, path in paths.items():
-        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        for number, line in enumerate(read_bytes(path).decode(errors="replace").splitlines(), 1):
             try:
                 name = str(json.loads(line)["id"])
             except (ValueError, KeyError, TypeError):

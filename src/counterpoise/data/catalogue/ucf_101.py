@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from counterpoise.core.files import read_bytes
 from counterpoise.core.tasks import Classification
 from counterpoise.data.preparation.table import Bad, Row, Table
 from counterpoise.data.readers import Flow, Frames, Video
@@ -52,7 +53,7 @@ def _read_rows(
     path: Path, part: str, classes: dict[str, int], files: _Files, bad: list[Bad]
 ) -> Iterator[Row]:
     """The clips of one list."""
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+    for number, line in enumerate(read_bytes(path).decode(errors="replace").splitlines(), 1):
         if not line.strip():
             continue
         match = CLIP.fullmatch(line.strip())
@@ -108,7 +109,7 @@ class _Files:
 def _read_classes(path: Path, bad: list[Bad]) -> dict[str, int]:
     """Class -> its number from 1, in the owners' order."""
     classes: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+    for number, line in enumerate(read_bytes(path).decode(errors="replace").splitlines(), 1):
         match = re.fullmatch(r"(\d+)\s+(\w+)", line.strip())
         if match:
             classes[match[2]] = int(match[1])

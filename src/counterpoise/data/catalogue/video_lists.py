@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from counterpoise.core.files import check_file, open_file
 from counterpoise.data.preparation.table import Bad, Row
 from counterpoise.errors import InputError
 
@@ -19,6 +20,7 @@ def read_list(path: Path) -> Iterator[tuple[str, list[str]]]:
 
     Lines are read one by one, so that a damaged one spoils no other.
     """
+    check_file(path)
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         for number, line in enumerate(file, 1):
             text = line.strip().replace("\0", "\ufffd")  # a NUL ends the reader of Python 3.10
@@ -49,7 +51,7 @@ def find_videos(raw: Path) -> dict[str, str]:
 
 def check_pointer(path: Path | str) -> None:
     """Raise :class:`InputError` if a file is a pointer of Git LFS instead of the large file."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         if file.read(len(POINTER)) == POINTER:
             raise InputError(
                 f"{path} is a pointer of Git LFS, not the file itself; run `git lfs pull` there"

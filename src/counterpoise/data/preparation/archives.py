@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from counterpoise.core.files import check_file
 from counterpoise.core.paths import expand
 from counterpoise.errors import InputError
 
@@ -56,6 +57,7 @@ def contents(path: Path | str, limit: int = BYTES) -> list[tuple[str, int]]:
     path = expand(path)
     if not is_archive(path):
         raise InputError(f"{path} is no archive: known are {', '.join((*ZIPS, *TARS))}")
+    check_file(path)
     if not path.is_file():
         raise InputError(f"{path} is not there")
     room = _find_room(path, limit)

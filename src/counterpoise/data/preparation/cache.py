@@ -22,7 +22,7 @@ from counterpoise.core.lock import hold
 from counterpoise.core.paths import expand
 from counterpoise.core.presence import check_trained
 from counterpoise.core.provenance import made_with
-from counterpoise.core.workers import run_jobs
+from counterpoise.core.workers import MOST_JOBS, run_jobs
 from counterpoise.data.cells import Spec, sample_bytes, try_cell
 from counterpoise.data.dataset import Dataset
 from counterpoise.data.duplicates import to_codes, warn_of_same
@@ -68,7 +68,7 @@ def prepare(
         InputError: a folder that holds something else, too many bad rows, a modality of which no
             training row can be read, a full disk.
     """
-    check_number("jobs", jobs, 1, 1024, whole=True)
+    check_number("jobs", jobs, 1, MOST_JOBS, whole=True)
     check_number("max_bad", max_bad, 0, 1)
     need("pyarrow", "stream")
     out = expand(out)

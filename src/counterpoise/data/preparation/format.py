@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from counterpoise.core import storage
+from counterpoise.core.schema import blame
 from counterpoise.core.tasks import build_task
 from counterpoise.data.cells import Array, Spec
 from counterpoise.data.dataset import Dataset, Split
@@ -22,6 +23,7 @@ from counterpoise.errors import InputError
 
 from .moments import describe_gaps, pool_gaps, pool_moments, to_fill, to_scale
 from .plan import Plan
+from .shapes import ADVICE, check_index
 from .stored import WEIGHT, Shards, Stored, column_name, digest_small, mask_name
 
 FORMAT = 3  # from here on with checksums, and a word on weights; 2 had weights, and 1 had none
@@ -83,26 +85,20 @@ def read_index(folder: Path) -> Dataset:
         InputError: another format, a damaged folder.
     """
     index, sealed = storage.read_record(folder / INDEX, AGAIN)
-    try:
-        if index["format"] not in (1, WEIGHTED, FORMAT):
-            raise InputError(
-                f"{folder} is of format {index['format']}, this version reads 1 to {FORMAT}; "
-                "prepare the data again"
-            )
-        if index["format"] >= FORMAT and not sealed:
-            raise InputError(
-                f"{folder / INDEX} is damaged or was changed (its checksum is gone); {AGAIN}"
-            )
-        if not sealed:
-            warnings.warn(
-                f"{folder} was prepared by an older version: damage in its targets is not noticed "
-                "before training; prepare the data again to mend that",
-                UserWarning,
-                stacklevel=4,
-            )
+    check_index(index, folder / INDEX, (1, WEIGHTED, FORMAT))
+    if index["format"] >= FORMAT and not sealed:
+        raise InputError(
+            f"{folder / INDEX} is damaged or was changed (its checksum is gone); {AGAIN}"
+        )
+    if not sealed:
+        warnings.warn(
+            f"{folder} was prepared by an older version: damage in its targets is not noticed "
+            "before training; prepare the data again to mend that",
+            UserWarning,
+            stacklevel=4,
+        )
+    with blame(folder / INDEX, ADVICE):
         return _build(folder, index)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise InputError(f"{folder / INDEX} is damaged ({error!r}); prepare again") from None
 
 
 def _build(folder: Path, index: dict[str, Any]) -> Dataset:
@@ -166,6 +162,9 @@ def _build_split(
         )
         for m, spec in specs.items()
     }
+    for stored in inputs.values():  # before room is made for what the index says
+        for key in stored.spec:
+            stored.look(0, key)
     masks = {m: torch.from_numpy(mask) for m, mask in present.items()}
     groups = torch.from_numpy(shards.whole("group")) if grouped else None
     weights = torch.from_numpy(shards.whole(WEIGHT)) if weighted else None

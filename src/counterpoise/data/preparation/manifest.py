@@ -105,13 +105,8 @@ def read_manifest(
         file.delimiter,
     )
     readers = {t.name: t.reader for t in taken if t.reader is not None}
-    read: dict[str, Callable[[Any], Any]] = {
-        "id": _to_word,
-        "target": partial(_to_target, task=task),
-        "split": _to_word,
-        "group": _to_word,
-        "weight": clean,
-    }
+    read: dict[str, Callable[[Any], Any]] = dict.fromkeys(("id", "split", "group"), _to_word)
+    read |= {"target": partial(_to_target, task=task), "weight": clean}
     for part in ("target", "weight"):
         if part in names and _has_decimal_comma(names[part], seen, file.delimiter):
             read[part] = partial(_with_points, read[part])

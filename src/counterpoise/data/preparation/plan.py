@@ -263,6 +263,7 @@ def _choose_readers(
     options: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Reader]:
     chosen = list(table.readers) if modalities is None else list(modalities)
+    check_once("modalities", chosen)
     for name in (*chosen, *options):
         if name not in table.readers:
             raise unknown(f"modality of {table.name}", name, table.readers)

@@ -234,14 +234,18 @@ class Stored(FileColumn):
     def _view(self, number: int, key: str) -> Array:
         if (number, key) not in self._views:
             self.shards.check(number)
-            view = self.shards.column(number, self.tensors[key])
-            if (view.dtype.name, view.shape[1:]) != self.spec[key]:
-                raise InputError(
-                    f"{self.shards.paths[number]} holds {view.dtype} {list(view.shape[1:])} in "
-                    f"{self.tensors[key]!r}; prepare the data again"
-                )
-            self._views[number, key] = view
+            self._views[number, key] = self.look(number, key)
         return self._views[number, key]
+
+    def look(self, number: int, key: str) -> Array:
+        """The column of a tensor in one shard, unread; it has the type and the shape it must."""
+        view = self.shards.column(number, self.tensors[key])
+        if (view.dtype.name, view.shape[1:]) != self.spec[key]:
+            raise InputError(
+                f"{self.shards.paths[number]} holds {view.dtype} {list(view.shape[1:])} in "
+                f"{self.tensors[key]!r}; prepare the data again"
+            )
+        return view
 
     def part(self, index: Tensor) -> Stored:
         chosen: Array = index.numpy()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from counterpoise.core.files import check_file
 from counterpoise.core.paths import expand
 from counterpoise.data.readers.base import need
 from counterpoise.errors import InputError, check_choice
@@ -137,6 +138,7 @@ def open_table(path: Path | str, alone: Collection[str] = ()) -> TableFile:
         InputError: a file that is not there, of another format, or without named columns.
     """
     path = expand(path)
+    check_file(path)
     if not path.is_file():
         raise InputError(f"manifest {path} is not there")
     suffix = path.suffix.lower()

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from counterpoise.core.declared import read_rules
+from counterpoise.core.files import check_file
 from counterpoise.core.registry import check_options
 from counterpoise.errors import InputError
 
@@ -167,6 +168,7 @@ def existing(cell: Any) -> Path:
     if isinstance(cell, Outside):
         raise cell.refuse()
     path = Path(str(cell))
+    check_file(path)
     if not path.is_file():
         raise InputError(f"{path} is not there")
     if path.stat().st_size == 0:

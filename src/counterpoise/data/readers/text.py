@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 
 from counterpoise.core.declared import Bounds
+from counterpoise.core.files import read_bytes
 from counterpoise.core.paths import expand
 from counterpoise.errors import InputError
 
@@ -260,8 +261,8 @@ def _find_tokenizer(name: str) -> str:
     path = expand(name)
     if path.is_dir():
         path = path / "tokenizer.json"
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
+    if path.exists():
+        return _read_tokenizer(path)
     if path.suffix == ".json" or expand(name).is_dir():
         raise InputError(f"tokenizer {path} is not there")
     hub = need("huggingface_hub", "text")
@@ -274,7 +275,15 @@ def _find_tokenizer(name: str) -> str:
             f"tokenizer {name!r} is neither a folder nor in the local Hugging Face cache; nothing "
             f"is fetched here, so run `hf download {name} tokenizer.json` first, or name a folder"
         )
-    return Path(found).read_text(encoding="utf-8")
+    return _read_tokenizer(Path(found))
+
+
+def _read_tokenizer(path: Path) -> str:
+    """The text of a file."""
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"tokenizer {path} is damaged ({error})") from None
 
 
 @functools.lru_cache(maxsize=8)
@@ -296,6 +305,7 @@ def _parse(content: str, length: Annotated[int | None, Bounds(2, LONGEST)] = Non
 @functools.lru_cache(maxsize=8)
 def _padding(content: str) -> int:
     """The id of padding: what the tokenizer says, or the usual names, or 0."""
+    _parse(content)  # refuses what is no tokenizer
     padding = json.loads(content).get("padding")
     if padding:
         return int(padding["pad_id"])

@@ -13,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from counterpoise.core import storage
+from counterpoise.core.files import check_file
 from counterpoise.core.lock import draft_folder
-from counterpoise.core.paths import expand
+from counterpoise.core.paths import check_folder, expand
 from counterpoise.core.provenance import made_with
+from counterpoise.core.schema import blame
 from counterpoise.deploy.predictor import Predictor
-from counterpoise.errors import InputError, check_choice
+from counterpoise.errors import InputError, check_choice, check_once
 from counterpoise.evaluation.subsets import present_name
 
 from .exported import MANY, Port, Standalone, feed_all
@@ -105,9 +107,11 @@ def choose_format(path: Path, format: str | None) -> str:
 
 
 def _check_free(path: Path, force: bool) -> None:
+    check_folder(path.parent)
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file, such as {path / 'model.onnx'}")
     for file in (path, facts_file(path)):
+        check_file(file)
         if file.exists() and not force:
             raise InputError(
                 f"{file} is there already; name another file, or say --force (force=True) to write "
@@ -118,6 +122,7 @@ def _check_free(path: Path, force: bool) -> None:
 def make_standalone(predictor: Predictor, modalities: Sequence[str] | None) -> Standalone:
     """The module that is exported."""
     specs = {name: how.spec for name, how in predictor.preprocessing.items()}
+    check_once("modalities", modalities or ())
     return Standalone(
         predictor.model,
         predictor.method,
@@ -242,10 +247,12 @@ def open_exported(path: Path | str) -> Exported:
     """
     path = expand(path)
     facts = storage.read_json(facts_file(path))
+    check_file(path)
     if not path.is_file():
         raise InputError(f"{path} is not there")
-    if not isinstance(facts, dict) or facts.get("format") not in FORMATS:
+    if not isinstance(facts, dict) or str(facts.get("format")) not in FORMATS:
         raise InputError(f"{facts_file(path)} is no description of an exported model")
     if hashlib.sha256(path.read_bytes()).hexdigest() != facts.get("sha256"):
         raise InputError(f"{path} is damaged, or not what {facts_file(path).name} describes")
-    return Exported(facts, FORMATS[facts["format"]].load(path))
+    with blame(path, "export the model again"):
+        return Exported(facts, FORMATS[facts["format"]].load(path))

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from counterpoise.core import storage
-from counterpoise.core.files import replacing
+from counterpoise.core.files import check_file, replacing
 from counterpoise.core.folder import Folder
 from counterpoise.core.lock import Lock
 from counterpoise.core.paths import expand
 from counterpoise.core.provenance import made_with
+from counterpoise.core.schema import Shape, check, parse_json
 from counterpoise.core.strict_json import to_json
 from counterpoise.data.readers.base import need
 from counterpoise.errors import InputError, check_choice
@@ -24,6 +25,12 @@ from .layout import HIDDEN, Layout, flatten
 FORMATS = (".csv", ".parquet", ".jsonl")
 ROWS = 16384  # of a part at most
 SECONDS = 10.0  # after which a part is written, however small it is
+
+
+class Joined(Shape):
+    """What ``predict.json`` says beside what every folder says."""
+
+    joined: bool = False
 
 
 class Parts:
@@ -57,6 +64,7 @@ class Parts:
             format=2,
             upgrade=dict,
             sealed=2,
+            shape=Joined,
         )
         self._lock = Lock(self._folder.path, "prediction")
         try:
@@ -112,6 +120,7 @@ class Parts:
 
     def _open(self, path: Path) -> list[Any]:
         arrow = need("pyarrow", "stream")
+        check_file(path)
         try:
             with arrow.ipc.open_file(path) as file:
                 batches = [file.get_batch(k) for k in range(file.num_record_batches)]
@@ -156,7 +165,7 @@ class Parts:
         for path in self._paths():
             batches = self._open(path)
             about = batches[0].schema.metadata or {} if batches else {}
-            yield batches, json.loads(about.get(b"notes", b"{}"))
+            yield batches, _read_notes(path, about.get(b"notes", b"{}"))
 
     def join(self) -> None:
         """Make the output of all parts in one step; the parts stay until :meth:`remove`."""
@@ -202,8 +211,19 @@ class Parts:
             file.writelines(f"{line}\n".encode() for line in lines)
 
 
+def _read_notes(path: Path, said: bytes) -> dict[str, dict[str, int]]:
+    """What was counted in a part: kind -> modality -> count."""
+    try:
+        found = parse_json(said)
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); delete {path.parent}") from None
+    check({"notes": found}, dict[str, dict[str, dict[str, int]]], path, f"delete {path.parent}")
+    return dict(found)
+
+
 def check_format(out: Path) -> None:
     """Raise :class:`InputError` unless this names a file that can be written."""
     check_choice("the format of --out", out.suffix.lower(), FORMATS)
+    check_file(out)
     if not out.parent.is_dir():
         raise InputError(f"the folder of {out} is not there; make it first")
