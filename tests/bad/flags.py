@@ -67,7 +67,16 @@ TRAIN: dict[str, tuple[str, ...]] = {
     "--modalities": ("", ",", "nothing", "image,image", "image,nothing", '"image'),
     "--task": ("", "ranking"),
     "--data-dir": ("/dev/null", "\0", "x" * 5000),
-    "--out": ("", "/dev/null", "/dev/null/x", "/proc/x", "\0", "x" * 300, "a" * 5000, "~nosuchuser/x"),
+    "--out": (
+        "",
+        "/dev/null",
+        "/dev/null/x",
+        "/proc/x",
+        "\0",
+        "x" * 300,
+        "a" * 5000,
+        "~gone/x",
+    ),
     "--config": ("", "nothing.yaml", "nothing", "/", "/dev/null/x.yaml", "\0.yaml"),
     "--nothing": ("1",),
 }
@@ -178,7 +187,7 @@ def other_rows(out: Path, run: Path, pack: Path, table: Path) -> Iterator[Row]:
 
 def places(out: Path, run: Path, pack: Path, table: Path) -> Iterator[tuple[object, ...]]:
     """Commands whose positional arguments are wrong."""
-    nowhere = ("", "nothing", "/dev/null", "\0", "x" * 5000, "~nosuchuser/x")
+    nowhere = ("", "nothing", "/dev/null", "\0", "x" * 5000, "~gone/x")
     for word in nowhere:
         yield ("train", word, "--out", out)
         yield ("evaluate", word)

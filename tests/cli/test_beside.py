@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -14,6 +13,7 @@ import pytest
 from folded import check_each
 
 from counterpoise.cli.main import main
+from counterpoise.core import storage
 
 pytestmark = pytest.mark.filterwarnings("always:.*is left out")
 WORDS = ["digits", "--epochs", "2", "--width", "4", "--quiet"]
@@ -29,9 +29,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def change(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
-    record = json.loads((path / "run.json").read_text())
+    record, _ = storage.read_record(path / "run.json")
     edit(record)
-    (path / "run.json").write_text(json.dumps(record))
+    storage.write_record(path / "run.json", record)
 
 
 def put_pipe(path: Path) -> None:

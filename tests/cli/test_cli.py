@@ -246,7 +246,7 @@ class TestBadInput:
             (["compare", "digits", "--methods", "joint,joint"], "must differ"),
             (
                 ["compare", "digits", "--seeds", "0"],
-                "--seeds must be a whole number from 1 to 10000, found 0",
+                "--seeds must be a whole number from 1 to 100000, found 0",
             ),
             (["compare", "digits", "--set", "mlb.order=shuffle"], "did you mean 'mla'?"),
             (["train", "digits", "--config", "no.yaml"], "no.yaml is not there"),

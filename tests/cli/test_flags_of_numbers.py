@@ -17,6 +17,7 @@ BASE = {
     "prepare": ["table.csv", "out", "--quiet"],
     "predict": ["MODEL", "table.csv", "--out", "answers.csv"],
     "serve": ["MODEL"],
+    "evaluate": ["RUN"],
 }
 FLOATS = ("-inf", "nan", "1e400", "x")
 WHOLE = ("inf", "", "1.5", "9" * 400)
@@ -82,7 +83,10 @@ def test_other_values(
             ([*train, "--max-norm", "0"], "max_norm must be a number above 0, found 0"),
             ([*train, "--width", "0"], "width must be a whole number from 1 to 65536, found 0"),
             ([*train, "--width", "1000000000000"], "width must be a whole number from 1 to 65536"),
-            ([*train, "--method", "cml", "--set", "weight=inf"], "weight must be a finite number"),
+            (
+                [*train, "--method", "cml", "--set", "weight=inf"],
+                "weight must be a number from 0, found 'inf'",
+            ),
             ([*train, "--method", "cml:margin=2"], "margin must be a number from 0 to 1, found 2"),
             ([*train, "--optimizer", "adam:betas=[0.9,1]"], "betas[1] must be a number from 0 and"),
             ([*train, "--schedule", "step:every=0"], "'step:every=0': every must be a whole"),

@@ -63,7 +63,7 @@ def test_what_is_asked_wrongly_is_one_line(
         (run,): "OUT must name a folder for the pack",
         (tmp_path / "no", out): "holds neither config.json nor run.json",
         (run, out, "--thresholds", "digits"): "unknown modality",
-        (run, folder / "own.npz"): "is a file; name a folder",
+        (run, folder / "own.npz"): "must be a folder, found a file",
         (run, folder): "is not empty and holds no pack",
     }
     for words, line in cases.items():

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import counterpoise as cp
+from counterpoise.core import storage
 from counterpoise.data import Row, Table, make_plan, prepare, read_manifest
 from counterpoise.data.duplicates import find_keys, find_varied
 from counterpoise.data.readers import ArrayFile, Numbers
@@ -94,8 +95,9 @@ def test_a_table(tmp_path: Path) -> None:
     assert said(prepare, plan, tmp_path / "out") == [SAID]
     assert said(prepare, plan, tmp_path / "out") == [SAID]  # where no shard is made again
     for file in (tmp_path / "out").glob("*-*.json"):  # as an older version left it
-        text = file.read_text()
-        file.write_text(text[: text.index(',\n  "keys"')] + text[text.index(',\n  "bytes"') :])
+        entry, _ = storage.read_record(file)
+        del entry["keys"]
+        storage.write_json(file, entry)
     assert said(prepare, plan, tmp_path / "out") == []
 
 

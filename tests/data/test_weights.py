@@ -81,7 +81,7 @@ def test_of_a_table(tmp_path: Path) -> None:
     assert torch.equal(all_weights(plan.live()), SCALED)
     assert torch.equal(all_weights(open_cache(tmp_path / "out")), SCALED)
     index = json.loads((tmp_path / "out" / "dataset.json").read_text())
-    assert index["format"] == 2  # an older version must refuse it, not leave the weights out
+    assert index["format"] == 3 and index["weighted"]  # older versions refuse this format
     assert list(make_plan(read_manifest(table(tmp_path))).readers) == ["x", "w"]
 
 

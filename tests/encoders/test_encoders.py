@@ -222,7 +222,9 @@ def test_a_comparison_holds_on_to_its_encoders(
 def test_a_run_is_opened_without_the_weights_that_it_started_from(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert train("--out", out, "--encoder", "image=cnn2d:width=6", "--width", "8") == 0
-    record = storage.read_json(out / "run.json")
+    record, _ = storage.read_record(out / "run.json")
     record["identity"]["notes"]["encoders"]["image"] += ":weights=gone.safetensors"
-    storage.write_json(out / "run.json", record)
+    storage.write_record(out / "run.json", record)
+    for file in out.glob("*.safetensors"):  # which are of the run as it was
+        file.unlink()
     assert open_run(out)[0].model.fusion.widths["image"] == 6

@@ -365,7 +365,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         HuggingFace(model_of("vit"))(text())
     folder = saved("vit", tmp_path)
     (folder / "preprocessor_config.json").write_text("{")
-    with pytest.raises(InputError, match=r"preprocessor_config.json is damaged"):
+    with pytest.raises(InputError, match=r"preprocessor_config.json cannot be used"):
         HuggingFace(folder)
     data = ArrayData({"x": np.zeros((40, 5))}, np.arange(40) % 2)
     with pytest.raises(InputError, match="encoder of 'x' does not take samples of shape"):

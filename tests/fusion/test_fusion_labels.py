@@ -19,6 +19,7 @@ from counterpoise import (
     build_model,
 )
 from counterpoise.compare.recipe import Recipe
+from counterpoise.core import storage
 from counterpoise.training.run import open_run
 
 
@@ -65,11 +66,13 @@ def test_a_run_is_opened_with_the_fusion_of_its_label(tmp_path):
     # As older versions wrote it where no fusion was asked for: the name alone.
     plain = Recipe("digits", width=8, settings=Settings(epochs=1))
     plain.train(plain.load(), build_method("mla"), 0, out=tmp_path / "old")
-    record = json.loads((tmp_path / "old" / "run.json").read_text())
+    record, _ = storage.read_record(tmp_path / "old" / "run.json")
     identity = record["identity"]
     assert identity["model"]["fusion"] == "shared" and identity["notes"]["fusion"] is None
     del identity["notes"]["fusion"]
-    (tmp_path / "old" / "run.json").write_text(json.dumps(record))
+    storage.write_record(tmp_path / "old" / "run.json", record)
+    for file in (tmp_path / "old").glob("*.safetensors"):  # which are of the run as it was
+        file.unlink()
     assert isinstance(open_run(tmp_path / "old")[0].model.fusion, Shared)
 
 

@@ -79,10 +79,9 @@ def _try_one(
 def _find_runs(folder: Path) -> Iterator[Path]:
     """The other folders around one that have a ``run.json`` of whatever kind, in order."""
     here = folder.resolve()
-    places = {
-        *_list(here.parent),
-        *(deeper for p in _list(here.parent.parent) for deeper in _list(p)),
-    }
+    places = set(_list(here.parent))
+    if here.parent.parent.name == "runs":  # of a comparison: runs/METHOD/seed-N
+        places |= {deeper for p in _list(here.parent.parent) for deeper in _list(p)}
     for place in sorted(places - {here}):
         if os.path.lexists(place / RUN):
             yield place

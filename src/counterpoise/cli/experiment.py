@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from counterpoise.core.declared import WIDEST
 from counterpoise.errors import InputError, check_number, unknown
 from counterpoise.training.declaration import declarations, default_of
 from counterpoise.training.settings import Settings
 
 from .arguments import TASKS, add_config, names, optional, pair, read_path, to_dict
-
-WIDEST = 1 << 20  # features of an encoder; more would fill any memory
 
 if TYPE_CHECKING:
     from counterpoise.compare.recipe import Recipe

@@ -143,7 +143,7 @@ def test_damage_and_newer_versions_are_refused() -> None:
         ({**state, "form": {**state["form"], "twist": 1}}, "'twist', which this version"),
         ({**state, "form": {**state["form"], "mean": {"shape": [2], "values": [1]}}}, "damaged"),
         ({**state, "form": {**state["form"], "mean": {"shape": [1], "values": [None]}}}, "finite"),
-        ({**state, "reader": {"type": "numbers", "count": "x", "twist": 1}}, "twist"),
+        ({**state, "reader": {"type": "numbers", "count": "x", "twist": 1}}, "count must be"),
     ]
 
     def check(content: dict[str, Any], words: str) -> None:
