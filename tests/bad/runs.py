@@ -33,7 +33,7 @@ def pickled(path: Path) -> None:
 
 
 def nest(path: Path) -> None:
-    path.write_text('{"format": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    path.write_text('{"nested": ' + "[" * 100_000 + "]" * 100_000 + "}")
 
 
 def lengthen(path: Path) -> None:
@@ -110,7 +110,7 @@ def run_rows(place: Path, out: Path, made: dict[str, Path], table: Path) -> Iter
     for kind, files in asked.items():
         for name, command in files:
             for spoil in WRONG:
-                if name == "records.jsonl" and spoil in (empty, lengthen, cut):
+                if name == "records.jsonl" and spoil in (empty, cut):
                     continue  # a torn last line is what a kill leaves
                 copy = place / f"{kind}-{name}-{spoil.__name__}"
                 shutil.copytree(made[kind], copy)

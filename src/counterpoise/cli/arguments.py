@@ -36,10 +36,15 @@ class Command:
     usage: str | None = None
 
 
+LONGEST = 300  # characters of what argparse says
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line that an exception carries."""
 
     def error(self, message: str) -> NoReturn:
+        if len(message) > LONGEST:  # argparse repeats what was given, however long that is
+            message = f"{message[:LONGEST]}..."
         raise InputError(f"{message} (see {self.prog} --help)")
 
 
@@ -154,6 +159,9 @@ def _flags(action: argparse.Action, value: Any) -> list[str]:
         return [word for key, item in _flat(value) for word in (flag, f"{key}={item}")]
     if value is None:
         return []
+    if isinstance(value, list) and action.type is read_path:
+        name = flag.removeprefix("--")
+        raise InputError(f"{name} in a config file must be one path, found {show(value)}")
     return [f"{flag}={','.join(map(str, value)) if isinstance(value, list) else value}"]
 
 
@@ -200,8 +208,14 @@ def read_path(text: str) -> Path:
 
 def names(text: str) -> tuple[str, ...]:
     """The names in ``A,B``; one with a comma in it stands in quotes, as in a CSV file."""
-    found = next(csv.reader([text], skipinitialspace=True), [])
-    return tuple(name.strip() for name in found if name.strip())
+    try:
+        found = next(csv.reader([text], skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        raise argparse.ArgumentTypeError(f"cannot be read ({error}), found {text!r}") from None
+    chosen = tuple(name.strip() for name in found if name.strip())
+    if not chosen:
+        raise argparse.ArgumentTypeError(f"must name one at least, found {text!r}")
+    return chosen
 
 
 def optional(kind: Callable[[str], Any]) -> Callable[[str], Any]:

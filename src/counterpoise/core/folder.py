@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -71,7 +72,7 @@ class Folder:
 
     def is_claimed(self) -> bool:
         """Whether the file is there."""
-        return self.file.exists()
+        return os.path.lexists(self.file)
 
     def read(self) -> Record:
         """The record, in the shape of this format.

@@ -13,7 +13,7 @@ from counterpoise.core.batch import Input
 from counterpoise.core.names import check_name
 from counterpoise.core.presence import check_trained
 from counterpoise.core.tasks import Classification, Task
-from counterpoise.errors import InputError, check_choice, check_number, unknown
+from counterpoise.errors import InputError, check_choice, check_mapping, check_number, unknown
 
 from .convert import Mask, allowed_rows, to_target
 from .dataset import Dataset, Split
@@ -92,6 +92,11 @@ class ArrayData(Dataset):
         indicators: bool | Sequence[str] = False,
         weights: Any = None,
     ) -> None:
+        if not isinstance(inputs, Mapping | Modalities):
+            raise InputError(
+                f"inputs must be a dict of arrays by modality, found {type(inputs).__name__}"
+            )
+        check_mapping("present", present, "masks")
         inputs, seed = to_mapping(inputs), check_number("seed", seed, 0, whole=True)
         if not inputs:
             raise InputError("inputs must hold at least one modality, found none")

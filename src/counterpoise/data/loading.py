@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from os import PathLike
 from pathlib import Path
 from shlex import quote
 
 from counterpoise.core.paths import expand
-from counterpoise.errors import InputError, unknown
+from counterpoise.errors import InputError, show, unknown
 
 from .catalogue import DATASETS
 from .dataset import Dataset
@@ -41,6 +42,14 @@ def load(
     Raises:
         InputError: an unknown name or modality, data that are not there or not complete.
     """
+    if not isinstance(name, str | PathLike):
+        raise InputError(f"name must be a name or a path of data, found {show(name)}")
+    if modalities is not None and (
+        isinstance(modalities, str) or not isinstance(modalities, Iterable)
+    ):
+        raise InputError(f"modalities must be a list of names, found {show(modalities)}")
+    if data_dir is not None and is_name(name) and expand(data_dir).is_file():
+        raise InputError(f"data_dir (--data-dir) must be a folder, found the file {data_dir}")
     if task is not None and (is_name(name) or not is_npz(name)):
         raise InputError(f"task is for files of arrays (.npz); {name} has its own, leave it out")
     if is_name(name):
@@ -82,6 +91,8 @@ def find_source(source: str | Path, data_dir: str | Path | None = None) -> Path 
     places = [Path(source)]
     if data_dir is not None:
         root = expand(data_dir)
+        if not root.is_dir() and not (root.is_file() and is_npz(root)):
+            raise InputError(f"data_dir (--data-dir) must be a folder of data, found {root}")
         places = [root, root / Path(source).name, *places]
     if is_npz(source):
         return next((p for p in places if is_npz(p) and p.is_file()), None)
@@ -92,6 +103,4 @@ def _select(data: Dataset, modalities: Sequence[str] | None) -> Dataset:
     """The data set with these of its modalities, or with all."""
     if modalities is None:
         return data
-    if isinstance(modalities, str):
-        raise InputError(f"modalities must be a list of names, found the text {modalities!r}")
     return data.select(*modalities)

@@ -13,6 +13,7 @@ import safetensors.torch
 from torch import Tensor
 
 from counterpoise.core import storage
+from counterpoise.core.files import find_digest
 from counterpoise.core.lock import draft_folder
 from counterpoise.core.paths import check_folder, expand
 from counterpoise.core.strict_json import to_json
@@ -107,16 +108,15 @@ def read_pack(path: Path) -> Pack:
     facts = read_facts(path)
     files = {}
     for name, wanted in facts["files"].items():
-        inside = (path / name).resolve()
+        try:
+            inside = (path / name).resolve()
+        except (OSError, RuntimeError):  # links in a circle
+            raise InputError(f"{path / name} is no file; copy the whole folder again") from None
         if not inside.is_relative_to(path.resolve()):
             raise InputError(f"{path / CONFIG} names a file outside of its folder: {name!r}")
         if not inside.is_file():
             raise InputError(f"{path / name} is not there; copy the whole folder again")
-        digest = hashlib.sha256()
-        with inside.open("rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-        if digest.hexdigest() != wanted:
+        if find_digest(inside) != wanted:
             raise InputError(f"{path / name} is damaged or was changed; copy it again")
         if name != WEIGHTS:
             files[name] = inside.read_bytes()

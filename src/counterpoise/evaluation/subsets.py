@@ -18,7 +18,7 @@ from counterpoise.core.loader import Loader
 from counterpoise.core.task import Task, Which
 from counterpoise.data.dataset import Dataset
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, check_choice, check_number, unknown
+from counterpoise.errors import InputError, check_choice, check_number, show, unknown
 from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
 
@@ -77,6 +77,8 @@ def _check_subsets(
             raise unknown("modality of the model", name, known)
     if given is None:
         return subsets(names)
+    if not isinstance(given, Iterable):
+        raise InputError(f"subsets must be a list of lists of modalities, found {show(given)}")
     chosen = {names, *((name,) for name in names)}
     for subset in given:
         members = (subset,) if isinstance(subset, str) else tuple(subset)

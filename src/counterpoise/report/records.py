@@ -41,6 +41,7 @@ RECORD = (*RUN, "epoch", "split", "select", "present", "metric", "value")
 SAMPLE = (*RUN, "select", "present", "outcome", "task")
 # What a line says; its other keys say of what, and there is one line for each of these.
 SAYS = ("value", "outcome", "task")
+START = b'{"data":'  # of a line, also of one that a kill has left torn
 MEND = "delete the file, and the same comparison writes it again from its runs"
 
 
@@ -138,6 +139,8 @@ def read(path: Path) -> list[Record]:
     *lines, rest = content.split(b"\n")
     if seal.check_line(rest[:-1]):  # a whole line, and something in the place of its end
         raise InputError(f"{path}, line {len(lines) + 1} is damaged (its end); {MEND}")
+    if not (START.startswith(rest[: len(START)]) or rest.startswith(START)):
+        raise InputError(f"{path}, line {len(lines) + 1} is damaged ({rest[:40]!r}); {MEND}")
     found: dict[str, Record] = {}
     older = [number for number, line in enumerate(lines, 1) if seal.check_line(line) is None]
     for number, line in enumerate(lines, start=1):

@@ -75,6 +75,7 @@ def fit(
             that holds a run (pass ``resume=True``) or another one, or that cannot be lengthened.
         NotFiniteError: a loss or a prediction is not finite; the last checkpoint stays.
     """
+    _check_types(model, data)
     method = build_method(method)
     settings, listeners = merge_settings(settings, changes), Callbacks(callbacks)
     folder = None if out is None else expand(out)
@@ -97,15 +98,23 @@ def fit(
         return run
 
 
-def _check(
-    model: MultimodalModel, data: Dataset, method: Method, settings: Settings, task: Task
-) -> None:
-    """Refuse what does not fit together, before a folder is made."""
+def _check_types(model: object, data: object) -> None:
     if not isinstance(model, MultimodalModel):
         raise InputError(
             f"model must be a MultimodalModel, found {type(model).__name__}; "
             "wrap(model, encoders, head) makes one of it"
         )
+    if not isinstance(data, Dataset):
+        raise InputError(
+            f"data must be a Dataset, found {type(data).__name__}; ArrayData(inputs, target) makes "
+            "one of arrays, and load(NAME) reads one"
+        )
+
+
+def _check(
+    model: MultimodalModel, data: Dataset, method: Method, settings: Settings, task: Task
+) -> None:
+    """Refuse what does not fit together, before anything is written."""
     if tuple(model.modalities) != tuple(data.modalities):
         raise InputError(
             f"model and data must have the same modalities in the same order, found "

@@ -25,7 +25,7 @@ from counterpoise.data.loading import find_source, is_name
 from counterpoise.deploy.parts import Given, describe_model, remake_model
 from counterpoise.encoders import ENCODERS, unstarted
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError
+from counterpoise.errors import InputError, check_mapping
 from counterpoise.fusion import FUSIONS
 from counterpoise.methods import METHODS
 from counterpoise.methods.registry import build_method, split_chain
@@ -88,7 +88,7 @@ class RunRecord:
         Beside it, ``read_as`` is the task that was asked for in a word.
         """
         shapes = {name: list(p.shape) for name, p in model.state_dict().items()}
-        notes = dict(notes or {})
+        notes = _plain_notes(notes)
         source, read_as = notes.pop("source", None), notes.pop("read_as", None)
         return cls(
             {"name": data.name, "modalities": list(data.modalities)}
@@ -270,6 +270,15 @@ class RunRecord:
                     "here; install the package that adds it, or build the model with its class and "
                     "call load_run"
                 )
+
+
+def _plain_notes(notes: Mapping[str, Any] | None) -> dict[str, Any]:
+    found = check_mapping("notes", notes, "plain values")
+    try:
+        to_json(found)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"notes must be plain values, as JSON has them ({error})") from None
+    return found
 
 
 def run_folder(path: Path | str) -> Folder:

@@ -246,4 +246,6 @@ def merge_settings(settings: Settings | None, changes: Mapping[str, Any]) -> Set
     for name in changes:
         if name not in known:
             raise unknown("setting", name, known)
+    if settings is not None and not isinstance(settings, Settings):
+        raise InputError(f"settings must be a counterpoise.Settings, found {show(settings)}")
     return replace(settings or Settings(), **changes)

@@ -27,7 +27,7 @@ from counterpoise.data.readers.measured import Measured
 from counterpoise.data.readers.text import LONGEST, Text
 from counterpoise.data.targets import describe_target
 from counterpoise.data.weights import Weights, normalise_splits
-from counterpoise.errors import InputError, check_number, check_once, unknown
+from counterpoise.errors import InputError, check_mapping, check_number, check_once, unknown
 
 from .draft import Draft
 from .rows import Picked, pick
@@ -179,7 +179,8 @@ def make_plan(
             without a cell that can be read.
     """
     seed = check_number("seed", seed, 0, whole=True)
-    readers = _choose_readers(table, modalities, options or {})
+    options = check_mapping("options", options, "options of readers")
+    readers = _choose_readers(table, modalities, options)
     draft = Draft(table, readers)
     draft.find_task()
     draft.assign_splits(fractions or table.fractions or FRACTIONS, seed)
@@ -263,7 +264,8 @@ def _choose_readers(
     options: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Reader]:
     chosen = list(table.readers) if modalities is None else list(modalities)
-    check_once("modalities", chosen)
+    if not chosen:
+        raise InputError(f"modalities must name one at least of {', '.join(table.readers)}")
     for name in (*chosen, *options):
         if name not in table.readers:
             raise unknown(f"modality of {table.name}", name, table.readers)
