@@ -104,7 +104,7 @@ ONE = {
 }
 
 MANY = {
-    "--methods": ("", ",", "nothing", "mla,mla", "joint,", "mla:nothing=1", "mla:order=", "a b"),
+    "--methods": ("", ",", "nothing", "mla,mla", "joint+", "mla:nothing=1", "mla:order=", "a b"),
     "--set": ("", "alpha=1", "mla", "mla.nothing=1", "nothing.x=1", "mla.order=nothing"),
     "--seeds": (*WHOLE, "0", str(10**12)),
     "--jobs": (*WHOLE, "0", str(10**9)),
