@@ -17,6 +17,7 @@ SAID = (
     "can't start new thread",
     "failed to map segment",
     "bad_alloc",
+    "too many open files",
     "resource temporarily unavailable",
 )
 

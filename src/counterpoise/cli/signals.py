@@ -25,6 +25,15 @@ class Stopped(KeyboardInterrupt):
         self.status = 128 + number
 
 
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: an exception in there is taken for one of its own."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextmanager
 def stop_quietly() -> Iterator[None]:
     """Raise :class:`Stopped` at the first signal; at a second one, end the process at once.
@@ -34,7 +43,7 @@ def stop_quietly() -> Iterator[None]:
     seen: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if seen:
+        if seen or _is_importing(frame):
             os._exit(128 + number)  # nothing is lost: what is on disk is whole
         seen.append(number)
         raise Stopped(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,8 @@ Result = TypeVar("Result")
 _worker: dict[str, Callable[[Any], Any]] = {}
 
 
+# Python's helper, which cleans up after a process that ended at once, would say so.
+QUIET = "ignore::UserWarning:multiprocessing.resource_tracker"
 MOST_JOBS = 1024  # processes at a time
 
 
@@ -54,7 +57,8 @@ def run_jobs(
     with _open_pool(count, work, threads) as executor:
         while True:
             for job in islice(left, 2 * count - len(waiting)):
-                waiting[executor.submit(_work, job)] = job
+                with _uninterrupted():
+                    waiting[executor.submit(_work, job)] = job
             if not waiting:
                 break
             finished, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -64,6 +68,22 @@ def run_jobs(
                 for text, category in said:
                     warnings.warn(text, category, stacklevel=2)
                 yield waiting.pop(future), result
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Keep Ctrl-C for later; processes that are started meanwhile never see it.
+
+    It reaches all processes of a terminal: what it ends, ends by the one that started the others.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_with_parent() -> None:
@@ -80,7 +100,6 @@ def end_with_parent() -> None:
 
 def _start(work: Callable[[Any], Any], threads: int) -> None:
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what Ctrl-C ends, ends by the parent
     torch.set_num_threads(threads)
     _worker["work"] = work
 
@@ -100,6 +119,8 @@ def _open_pool(
 
     What is interrupted ends its processes at once: what they finished is on disk.
     """
+    if QUIET not in sys.warnoptions:
+        sys.warnoptions.append(QUIET)
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(count, context, _start, (work, threads))
     try:
