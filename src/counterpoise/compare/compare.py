@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 from counterpoise.core.lock import hold
 from counterpoise.core.paths import expand
 from counterpoise.core.provenance import made_with
-from counterpoise.core.workers import MOST_JOBS, run_jobs
+from counterpoise.core.workers import MOST_JOBS, run_jobs, spawn_context
 from counterpoise.data.dataset import Dataset
 from counterpoise.engine.groups import check_encoder_lr
 from counterpoise.errors import InputError, NotFiniteError, check_number, check_once
@@ -143,7 +142,7 @@ class Comparison:
             for label, seed in pairs:
                 yield self.train_one(label, seed, tick)
             return
-        queue = multiprocessing.get_context("spawn").Queue()
+        queue = spawn_context().Queue()
 
         def report() -> None:
             while not queue.empty():

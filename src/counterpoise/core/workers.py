@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from itertools import islice
 from multiprocessing.connection import wait as wait_for
+from multiprocessing.context import SpawnContext
 from typing import Any, TypeVar
 
 import torch
@@ -70,6 +71,13 @@ def run_jobs(
                 yield waiting.pop(future), result
 
 
+def spawn_context() -> SpawnContext:
+    """What makes processes that start afresh, and queues to them."""
+    if QUIET not in sys.warnoptions:
+        sys.warnoptions.append(QUIET)
+    return multiprocessing.get_context("spawn")
+
+
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Keep Ctrl-C for later; processes that are started meanwhile never see it.
@@ -119,9 +127,7 @@ def _open_pool(
 
     What is interrupted ends its processes at once: what they finished is on disk.
     """
-    if QUIET not in sys.warnoptions:
-        sys.warnoptions.append(QUIET)
-    context = multiprocessing.get_context("spawn")
+    context = spawn_context()
     executor = ProcessPoolExecutor(count, context, _start, (work, threads))
     try:
         yield executor
