@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_fakes import fakes, folder_of
 
 from counterpoise import InputError, Settings
 from counterpoise.compare.recipe import Recipe
+from counterpoise.core import storage
+from counterpoise.report import records, write_report
 from counterpoise.report.folder import comparison_folder, describe_making
 
 ADAM = {"optimizer": "adam", "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0001}
@@ -47,3 +50,23 @@ def test_the_page_tells_the_last_command(tmp_path: Path) -> None:
         record = folder.claim(identity_now(), made_with=made, runs=[])
     assert describe_making(record) == ("second", {"torch": "2.9"})
     assert record["made_with"]["command"] == "first"
+
+
+def test_tables_are_in_one_order_whichever_run_was_done_first(tmp_path: Path) -> None:
+    found = []
+    for name, turned in (("a", False), ("b", True)):
+        lines, samples = fakes(methods=("mla", "joint"), seeds=(0, 1))
+        runs = [{"data": "toy", "method": m, "seed": k} for k in (0, 1) for m in ("mla", "joint")]
+        by_run: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+        for line in lines:
+            by_run.setdefault(records.run_of(line), []).append(line)
+        order = sorted(by_run, reverse=turned)
+        folder = folder_of(
+            tmp_path / name, [line for run in order for line in by_run[run]], samples
+        )
+        storage.write_record(folder / "compare.json", {"runs": runs, "format": 1})
+        found.append((folder / "summary.csv", write_report(folder)))
+    for first, second in zip(*found, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+    lines = (tmp_path / "a" / "summary.csv").read_text().splitlines()
+    assert lines[1].startswith("toy,mla,")

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
     from counterpoise.compare.compare import compare
     from counterpoise.compare.run import Lines, Watch
     from counterpoise.core.console import make_console
-    from counterpoise.report import records, text_table
+    from counterpoise.report import read_lines, text_table
 
     labels = method_labels(options.methods, options.set)
     out = options.out or Path("runs") / f"compare-{Path(options.data).name.removesuffix('.npz')}"
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
             data=data,
         )
     if not options.quiet:
-        make_console().print(text_table(records.read(out / "records.jsonl")))
+        make_console().print(text_table(read_lines(out)))
         print(f"report: {page}")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterpoise.core.paths import expand
+from counterpoise.core.sizes import format_size
 from counterpoise.errors import InputError, check_number
 
 from .arguments import TASKS, Command, add_config, names
@@ -152,7 +153,7 @@ def _prepare(options: argparse.Namespace, progress: Meter) -> tuple[Sheet, list[
     )
     if plan.note:
         console.print(clean(plan.note))
-    console.print(f"{out} takes {_size(plan.bytes())}")
+    console.print(f"{out} takes {format_size(plan.bytes())}")
     progress.start("decoding", len(plan.rows))
     data = prepare(
         plan,
@@ -251,14 +252,10 @@ def _unpacked(archive: Path, folder: Path, console: Console) -> Path:
     if not folder.exists():
         files = contents(archive)
         size = sum(count for _, count in files)
-        console.print(f"unpacking {len(files)} files, {_size(size)}, to {folder}")
+        console.print(f"unpacking {len(files)} files, {format_size(size)}, to {folder}")
         unpack(archive, folder)
     inside = list(folder.iterdir())
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _pairs(argument: str, words: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -14,11 +14,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from counterpoise.core.console import make_console
-    from counterpoise.report import records, text_table, write_report
+    from counterpoise.report import read_lines, text_table, write_report
 
     page = write_report(options.folder)
     if not options.quiet:
-        make_console().print(text_table(records.read(options.folder / "records.jsonl")))
+        make_console().print(text_table(read_lines(options.folder)))
         print(f"report: {page}")
 
 

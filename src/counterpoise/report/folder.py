@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ from msgspec import field
 
 from counterpoise.core.folder import Folder, last_made_with
 from counterpoise.core.schema import Shape
+from counterpoise.errors import InputError
 from counterpoise.training.settings import Settings
+
+from . import records
 
 FORMAT = 3  # from here on with a checksum
 NO_VERSION = ("command", "time", "git")  # what `made_with` holds beside versions
@@ -87,3 +91,20 @@ def _upgrade(record: dict[str, Any]) -> dict[str, Any]:
         "made_with": made,
         "runs": record.get("runs", []),
     }
+
+
+def read_runs(record: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """Data, method and seed of each run that a comparison was asked for, in this order."""
+    try:
+        return [records.run_of(run) for run in record.get("runs", [])]
+    except (TypeError, KeyError):
+        raise InputError(
+            "compare.json is damaged: runs must be a list of objects with data, method and seed"
+        ) from None
+
+
+def read_lines(folder: Path, name: str = "records.jsonl") -> list[records.Record]:
+    """The lines of a comparison, run by run as it was asked for, whichever was done first."""
+    home = comparison_folder(folder)
+    runs = read_runs(home.read()) if home.is_claimed() else []
+    return records.sort_runs(records.read(folder / name), runs)

@@ -15,7 +15,7 @@ from counterpoise.errors import InputError, printable
 from . import figures
 from . import records as records_
 from .findings import Finding, differences, verdicts
-from .folder import comparison_folder, describe_making
+from .folder import comparison_folder, describe_making, read_lines, read_runs
 from .records import Record
 from .summary import (
     Cell,
@@ -49,9 +49,8 @@ def write_report(folder: Path) -> Path:
         raise InputError(
             f"{folder} holds no records.jsonl; name the folder that `counterpoise compare` wrote"
         )
-    records = records_.read(folder / "records.jsonl")
-    samples = records_.read(folder / "samples.jsonl")
     compare = home.read() if (home := comparison_folder(folder)).is_claimed() else {}
+    records, samples = (read_lines(folder, f"{name}.jsonl") for name in ("records", "samples"))
     rows = summarise(records)
     page = _render(records, samples, rows, compare)
     write_summary(folder / "summary.csv", rows)
@@ -70,7 +69,7 @@ def _render(
 
     finished = records_.done(records)
     command, versions = describe_making(compare)
-    missing = [r for r in _read_runs(compare) if r not in finished]
+    missing = [r for r in read_runs(compare) if r not in finished]
     records = _show([r for r in records if records_.run_of(r) in finished])
     samples = _show([s for s in samples if records_.run_of(s) in finished])
     rows = _show(rows)
@@ -95,15 +94,6 @@ def _show(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         {key: printable(value) if isinstance(value, str) else value for key, value in line.items()}
         for line in lines
     ]
-
-
-def _read_runs(compare: Mapping[str, Any]) -> list[tuple[str, str, int]]:
-    try:
-        return [records_.run_of(run) for run in compare.get("runs", [])]
-    except (TypeError, KeyError):
-        raise InputError(
-            "compare.json is damaged: runs must be a list of objects with data, method and seed"
-        ) from None
 
 
 def _section(

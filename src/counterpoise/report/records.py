@@ -188,6 +188,12 @@ def run_of(record: Mapping[str, Any]) -> tuple[str, str, int]:
     return record["data"], record["method"], record["seed"]
 
 
+def sort_runs(records: Iterable[Record], runs: Iterable[tuple[str, str, int]]) -> list[Record]:
+    """The lines run by run as they were asked for, whichever was done first; others follow."""
+    places = {run: place for place, run in enumerate(runs)}
+    return sorted(records, key=lambda record: places.get(run_of(record), len(places)))
+
+
 def done(records: Iterable[Mapping[str, Any]]) -> set[tuple[str, str, int]]:
     """The runs (data, method, seed) whose last line has been written."""
     return {

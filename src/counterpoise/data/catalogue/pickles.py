@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from counterpoise.core.sizes import format_size
 from counterpoise.data.readers.base import existing
 from counterpoise.errors import InputError
 
@@ -282,7 +283,7 @@ def read_npy(path: Path | str, limit: int = LIMIT) -> Any:
 def _size(path: Path, limit: int) -> int:
     size = path.stat().st_size
     if size > limit:
-        raise InputError(f"{path} has {size / 1e9:.1f} GB, more than {limit / 1e9:.1f}")
+        raise InputError(f"{path} has {format_size(size)}, more than {format_size(limit)}")
     return size
 
 

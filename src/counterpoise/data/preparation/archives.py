@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from counterpoise.core.files import check_file
 from counterpoise.core.paths import expand
+from counterpoise.core.sizes import format_size
 from counterpoise.errors import InputError
 
 if sys.platform != "win32":
@@ -91,14 +92,6 @@ def _too_much(path: Path, room: int) -> InputError:
         f"{path} unpacks to more than {format_size(room)} or {FILES:,} files, which is not "
         f"believed of {format_size(own)}; if you trust it, unpack it yourself and name the folder"
     )
-
-
-def format_size(count: int) -> str:
-    """A number of bytes in the largest unit of which there is one at least."""
-    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"
 
 
 def unpack(path: Path | str, folder: Path | str, limit: int = BYTES) -> Path:

@@ -22,6 +22,7 @@ from counterpoise.core.lock import hold
 from counterpoise.core.paths import expand
 from counterpoise.core.presence import check_trained
 from counterpoise.core.provenance import made_with
+from counterpoise.core.sizes import format_size
 from counterpoise.core.workers import MOST_JOBS, run_jobs
 from counterpoise.data.cells import Spec, sample_bytes, try_cell
 from counterpoise.data.dataset import Dataset
@@ -188,7 +189,7 @@ def _check_space(out: Path, needed: int) -> None:
     free = shutil.disk_usage(out).free
     if needed > free:
         raise InputError(
-            f"{out} needs {needed / 1e9:.1f} GB more and the disk has {free / 1e9:.1f} GB free; "
+            f"{out} needs {format_size(needed)} more and the disk has {format_size(free)} free; "
             "choose another disk, or smaller samples"
         )
 
