@@ -60,7 +60,7 @@ def fit(
             methods that look at held-out data). ``data.test`` is never touched.
         method: a name in ``METHODS`` or a :class:`Method`.
         settings: how to train.
-        out: a folder for the run: ``run.json``, ``checkpoint.pt`` after every epoch, and of the last
+        out: a folder for the run: ``run.json``, ``checkpoint.pt`` after each epoch, and of the last
             and the best one weights and what was predicted on validation (``*.safetensors``).
         resume: go on with the run in ``out``; more ``epochs`` lengthen it, bit for bit.
         device: by default where the model is.
