@@ -7,21 +7,24 @@ import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from folded import check_each
+from toy import same, toy_data, toy_model
 
-from counterpoise import InputError
+from counterpoise import InputError, fit
 from counterpoise.cli.main import main
+from counterpoise.core import storage
 from counterpoise.data import open_cache
 from counterpoise.data.preparation.verify import verify
 from counterpoise.report import records, write_report
 from counterpoise.report.folder import comparison_folder
 from counterpoise.training.folder import open_checkpoint
 from counterpoise.training.record import RunRecord
-from counterpoise.training.run import open_run
+from counterpoise.training.run import Run, open_run
 
 FLIPS = 100
 RUN = ("run.json", "checkpoint.pt", "best.safetensors", "last.safetensors")
@@ -182,3 +185,24 @@ def test_a_damaged_comparison_is_written_again_from_its_runs(made: Path, tmp_pat
     assert cli(*words, "--out", tmp_path / "many", "--epochs", 2, "--width", 4, "--quiet") == 0
     assert records.read(tmp_path / "many" / "records.jsonl") == before
     assert write_report(tmp_path / "many").exists()
+
+
+def test_weights_for_users_are_those_of_the_checkpoint(tmp_path: Path) -> None:
+    """Also where another epoch became the best, and where a kill left those of a later one."""
+    data = toy_data(noise=3.0)
+
+    def check(run: Run) -> None:
+        for name, wanted in (("best", run.best_weights[0]), ("last", run.model.state_dict())):
+            found = storage.read_weights(tmp_path / f"{name}.safetensors")
+            assert same(found, wanted), name
+
+    options: dict[str, Any] = {"lr": 0.3, "batch_size": 16, "out": tmp_path}
+    first = fit(toy_model(data), data, epochs=1, **options)
+    check(first)
+    again = fit(toy_model(data), data, epochs=8, resume=True, **options)
+    assert again.best_epoch > 0
+    check(again)
+    later = {name: tensor + 1 for name, tensor in again.best_weights[0].items()}
+    about = {"epoch": "9", "run": RunRecord.read(tmp_path).key()}
+    storage.write_weights(tmp_path / "best.safetensors", later, about)
+    check(fit(toy_model(data), data, epochs=8, resume=True, **options))
