@@ -128,6 +128,14 @@ def _check(
             f"{' or '.join(names)}"
         )
     check_encoder_lr(model, settings.encoder_lr)
+    if settings.local_batch_norm and settings.batch_size < 2 * ranks.world():
+        warnings.warn(
+            f"local_batch_norm leaves BatchNorm as it is: of batches of {settings.batch_size} no "
+            f"more than a row comes to each of {ranks.world()} ranks, and one has no statistics; "
+            "take larger batches, or leave it out",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _check_alike(record: RunRecord) -> RunRecord:

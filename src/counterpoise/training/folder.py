@@ -111,23 +111,32 @@ class Files:
     def __init__(self, path: Path | None, run: str) -> None:
         self.path, self.run = path if ranks.rank() == 0 else None, run
 
+    def _find(self) -> Path | None:
+        """The folder, if there is one; :class:`InputError` where it has gone since."""
+        if self.path is not None and not run_folder(self.path).is_claimed():
+            raise InputError(
+                f"{self.path} was deleted or moved while it was trained in, and what it learns now "
+                "would be lost; bring it back and resume, or begin anew"
+            )
+        return self.path
+
     def write_state(self, state: Callable[[], Mapping[str, Any]]) -> None:
         """Write the checkpoint."""
-        if self.path is not None:
-            storage.write_state(self.path / CHECKPOINT, state())
+        if folder := self._find():
+            storage.write_state(folder / CHECKPOINT, state())
 
     def write_weights(self, name: str, weights: Mapping[str, Tensor], epoch: int) -> None:
         """Write weights for users, unless they are there."""
-        if self.path is None:
+        if (folder := self._find()) is None:
             return
-        path, about = self.path / name, {"epoch": str(epoch), "run": self.run}
+        path, about = folder / name, {"epoch": str(epoch), "run": self.run}
         if not path.exists() or storage.read_metadata(path, False, AGAIN) != about:
             storage.write_weights(path, weights, about)
 
     def write_validation(self, which: str, kept: Predictions) -> None:
         """Write what was predicted on validation after the last or the best epoch."""
-        if self.path is not None:
-            kept.write(validation_file(self.path, which), self.run)
+        if folder := self._find():
+            kept.write(validation_file(folder, which), self.run)
 
 
 def _check_epochs(known: RunRecord, saved: dict[str, Any], epochs: int) -> None:
