@@ -242,7 +242,7 @@ class TestBadInput:
             (["train", "digits", "--device", "cuda:9"], "device 'cuda:9' cannot be used here"),
             (["train", "digits", "--precision", "fp8"], "fp8"),
             (["compare", "digits", "--methods", "joint,mla2"], "did you mean 'mla'?"),
-            (["compare", "digits", "--methods", ""], "methods must name one at least"),
+            (["compare", "digits", "--methods", ""], "methods: must name one at least"),
             (["compare", "digits", "--methods", "joint,joint"], "must differ"),
             (
                 ["compare", "digits", "--seeds", "0"],

@@ -45,7 +45,7 @@ def test_load_av_mnist(av_tree):
         ("digit", None, "unknown data set 'digit'; did you mean 'digits'? known: digits, "),
         ("digits", ["sound"], "unknown modality of digits 'sound'; known: image, audio"),
         ("digits", [], "modalities must name at least one of image, audio, found none"),
-        ("digits", "audio", "modalities must be a list of names, found the text 'audio'"),
+        ("digits", "audio", "modalities must be a list of names, found 'audio'"),
     ],
 )
 def test_errors(name, modalities, message):
