@@ -26,8 +26,8 @@ def open_hdf5(path: Path) -> Iterator[Any]:
         if elsewhere := _find_elsewhere(file, h5py):
             name, other = elsewhere
             raise InputError(
-                f"{path.name} points at another file, which is not read: {name!r} is in {Path(other).name!r}; "
-                "copy the values into the file (h5repack, or h5py's file[name][()])"
+                f"{path.name} points at another file, which is not read: {name!r} is in "
+                f"{Path(other).name!r}; copy the values into the file (h5repack, or h5py's file[name][()])"
             )
         yield file
 
