@@ -27,7 +27,8 @@ def open_hdf5(path: Path) -> Iterator[Any]:
             name, other = elsewhere
             raise InputError(
                 f"{path.name} points at another file, which is not read: {name!r} is in "
-                f"{Path(other).name!r}; copy the values into the file (h5repack, or h5py's file[name][()])"
+                f"{Path(other).name!r}; copy the values into the file (h5repack, or h5py's "
+                "file[name][()])"
             )
         yield file
 
