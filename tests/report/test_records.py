@@ -178,3 +178,14 @@ def test_a_line_that_another_process_is_writing_is_not_torn(path: Path) -> None:
         other.write(whole[20:])
     waiting.join(30)
     assert records.read(path) == [record(0.25), record(0.75, seed=1)]
+
+
+def test_a_flip_in_the_very_last_byte_is_no_torn_line(path: Path) -> None:
+    records.append(path, [record(0.25), record(0.75, seed=1)])
+    whole = path.read_bytes()
+    for bit in range(8):
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1 << bit]))
+        with pytest.raises(InputError, match=r"line 2 is damaged"):
+            records.read(path)
+    path.write_bytes(whole[:-1])  # as a kill may leave it
+    assert records.read(path) == [record(0.25)]
