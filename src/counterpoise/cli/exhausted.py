@@ -22,8 +22,26 @@ SAID = (
 )
 
 
+# C code that got no memory and forgot to say so.
+UNSAID = "without exception set"
+
+
 def is_exhausted(error: BaseException) -> bool:
-    """Whether an error says so; also in other words than those of :class:`MemoryError`."""
+    """Whether an error, or one that it came from, says so; also in other words than MemoryError."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if _says_so(cause):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def _says_so(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN):
         return True
-    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in SAID)
+    said = str(error).lower()
+    if isinstance(error, SystemError) and UNSAID in said:
+        return True
+    return isinstance(error, MemoryError) or any(word in said for word in SAID)

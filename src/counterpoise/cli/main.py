@@ -91,7 +91,7 @@ def _carry_out(arguments: list[str]) -> int:
         if is_exhausted(error):
             return _fail(EXHAUSTED)
         return _fail(f"{error.filename or 'file'}: {error.strerror or error}")
-    except (MemoryError, RuntimeError, ImportError) as error:
+    except Exception as error:
         if not is_exhausted(error):
             raise
         return _fail(EXHAUSTED)
