@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from counterpoise.core.executors import Executor, Tell, choose_executor
 from counterpoise.core.lock import hold
 from counterpoise.core.paths import expand
 from counterpoise.core.provenance import made_with
-from counterpoise.core.workers import MOST_JOBS, run_jobs, spawn_context
 from counterpoise.data.dataset import Dataset
 from counterpoise.engine.groups import check_encoder_lr
 from counterpoise.errors import InputError, NotFiniteError, check_number, check_once
@@ -35,6 +33,7 @@ def compare(
     out: Path | str,
     *,
     jobs: int = 1,
+    executor: Executor | None = None,
     watch: Watch | None = None,
     command: str | None = None,
     data: Dataset | None = None,
@@ -51,6 +50,7 @@ def compare(
         out: a folder; takes ``compare.json``, ``records.jsonl``, ``samples.jsonl``, ``runs/``,
             ``summary.csv`` and ``report.html``.
         jobs: runs at a time, each in a process of its own.
+        executor: what carries out the runs, in place of ``jobs`` processes.
         watch: told of each epoch and of each run.
         command: what the report says it was made by.
         data: what the recipe loads, if that is done already.
@@ -62,7 +62,7 @@ def compare(
         InputError: an unknown method or option, or a folder that holds another comparison.
         NotFiniteError: a run stopped since a number was not finite; after all other runs.
     """
-    check_number("jobs", jobs, 1, MOST_JOBS, whole=True)
+    executor = executor or choose_executor(jobs)
     for name, given in (("methods", methods), ("seeds", seeds)):
         if not given:
             raise InputError(f"{name} must name one at least, found none")
@@ -75,7 +75,7 @@ def compare(
     stopped, watch = [], watch or Watch()
     with hold(comparison.out, "comparison"):
         comparison.claim(methods, seeds, command)
-        for outcome in comparison.train(comparison.find_missing(pairs), jobs, watch.on_epoch):
+        for outcome in comparison.train(comparison.find_missing(pairs), executor, watch.on_epoch):
             if isinstance(outcome, Lines):
                 comparison.keep(outcome)
             else:
@@ -133,26 +133,19 @@ class Comparison:
         done = records.done(records.read(self.out / "records.jsonl"))
         return [(label, seed) for label, seed in pairs if (self.data.name, label, seed) not in done]
 
-    def train(self, pairs: Sequence[Pair], jobs: int, tick: Tick | None) -> Iterator[Lines | str]:
-        """Train these runs, several at a time if asked; the lines of each when it is done.
+    def train(
+        self, pairs: Sequence[Pair], executor: Executor, tick: Tick | None
+    ) -> Iterator[Lines | str]:
+        """Train these runs where the executor says; the lines of each when it is done.
 
         Of a run that stopped since a number was not finite, why.
         """
-        if jobs == 1 or len(pairs) <= 1:
-            for label, seed in pairs:
-                yield self.train_one(label, seed, tick)
-            return
-        queue = spawn_context().Queue()
 
-        def report() -> None:
-            while not queue.empty():
-                label, seed = queue.get()
-                if tick:
-                    tick(label, seed)
+        def hear(pair: Pair) -> None:
+            if tick:
+                tick(*pair)
 
-        work, threads = partial(_train_there, self, queue), max(1, (os.cpu_count() or 1) // jobs)
-        count = min(jobs, len(pairs))
-        for _, lines in run_jobs(work, pairs, count, threads=threads, poll=report):
+        for _, lines in executor.run(partial(_train, self), pairs, hear):
             yield lines
 
     def train_one(self, label: str, seed: int, tick: Tick | None) -> Lines | str:
@@ -176,6 +169,6 @@ class Comparison:
         records.append(self.out / "records.jsonl", lines.records)  # "done" is the last of all
 
 
-def _train_there(comparison: Comparison, queue: Any, pair: Pair) -> Lines | str:
-    """In another process, which tells this one of its epochs."""
-    return comparison.train_one(*pair, lambda label, seed: queue.put((label, seed)))
+def _train(comparison: Comparison, pair: Pair, tell: Tell) -> Lines | str:
+    """One run, wherever it is carried out; tells of its epochs."""
+    return comparison.train_one(*pair, lambda label, seed: tell((label, seed)))
