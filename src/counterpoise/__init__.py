@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from .errors import InputError, NotFiniteError
     from .estimator import MultimodalClassifier, MultimodalRegressor
     from .evaluation.colearning import Verdict, colearning
-    from .evaluation.subsets import Evaluation, evaluate
+    from .evaluation.evaluator import evaluate
+    from .evaluation.result import Evaluation
     from .fusion import (
         FUSIONS,
         MMTM,
@@ -76,7 +77,8 @@ else:
             "errors": "InputError NotFiniteError",
             "estimator": "MultimodalClassifier MultimodalRegressor",
             "evaluation.colearning": "Verdict colearning",
-            "evaluation.subsets": "Evaluation evaluate",
+            "evaluation.result": "Evaluation",
+            "evaluation.evaluator": "evaluate",
             "fusion": "FUSIONS MMTM Boosted Bottleneck Concat Cosine EarlyLSTM FiLM Fusion Gated "
             "Late MemoryFusion Shared Sum",
             "methods": "METHODS",

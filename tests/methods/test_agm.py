@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from toy import gradients, linear_encoders, same, toy_batch, toy_context, toy_data, toy_model
 
 from counterpoise import Concat, InputError, MultiLabel, MultimodalModel, build_method, fit
+from counterpoise.core.coalitions import Coalitions
 from counterpoise.methods.agm import LARGEST_LOSS, ahead, subset_logits
-from counterpoise.methods.measures import shapley
 
 FUSIONS = ["concat", "sum", "late", "shared", "film", "gated"]
 
@@ -39,7 +39,9 @@ def shares_of(ctx, batch):
     """[M, B, K], and the output."""
     batch = replace(batch, features=ctx.model.encode(batch))
     out = ctx.model(batch)
-    return shapley(subset_logits(ctx.model, out, batch, ctx.model.modalities)), out
+    coalitions = Coalitions.all(len(ctx.model.modalities))
+    logits = subset_logits(ctx.model, out, batch, ctx.model.modalities, coalitions.subsets)
+    return coalitions.shapley(logits), out
 
 
 def close(left, right):

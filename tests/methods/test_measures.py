@@ -15,7 +15,6 @@ from counterpoise.methods.measures import (
     jensen_shannon,
     purity,
     rls_update,
-    shapley,
 )
 
 
@@ -219,20 +218,3 @@ def test_dominance_compares_a_pair_by_their_own_samples_and_leaves_out_who_is_ab
     torch.testing.assert_close(dominance(scores), torch.tensor([4.0, 0.25, 1.0]))
     alone = torch.tensor([[0.5, nan], [nan, nan]])
     assert torch.equal(dominance(alone), torch.ones(2))
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_shapley_is_the_mean_gain_over_all_orders(count):
-    from itertools import permutations
-
-    values = torch.randn(2**count, 5, generator=torch.Generator().manual_seed(count)).double()
-    phi = shapley(values)
-    orders = list(permutations(range(count)))
-    wanted = torch.zeros(count, 5, dtype=torch.float64)
-    for order in orders:
-        before = 0
-        for m in order:
-            wanted[m] += (values[before | 1 << m] - values[before]) / len(orders)
-            before |= 1 << m
-    torch.testing.assert_close(phi, wanted)
-    torch.testing.assert_close(phi.sum(0), values[-1] - values[0])

@@ -218,6 +218,24 @@ def names(text: str) -> tuple[str, ...]:
     return chosen
 
 
+def read_subsets(text: str) -> str | list[list[str]]:
+    """``all``, ``few``, or subsets such as ``A+B,C``."""
+    if text in ("all", "few"):
+        return text
+    return [subset.split("+") for subset in names(text)]
+
+
+def add_subsets(parser: argparse.ArgumentParser) -> None:
+    """The flag ``--subsets``."""
+    parser.add_argument(
+        "--subsets",
+        type=read_subsets,
+        metavar="all|few|A+B,C",
+        help="which subsets of the modalities are evaluated in the end; few: all together, each "
+        "left out, each alone, and 64 more (default: all of up to 6 modalities, few of more)",
+    )
+
+
 def optional(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     """What reads the words of a flag that may be None."""
 

@@ -13,7 +13,7 @@ from counterpoise.errors import InputError
 
 if TYPE_CHECKING:
     from counterpoise.data.dataset import Dataset
-    from counterpoise.evaluation.subsets import Evaluation
+    from counterpoise.evaluation.result import Evaluation
     from counterpoise.training.record import RunRecord
     from counterpoise.training.run import Run
 
@@ -44,7 +44,7 @@ def evaluate_named(
             f"{against}"
         )
     _check_same(against, same, data)
-    return reference.evaluate(same, split, which)
+    return reference.evaluate(same, split, which, subsets=[])
 
 
 def evaluate_beside(
@@ -122,7 +122,7 @@ def _evaluate(
     reference, same = open_run(place, data_dir)
     _check_finished(reference)
     _check_same(place, same, data)
-    return reference.evaluate(same, split, which)
+    return reference.evaluate(same, split, which, subsets=[])
 
 
 def _check_finished(run: Run) -> None:

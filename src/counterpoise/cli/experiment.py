@@ -13,7 +13,7 @@ from counterpoise.errors import InputError, check_number, unknown
 from counterpoise.training.declaration import declarations, default_of
 from counterpoise.training.settings import Settings
 
-from .arguments import TASKS, add_config, names, optional, pair, read_path, to_dict
+from .arguments import TASKS, add_config, add_subsets, names, optional, pair, read_path, to_dict
 
 if TYPE_CHECKING:
     from counterpoise.compare.recipe import Recipe
@@ -36,6 +36,7 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     add("--out", type=read_path, metavar="DIR", help="the folder for what this makes")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
     add("--quiet", action="store_true", help="print nothing but errors")
+    add_subsets(parser)
     add_config(parser, papers=True)
     add_settings(parser)
     add = parser.add_argument_group("the model").add_argument
@@ -112,6 +113,7 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
         options.device,
         to_dict("encoder", options.encoder),
         options.task,
+        options.subsets,
     )
 
 

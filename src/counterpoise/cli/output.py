@@ -47,15 +47,23 @@ def print_notes(data: Dataset, source: str) -> None:
 
 
 def print_metrics(result: Evaluation, title: str) -> None:
-    """Print a table with a line for each subset, and as many metrics as fit, the primary first."""
+    """Print a table with a line for each subset, and as many metrics as fit, the primary first.
+
+    Of more than six modalities, a line for all, each left out and each alone.
+    """
     from rich.cells import cell_len
 
     from counterpoise.core.console import make_console, make_table
-    from counterpoise.evaluation.subsets import column_title, format_value
+    from counterpoise.evaluation.result import column_title, format_value
+    from counterpoise.evaluation.subsets import EACH, describe, is_basic
+
+    names = result.modalities
+    basic = [s for s in result.metrics if len(names) <= EACH or is_basic(s, len(names))]
+    rows = {describe(subset, names): result.metrics[subset] for subset in basic}
 
     console, table = make_console(), make_table(title=title)
     table.add_column("present", vertical="bottom", no_wrap=True)
-    left = console.width - max(cell_len(" + ".join(subset)) for subset in result.metrics)
+    left = console.width - max(map(cell_len, rows))
     shown: list[str] = []
     hidden: list[str] = []
     for metric in next(iter(result.metrics.values())):
@@ -63,8 +71,14 @@ def print_metrics(result: Evaluation, title: str) -> None:
         (hidden if left < 0 and shown else shown).append(metric)
     for metric in shown:
         table.add_column(column_title(metric), justify="right", no_wrap=True)
-    for subset, values in result.metrics.items():
-        table.add_row(" + ".join(subset), *(format_value(values[metric]) for metric in shown))
+    for row, values in rows.items():
+        table.add_row(row, *(format_value(values[metric]) for metric in shown))
     console.print(table)
+    if others := [v for subset, v in result.metrics.items() if subset not in basic]:
+        primary = [values[shown[0]] for values in others]
+        print(
+            f"{len(others):,} more of the {2 ** len(names) - 1:,} subsets: {shown[0]} "
+            f"{format_value(min(primary))} to {format_value(max(primary))} (--json names them)"
+        )
     if hidden:
         print(f"also measured: {', '.join(hidden)} (--json, or a wider terminal)")

@@ -101,7 +101,7 @@ def _choose(figures: dict[str, Any]) -> list[str]:
 
 
 def _format(values: dict[str, Any], metric: str) -> tuple[str, str]:
-    from counterpoise.evaluation.subsets import format_value
+    from counterpoise.evaluation.result import format_value
 
     found = values[metric]
     value = "" if found["value"] is None else format_value(found["value"])

@@ -127,7 +127,7 @@ def _tell_unknown(report: Report, classes: Sequence[Any], outputs: int) -> str:
 
 def _print(report: Report, out: Path, unknown: str) -> None:
     from counterpoise.core.console import make_console, make_table
-    from counterpoise.evaluation.subsets import format_value
+    from counterpoise.evaluation.result import format_value
 
     table = make_table(title="rows by what was present")
     table.add_column("present", no_wrap=True)

@@ -70,7 +70,8 @@ def run(options: argparse.Namespace) -> None:
         done = recipe.train(data, method, options.seed, out=out, resume=resume, callbacks=[Bar()])
     if options.quiet:
         return
-    print_metrics(done.evaluate(data), f"{data.name}, {method.name}: test, last epoch")
+    found = done.evaluate(data, subsets=recipe.subsets)
+    print_metrics(found, f"{data.name}, {method.name}: test, last epoch")
     if len(done.history) < epochs:
         print(f"stopped early, after epoch {len(done.history) - 1}")
     print(f"best validation epoch: {done.best_epoch}; run: {out}")

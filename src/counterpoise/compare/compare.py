@@ -14,6 +14,7 @@ from counterpoise.core.provenance import made_with
 from counterpoise.data.dataset import Dataset
 from counterpoise.engine.groups import check_encoder_lr
 from counterpoise.errors import InputError, NotFiniteError, check_number, check_once
+from counterpoise.evaluation.subsets import find_subsets
 from counterpoise.methods.registry import build_method
 from counterpoise.report import records, write_report
 from counterpoise.report.folder import comparison_folder
@@ -107,6 +108,7 @@ class Comparison:
         """Raise :class:`InputError` for any mistake in a method, before the first run."""
         recipe, task = self.recipe, prepare_task(self.data, self.recipe.settings)
         recipe.settings.best_subset(self.data.modalities)
+        find_subsets(recipe.subsets, self.data.modalities)
         for label in methods:
             method = build_method(label)
             model = build_model(
@@ -161,7 +163,7 @@ class Comparison:
             )
         except NotFiniteError as error:
             return f"{label}, seed {seed}: {error}"
-        return Lines.of(run, self.data, label)
+        return Lines.of(run, self.data, label, self.recipe.subsets)
 
     def keep(self, lines: Lines) -> None:
         """Write the lines of one run."""

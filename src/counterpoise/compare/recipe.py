@@ -16,6 +16,7 @@ from counterpoise.data.loading import is_name
 from counterpoise.encoders import ENCODERS, Encoder
 from counterpoise.engine.method import Method
 from counterpoise.errors import check_number
+from counterpoise.evaluation.subsets import Subsets
 from counterpoise.fusion import FUSIONS, Fusion
 from counterpoise.training.build import build_model
 from counterpoise.training.fit import fit
@@ -37,6 +38,7 @@ class Recipe:
         encoders: modality -> label in :data:`counterpoise.encoders.ENCODERS` or class, of those
             that are not chosen by shape.
         task: of a ``.npz`` file, where its target does not tell it.
+        subsets: which are evaluated on test in the end (:func:`counterpoise.evaluate`).
     """
 
     data: str
@@ -49,6 +51,7 @@ class Recipe:
     device: str = "cpu"
     encoders: Mapping[str, str | type[Encoder]] = field(default_factory=dict)
     task: str | None = None
+    subsets: Subsets = None
 
     def __post_init__(self) -> None:
         check_number("width", self.width, 1, WIDEST, whole=True)
@@ -67,6 +70,7 @@ class Recipe:
             "width": self.width,
             "precision": self.precision,
             **self.chosen(),
+            **({} if self.subsets is None else {"subsets": self.subsets}),
         }
 
     def chosen(self) -> dict[str, dict[str, str]]:

@@ -10,7 +10,14 @@ from typing import Any
 
 from counterpoise.data.dataset import Dataset
 from counterpoise.engine.callback import Callback
-from counterpoise.evaluation.subsets import Evaluation, present_name, subsets
+from counterpoise.evaluation.result import Evaluation
+from counterpoise.evaluation.subsets import (
+    EACH,
+    Subsets,
+    find_subsets,
+    is_basic,
+    present_name,
+)
 from counterpoise.training.run import Run
 
 Tick = Callable[[str, int], None]
@@ -64,13 +71,20 @@ class Lines:
         )
 
     @classmethod
-    def of(cls, run: Run, data: Dataset, label: str) -> Lines:
-        """The lines of a finished run, evaluated on test after its last and its best epoch."""
+    def of(cls, run: Run, data: Dataset, label: str, subsets: Subsets = None) -> Lines:
+        """The lines of a finished run, evaluated after its last and its best epoch.
+
+        On test in all metrics; on validation in the primary one, for those of the ``subsets`` that
+        were not looked at after each epoch.
+        """
         head = {"data": data.name, "method": label, "seed": run.settings.seed}
-        last = run.evaluate(data)
-        is_last = run.best_epoch == len(run.history) - 1
-        best = last if is_last else run.evaluate(data, which="best")
-        lines = [*_validation_lines(run), *_test_lines(run, last, best), *_run_lines(run, data)]
+        last, best = _evaluate(run, data, "test", subsets)
+        lines = [
+            *_validation_lines(run),
+            *_late_lines(run, data, subsets),
+            *_test_lines(run, last, best),
+            *_run_lines(run, data),
+        ]
         samples = [head | line for line in _sample_lines(run, data, last)]
         return cls([head | line for line in lines], samples)
 
@@ -85,6 +99,41 @@ def _validation_lines(run: Run) -> list[dict[str, Any]]:
         _line(entry["epoch"], "validation", "epoch", present, metric=primary, value=values[primary])
         for entry in run.history
         for present, values in entry["validation"].items()
+    ]
+
+
+def _evaluate(
+    run: Run, data: Dataset, split: str, subsets: Subsets
+) -> tuple[Evaluation, Evaluation]:
+    """Of the last and of the best epoch."""
+    last = run.evaluate(data, split, subsets=subsets)
+    if run.best_epoch == len(run.history) - 1:
+        return last, last
+    return last, run.evaluate(data, split, "best", subsets)
+
+
+def _late_lines(run: Run, data: Dataset, subsets: Subsets) -> list[dict[str, Any]]:
+    """Validation of the subsets that the epochs left for the end."""
+    known, primary = set(run.history[-1]["validation"]), run.task.primary
+    wanted = find_subsets(subsets, data.modalities)
+    left = [subset for subset in wanted if present_name(subset) not in known]
+    if not left:
+        return []
+    epochs = ("last", len(run.history) - 1), ("best", run.best_epoch)
+    return [
+        _line(
+            epoch,
+            "validation",
+            select,
+            present_name(subset),
+            metric=primary,
+            value=result.metrics[subset][primary],
+        )
+        for (select, epoch), result in zip(
+            epochs, _evaluate(run, data, "validation", left), strict=True
+        )
+        for subset in left
+        if subset in result.metrics
     ]
 
 
@@ -113,7 +162,9 @@ def _sample_lines(run: Run, data: Dataset, last: Evaluation) -> list[dict[str, A
     if not run.task.metric.has_shares:  # then a sample has no outcome
         return []
     task = {"metric": run.task.primary, "greater_is_better": run.task.greater_is_better}
-    outcomes = {subset: last.outcome(*subset).tolist() for subset in subsets(data.modalities)}
+    count = len(data.modalities)
+    some = [s for s in last.logits if count <= EACH or is_basic(s, count)]
+    outcomes = {subset: last.outcome(*subset).tolist() for subset in some}
     return [
         {
             "select": "last",

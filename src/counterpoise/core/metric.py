@@ -35,6 +35,12 @@ class Metric(Declared):
         """
         return None
 
+    def shares(self, task: Task, logits: Tensor, target: Tensor) -> Tensor | None:
+        """[S, K, N], [N, ...] -> [S, N]: :meth:`share` of ``S`` predictions for each sample."""
+        flat = logits.transpose(1, 2).flatten(0, 1)
+        found = self.share(task, flat, target.repeat(len(logits), *[1] * (target.dim() - 1)))
+        return None if found is None else found.view(len(logits), -1)
+
     def value(self, task: Task, logits: Tensor, target: Tensor) -> float:
         """The metric over all samples; NaN where it is not defined.
 

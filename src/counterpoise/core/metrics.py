@@ -29,6 +29,16 @@ class Accuracy(Metric):
     def share(self, task: Task, logits: Tensor, target: Tensor) -> Tensor:
         return (logits.argmax(1) == target).float()
 
+    def shares(self, task: Task, logits: Tensor, target: Tensor) -> Tensor:
+        # A maximum over classes that lie apart is many times as fast as an argmax.
+        own = logits.gather(1, target.expand(len(logits), 1, -1))
+        as_good = (logits >= own).sum(1)
+        hits, tied = as_good == 1, (as_good > 1) & (own[:, 0] >= logits.amax(1))
+        if bool(tied.any()):  # the first of equals is the one that is predicted
+            which, sample = tied.nonzero(as_tuple=True)
+            hits[which, sample] = logits[which, :, sample].argmax(1) == target[sample]
+        return hits.float()
+
     def value(self, task: Task, logits: Tensor, target: Tensor) -> float:
         return float(self.share(task, logits, target).double().mean())
 
@@ -155,6 +165,11 @@ class NLL(Metric):
 
     def share(self, task: Task, logits: Tensor, target: Tensor) -> Tensor:
         return task.nll(logits, target)
+
+    def shares(self, task: Task, logits: Tensor, target: Tensor) -> Tensor | None:
+        if target.dim() > 1:  # labels, not a class
+            return super().shares(task, logits, target)
+        return task.nll(logits, target.expand(len(logits), -1))
 
 
 class Brier(Metric):

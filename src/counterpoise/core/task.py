@@ -94,7 +94,10 @@ class Task(Declared, ABC):
         return (guess * truth).sum(0), guess.sum(0), truth.sum(0)
 
     def nll(self, logits: Tensor, target: Tensor) -> Tensor:
-        """[B, K], [B, ...] -> [B]: the negative log-likelihood of the truth, in nats."""
+        """[B, K], [B, ...] -> [B]: the negative log-likelihood of the truth, in nats.
+
+        Of one class also [S, K, B], [S, B] -> [S, B].
+        """
         raise self._no_chances()
 
     def entropy(self, logits: Tensor) -> Tensor:

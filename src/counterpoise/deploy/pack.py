@@ -16,7 +16,9 @@ from counterpoise.data.dataset import Dataset, Split
 from counterpoise.encoders.hugging_face import HuggingFace
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
-from counterpoise.evaluation.subsets import Evaluation, choose_subsets, evaluate
+from counterpoise.evaluation.evaluator import evaluate
+from counterpoise.evaluation.result import Evaluation
+from counterpoise.evaluation.subsets import choose_subsets
 from counterpoise.models.multimodal import MultimodalModel
 
 from .confidence import Confidence

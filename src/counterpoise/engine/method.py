@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from counterpoise.core.batch import Batch, Output
 from counterpoise.core.declared import Declared, read_rules
+from counterpoise.core.mixture import Mixture, speaks_for
 from counterpoise.core.registry import keyword_options
 from counterpoise.core.tasks import Classification, MultiLabel, Regression, Task
 from counterpoise.errors import InputError, plain
@@ -40,6 +41,9 @@ class Method(Declared, nn.Module):
         reads: the entries of its state, or the modules, that :meth:`predict` reads: what is kept
             of it where a trained model is shipped. ``None``: all, if it has its own ``predict``.
 
+        stacks: whether one call of :meth:`predict` serves several subsets: each sample is predicted
+            by itself, from its features.
+
     The docstring of a class is its card, the page in ``docs/methods``
     (:mod:`counterpoise.methods.cards`).
     """
@@ -53,6 +57,7 @@ class Method(Declared, nn.Module):
     tasks: tuple[type[Task], ...] = (Classification, MultiLabel, Regression)
     passes: tuple[int, int] = (1, 1)
     reads: tuple[str, ...] | None = None
+    stacks: bool = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -171,6 +176,23 @@ class Method(Declared, nn.Module):
         """Logits [B, K] for samples with any of their modalities."""
         out: Output = model(batch)
         return out.logits
+
+    def mixture(self, model: MultimodalModel, batch: Batch) -> Mixture | None:
+        """What :meth:`predict` says for every subset as arithmetic; ``None`` if it is not so.
+
+        Args:
+            model: in evaluation mode.
+            batch: with ``features`` of all the modalities that it has.
+        """
+        return model.mixture(batch)
+
+    def find_mixture(self, model: MultimodalModel, batch: Batch) -> Mixture | None:
+        """:meth:`mixture` of what predicts, unless a derived class predicts in another way."""
+        ruler = self.ruler()
+        if ruler is None:
+            return model.mixture(batch)
+        known = speaks_for(type(ruler), "mixture", ("predict",))
+        return ruler.mixture(model, batch) if known else None
 
     def ruler(self) -> Method | None:
         """The method whose own :meth:`predict` runs; ``None`` where the model's logits do."""

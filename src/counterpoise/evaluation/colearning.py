@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .subsets import Evaluation, format_value
+from .result import Evaluation, format_value
 
 
 @dataclass(frozen=True)

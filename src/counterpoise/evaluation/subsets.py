@@ -1,29 +1,20 @@
-"""Metrics for every subset of the modalities, with each sample encoded once."""
+"""Which subsets of the modalities are looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
 from itertools import combinations
 from math import comb
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from counterpoise.core import ranks
-from counterpoise.core.batch import Batch
-from counterpoise.core.device import float32
-from counterpoise.core.loader import Loader
-from counterpoise.core.task import Task, Which
-from counterpoise.data.dataset import Dataset
-from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, check_choice, check_number, show, unknown
-from counterpoise.methods.registry import build_method
-from counterpoise.models.multimodal import MultimodalModel
+from counterpoise.errors import InputError, check_number, show, unknown
 
 Subset = tuple[str, ...]
+Subsets = str | Iterable[Iterable[str]] | None  # "all", "few", a list; None: by how many there are
 EACH = 6  # up to so many modalities, each subset is looked at by itself
+MOST_ALL = 16  # of more modalities than these, nobody has time for all subsets
+MORE = 64  # drawn subsets, beside those that are always looked at
 
 
 def present_name(names: Iterable[str]) -> str:
@@ -37,12 +28,15 @@ def subsets(names: Iterable[str]) -> list[Subset]:
     return [s for size in range(len(names), 0, -1) for s in combinations(names, size)]
 
 
-def choose_subsets(names: Iterable[str], most: int = 16, seed: int = 0) -> list[Subset]:
-    """All subsets of up to ``EACH`` modalities; of more, some of every size, drawn by chance.
+def choose_subsets(names: Iterable[str], most: int = MORE, seed: int = 0) -> list[Subset]:
+    """All subsets of up to ``EACH`` modalities; of more, a few, whose number grows with theirs.
+
+    These are the whole, each modality left out, each alone, and ``most`` more, drawn by chance and
+    spread over the other sizes.
 
     Args:
-        names: the modalities. The whole and each modality alone are always among the chosen.
-        most: how many of each other size.
+        names: the modalities.
+        most: how many are drawn.
         seed: two calls with the same arguments agree.
 
     Returns:
@@ -50,35 +44,53 @@ def choose_subsets(names: Iterable[str], most: int = 16, seed: int = 0) -> list[
     """
     names, most = tuple(names), check_number("most", most, 1, whole=True)
     seed = check_number("seed", seed, 0, whole=True)
-    if len(names) <= EACH:
-        return subsets(names)
-    generator, chosen = np.random.default_rng(seed), [names]
-    for size in range(len(names) - 1, 1, -1):
-        wanted = min(most, comb(len(names), size))
+    return subsets(names) if len(names) <= EACH else _draw(names, most, seed)
+
+
+def _draw(names: Subset, most: int, seed: int) -> list[Subset]:
+    count, generator = len(names), np.random.default_rng(seed)
+    middle = list(range(count - 2, 1, -1))
+    chosen = [names, *combinations(names, count - 1)]
+    for place, size in enumerate(middle):
+        share = most * (place + 1) // len(middle) - most * place // len(middle)
+        wanted = min(share, comb(count, size))
         drawn: set[tuple[int, ...]] = set()
         while len(drawn) < wanted:
-            drawn.add(tuple(sorted(generator.permutation(len(names))[:size].tolist())))
+            drawn.add(tuple(sorted(generator.permutation(count)[:size].tolist())))
         chosen += [tuple(names[i] for i in places) for places in sorted(drawn)]
     return chosen + [(name,) for name in names]
 
 
-def _check_subsets(
-    given: Iterable[Iterable[str]] | None, names: Subset, known: Iterable[str]
-) -> list[Subset]:
-    """What to evaluate: everything, or these, the whole and the single modalities.
+def describe(subset: Subset, names: Subset) -> str:
+    """A subset in words that stay short, of however many modalities ``names``."""
+    count = len(names)
+    if count > EACH and len(subset) == count:
+        return f"all {count}"
+    if count > EACH and len(subset) == count - 1:
+        return f"all but {next(name for name in names if name not in subset)}"
+    return " + ".join(subset)
+
+
+def is_basic(subset: Subset, count: int) -> bool:
+    """Whether it is the whole, a modality alone, or all but one of ``count`` modalities."""
+    return len(subset) in (1, count - 1, count)
+
+
+def find_subsets(given: Subsets, names: Subset) -> list[Subset]:
+    """The subsets that were asked for, larger ones first; the whole and each alone are among them.
 
     Args:
-        given: what was asked for.
+        given: ``"all"``, ``"few"`` (:func:`choose_subsets`), or a list of lists of modalities.
+            ``None``: all of up to six modalities, few of more.
         names: the modalities of the data.
-        known: those of the model.
+
+    Raises:
+        InputError: an unknown word or modality, an empty subset, all subsets of too many.
     """
-    for name in names:
-        if name not in known:
-            raise unknown("modality of the model", name, known)
-    if given is None:
-        return subsets(names)
+    if given is None or isinstance(given, str):
+        return _find_named(given, names)
     if not isinstance(given, Iterable):
-        raise InputError(f"subsets must be a list of lists of modalities, found {show(given)}")
+        raise InputError(f'subsets must be "all", "few" or a list of lists, found {show(given)}')
     chosen = {names, *((name,) for name in names)}
     for subset in given:
         members = (subset,) if isinstance(subset, str) else tuple(subset)
@@ -92,196 +104,16 @@ def _check_subsets(
     return sorted(chosen, key=lambda subset: (-len(subset), [order[name] for name in subset]))
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What a model predicts on a split with each subset of its modalities.
-
-    Attributes:
-        task: what was predicted.
-        split: which split.
-        logits: subset -> [N_s, K], for the samples that have at least one of its modalities; of a
-            regression in the units of the target.
-        target: [N, ...], of the whole split.
-        rows: subset -> int64 [N_s], which samples these are.
-        metrics: subset -> metric -> value, the primary one first; NaN where it is not defined.
-    """
-
-    task: Task
-    split: str
-    logits: dict[Subset, Tensor]
-    target: Tensor
-    rows: dict[Subset, Tensor]
-    metrics: dict[Subset, dict[str, float]]
-
-    @property
-    def modalities(self) -> Subset:
-        return max(self.logits, key=len)
-
-    def outcome(self, *names: str) -> Tensor:
-        """[N] with only ``names`` present: each sample's share in the primary metric.
-
-        Correct or not, or the error; NaN for samples that have none of them.
-
-        Raises:
-            InputError: unknown modalities, or a metric that is no mean over samples.
-        """
-        subset = self._subset(names)
-        rows, metric = self.rows[subset], self.task.metric
-        shares = metric.share(self.task, self.logits[subset], self.target[rows])
-        if shares is None:
-            raise InputError(
-                f"the metric {metric.name} is no mean over samples, so no sample has an outcome"
-            )
-        values = torch.full((len(self.target),), torch.nan)
-        values[rows] = shares.to(values)
-        return values
-
-    def whole(self, *names: str) -> Tensor:
-        """[N, K], the logits with only ``names`` present; NaN for samples that have none."""
-        subset = self._subset(names)
-        logits = torch.full((len(self.target), self.task.outputs), torch.nan)
-        logits[self.rows[subset]] = self.logits[subset].to(logits)
-        return logits
-
-    def _subset(self, names: tuple[str, ...]) -> Subset:
-        subset = tuple(m for m in self.modalities if m in names)
-        if len(subset) != len(names):
-            raise InputError(f"names must be modalities of {list(self.modalities)}, found {names}")
-        return subset
-
-    def __str__(self) -> str:
-        names = list(next(iter(self.metrics.values()), ()))
-        titles = [column_title(name).split("\n") for name in names]
-        depth = max(map(len, titles), default=1)
-        titles = [[""] * (depth - len(title)) + title for title in titles]
-        table = [["", *line] for line in zip(*titles, strict=True)]
-        for subset, values in self.metrics.items():
-            table.append([present_name(subset), *(format_value(values[name]) for name in names)])
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        return "\n".join(
-            "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])])
-            for first, *rest in table
-        )
-
-
-def _find_scale(task: Task) -> Task:
-    """The task, if it knows what predictions mean."""
-    if not task.fitted:
+def _find_named(given: str | None, names: Subset) -> list[Subset]:
+    if given in (None, "few"):
+        return choose_subsets(names)
+    if given != "all":
         raise InputError(
-            "the model does not know the scale of its regression; pass task=run.task, or "
-            "task=Regression(mean=0, scale=1) where it learnt the target as it is"
+            f'subsets must be "all", "few" or a list of lists of modalities, found {given!r}'
         )
-    return task
-
-
-def format_value(value: float, sign: str = "", like: float | None = None) -> str:
-    """A metric with four decimals, or four digits where these would be too few or too many.
-
-    Args:
-        value: the metric.
-        sign: ``"+"`` shows it of positive ones, too.
-        like: by whose size it is decided; by default the value's.
-    """
-    size = abs(value if like is None else like)
-    form = ".3e" if 0 < size < 1e-3 or 1e7 <= size < float("inf") else ".4f"
-    text = format(value, sign + form)
-    return text if float(text) else text.replace("-", "+" if sign else "", 1)  # no -0.0000
-
-
-def column_title(metric: str) -> str:
-    """The name of a metric for the head of a column, in two lines if it is long."""
-    start, dash, end = metric.rpartition("-")
-    return f"{start}-\n{end}" if dash and len(metric) > 10 else metric
-
-
-def evaluate(
-    model: MultimodalModel,
-    data: Dataset,
-    method: str | Method = "joint",
-    *,
-    split: str = "test",
-    batch_size: int = 256,
-    task: Task | None = None,
-    metrics: Which = None,
-    subsets: Iterable[Iterable[str]] | None = None,
-) -> Evaluation:
-    """Metrics of ``model`` for all 2^M - 1 subsets of its modalities, or for some of them.
-
-    Each modality is encoded once; only fusion and head run for each subset. A sample counts for
-    every subset of which it has at least one modality.
-
-    Of several ranks, each predicts a part of the split, and all have the whole result: every rank
-    must call it.
-
-    Args:
-        model: any weights; its training mode is left as it was.
-        data: its ``split`` is read; it may lack modalities of the model.
-        method: how predictions are made from a model (``method.predict``).
-        split: ``"train"``, ``"validation"`` or ``"test"``.
-        batch_size: samples at a time; predictions do not depend on it.
-        task: that of the data by default; one with another primary metric, for instance. What
-            ``model`` predicts is decoded by the task that it was trained with, if it has one.
-        metrics: which: ``None`` for all that the task lists, the primary one first;
-            ``"primary"``; a name, or several.
-        subsets: all by default; or some, such as :func:`choose_subsets` finds. The whole and each
-            modality alone are always evaluated.
-
-    Raises:
-        InputError: an unknown split, a modality that the model or the data do not have, a metric
-            that the task does not have.
-    """
-    check_choice("split", split, data.splits)
-    method, task = build_method(method), task or data.task
-    chosen = task.find_metrics(metrics)
-    wanted = _check_subsets(subsets, data.modalities, model.modalities)
-    samples = data.splits[split]
-    loader = Loader(samples, batch_size, device=model.device)
-    decode = _find_scale(model.task or task).decode
-    training = model.training, method.training
-    model.eval()
-    method.eval()
-    # Each rank has a part of the split, one after the other, so that they join in its order.
-    own = torch.tensor_split(torch.arange(len(samples)), ranks.world())[ranks.rank()]
-    found = {s: (torch.empty(0, task.outputs), own[:0]) for s in wanted}
-    if len(own):
-        with float32(), torch.no_grad():
-            found = _predict(model, method, loader.read(own), wanted, decode)
-    model.train(training[0])
-    method.train(training[1])
-    joined, where = _join(ranks.collect(found))
-    target = samples.target.cpu()
-    values = {s: task.metrics(joined[s], target[where[s]], chosen) for s in joined if len(where[s])}
-    return Evaluation(task, split, joined, target, where, values)
-
-
-def _predict(
-    model: MultimodalModel,
-    method: Method,
-    batches: Iterable[Batch],
-    wanted: Iterable[Subset],
-    decode: Callable[[Tensor], Tensor],
-) -> dict[Subset, tuple[Tensor, Tensor]]:
-    """Subset -> logits [N_s, K] and rows int64 [N_s] of the samples that have any part of it."""
-    logits: dict[Subset, list[Tensor]] = {s: [] for s in wanted}
-    rows: dict[Subset, list[Tensor]] = {s: [] for s in logits}
-    for batch in batches:
-        known = replace(batch.among(model.modalities), features=model.encode(batch))
-        for subset in logits:
-            some = known.only(*subset)
-            has = some.counts() > 0
-            found = decode(method.predict(model, some)).cpu()
-            logits[subset].append(found[has])
-            rows[subset].append(batch.index[has])
-    return {s: (torch.cat(logits[s]), torch.cat(rows[s])) for s in logits}
-
-
-def _join(
-    parts: Sequence[dict[Subset, tuple[Tensor, Tensor]]],
-) -> tuple[dict[Subset, Tensor], dict[Subset, Tensor]]:
-    """Logits and rows of each subset, from those of each rank; some may have none."""
-    logits, rows = {}, {}
-    for subset in parts[0]:
-        some = [part[subset] for part in parts if len(part[subset][1])] or [parts[0][subset]]
-        logits[subset] = torch.cat([found for found, _ in some])
-        rows[subset] = torch.cat([where for _, where in some])
-    return logits, rows
+    if len(names) > MOST_ALL:
+        raise InputError(
+            f"subsets=all of {len(names)} modalities are {2 ** len(names) - 1:,}; take "
+            f"subsets=few, or name some (all is for up to {MOST_ALL})"
+        )
+    return subsets(names)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from counterpoise.core.batch import Lazy, Output
 from counterpoise.core.declared import Length, Width
+from counterpoise.core.mixture import Mixture, speaks_for
 from counterpoise.core.names import ByModality, check_name
 from counterpoise.core.presence import known
 from counterpoise.core.recorded import Recorded
@@ -101,6 +102,25 @@ class Fusion(Recorded, nn.Module, ABC):
         elif self.policy == "ablate":
             unimodal = Lazy(tuple(self.widths), lambda m: self._ablate(m, features, present))
         return Output(self.logits(features, present, shares), unimodal, pooled)
+
+    def mixture(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> Mixture | None:
+        """The logits of every subset of the modalities as arithmetic; ``None`` if they are not so.
+
+        Args:
+            features: [B, (T,) D] by modality, zero rows where absent.
+            present: host masks [B] by modality.
+        """
+        return None
+
+    def find_mixture(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> Mixture | None:
+        """:meth:`mixture`, unless a derived class computes its logits in another way."""
+        if not speaks_for(type(self), "mixture", ("logits", "forward", "_shares")):
+            return None
+        return self.mixture(features, present)
 
     def _shares(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Lazy:
         counts = torch.stack([present[m] for m in self.widths]).sum(0).clamp(min=1)

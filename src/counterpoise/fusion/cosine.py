@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from counterpoise.core.batch import Lazy
 from counterpoise.core.declared import Bounds
+from counterpoise.core.mixture import Mixture
 from counterpoise.core.names import ByModality
 
 from .linear import Additive
@@ -54,6 +55,12 @@ class Cosine(Additive):
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], shares: Lazy
     ) -> Tensor:
         return super().logits(features, present, shares) * len(self.widths)
+
+    def mixture(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> Mixture | None:
+        found = super().mixture(features, present)
+        return None if found is None else found.scaled(len(self.widths))
 
     def share(self, name: str, features: Mapping[str, Tensor], counts: Tensor) -> Tensor:
         rows = cast(Tensor, self.heads[name].weight)

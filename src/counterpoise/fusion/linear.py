@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from counterpoise.core.batch import Lazy, Output
 from counterpoise.core.declared import Width
+from counterpoise.core.mixture import Mixture
 from counterpoise.core.names import ByModality
 from counterpoise.core.presence import every, is_dense, some
 
@@ -40,6 +41,13 @@ class Concat(Fusion):
             chosen = torch.cat([columns[m] for m in used], 1)
             return F.linear(torch.cat([features[m] for m in used], 1), chosen, self.head.bias)
         return cast(Tensor, self.head(torch.cat([features[m] for m in self.order], 1)))
+
+    def mixture(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> Mixture | None:
+        columns = self.slices()
+        values = [F.linear(features[m], columns[m]) for m in self.widths]
+        return Mixture.sum(values, [present[m] for m in self.widths], self.head.bias)
 
     def slices(self) -> dict[str, Tensor]:
         """Modality -> its columns ``W_m`` [K, D] of the head's weight."""
@@ -73,6 +81,12 @@ class Additive(Fusion):
         if not self.mean:
             return total
         return total / sum(masks.values(), torch.zeros_like(masks[used[0]])).clamp(min=1)
+
+    def mixture(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> Mixture | None:
+        shares, make = self._shares(features, present), Mixture.mean if self.mean else Mixture.sum
+        return make([shares[m] for m in self.widths], [present[m] for m in self.widths])
 
     def _say_nothing(self, features: Mapping[str, Tensor]) -> Tensor:
         """[B, K] zeros, where no sample has anything, such as on a rank without samples.
@@ -136,9 +150,19 @@ class Shared(Additive):
             self.aux = ByModality({m: nn.Linear(self.width, outputs) for m in self.widths})
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Output:
-        if self.maps:
-            features = {m: self._map(m, z, present[m]) for m, z in features.items()}
-        return super().forward(features, present)
+        return super().forward(self._map_all(features, present), present)
+
+    def mixture(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> Mixture | None:
+        return super().mixture(self._map_all(features, present), present)
+
+    def _map_all(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        if not self.maps:
+            return features
+        return {m: self._map(m, z, present[m]) for m, z in features.items()}
 
     def _map(self, name: str, features: Tensor, mask: Tensor) -> Tensor:
         mapped = cast(Tensor, self.maps[name](features))

@@ -11,6 +11,7 @@ from torch import Tensor
 from counterpoise.core import ranks
 from counterpoise.core.batch import Batch, Output
 from counterpoise.core.declared import Bounds
+from counterpoise.core.mixture import Mixture
 from counterpoise.engine.context import Context
 from counterpoise.engine.loop import train_beside
 from counterpoise.engine.method import Method
@@ -106,6 +107,9 @@ class GBlending(MultiLoss):
 
     def predict(self, model: MultimodalModel, batch: Batch) -> Tensor:
         return Method.predict(self, model, batch)
+
+    def mixture(self, model: MultimodalModel, batch: Batch) -> Mixture | None:
+        return model.mixture(batch)
 
 
 class OneLoss(Method):

@@ -104,26 +104,6 @@ def info_nce(first: Tensor, second: Tensor, rows: Tensor, temperature: float) ->
     return torch.where(rows, each, torch.zeros_like(each)).sum() / rows.sum()
 
 
-def shapley(values: Tensor) -> Tensor:
-    """[2^M, ...] -> [M, ...]: each player's mean contribution over all orders of joining.
-
-    ``phi_m = sum_A |A|! (M - |A| - 1)! / M! (v(A + m) - v(A))`` over subsets ``A`` without ``m``;
-    they sum to ``v(all) - v(none)``.
-
-    Args:
-        values: the value of each subset, subset ``A`` at the row ``sum_{m in A} 2^m``.
-    """
-    count = len(values).bit_length() - 1
-    phi = []
-    for m in range(count):
-        without = [a for a in range(len(values)) if not a >> m & 1]
-        sizes = [a.bit_count() for a in without]
-        weights = [1 / (count * math.comb(count - 1, size)) for size in sizes]
-        gains = values[[a | 1 << m for a in without]] - values[without]
-        phi.append(torch.tensordot(gains.new_tensor(weights), gains, 1))
-    return torch.stack(phi)
-
-
 def rls_update(projector: Tensor, mean: Tensor, alpha: float) -> Tensor:
     """One recursive-least-squares step: ``P - k k^T / (alpha + r^T k)`` with ``k = P r``.
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from counterpoise.core.batch import Batch, Output
 from counterpoise.core.loader import mix
+from counterpoise.core.mixture import Mixture
 from counterpoise.core.presence import refuse_dense, some
 from counterpoise.core.tasks import Classification, Task, entropy
 from counterpoise.engine.context import Context
@@ -100,6 +101,7 @@ class MLA(Method):
         super().__init__()
         self.projector, self.update_order, self.order = projector, update_order, order
         self.reset_every, self.fusion, self.mode = reset_every, fusion, mode
+        self.stacks = mode == "paper" or fusion == "mean"
 
     def check(self, model: MultimodalModel, task: Task) -> None:
         super().check(model, task)
@@ -172,3 +174,13 @@ class MLA(Method):
         else:
             mixing = entropy_weights(logits, present)
         return (mixing[..., None] * logits).sum(0)
+
+    def mixture(self, model: MultimodalModel, batch: Batch) -> Mixture | None:
+        found = model.mixture(batch)
+        if self.fusion == "mean" or found is None:
+            return found
+        if not self.stacks or found.weights is None:
+            return None
+        # Weighing by exp(-entropy), normalised over a subset, is the softmax of predict.
+        weights = (-entropy(found.values)).exp() * found.weights
+        return Mixture(found.values * weights[..., None], weights)

@@ -78,6 +78,7 @@ class ModalityDropout(Method):
         super().__init__()
         self.rates = dict(rates) if isinstance(rates, Mapping) else rates
         self.granularity, self.coupling, self.mode = granularity, coupling, mode
+        self.stacks = mode == "paper"  # else it encodes the inputs again
 
     def overrides(self, hook: str) -> bool:
         # The paper's form predicts as usual, so another method may predict in its own way.

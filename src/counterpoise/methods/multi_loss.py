@@ -9,6 +9,7 @@ from torch import Tensor
 
 from counterpoise.core.batch import Batch, Output
 from counterpoise.core.declared import Bounds
+from counterpoise.core.mixture import Mixture
 from counterpoise.core.presence import every, some
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
@@ -80,3 +81,10 @@ class MultiLoss(Method):
         if len(used) < len(batch.present):  # no sample is complete
             return mean
         return torch.where(complete.to(device)[:, None], out.logits, mean)
+
+    def mixture(self, model: MultimodalModel, batch: Batch) -> Mixture | None:
+        if model.fusion.policy != "aux":
+            return model.mixture(batch)
+        out: Output = model(batch)  # of a complete sample predict gives these logits
+        names = model.modalities
+        return Mixture.mean([out.unimodal[m] for m in names], [batch.present[m] for m in names])

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from counterpoise.core.batch import Batch, Output
 from counterpoise.core.declared import Bounds
+from counterpoise.core.mixture import Mixture
 from counterpoise.core.presence import some
 from counterpoise.core.tasks import Classification
 from counterpoise.engine.context import Context
@@ -143,6 +144,13 @@ class QMF(Method):
 
     def predict(self, model: MultimodalModel, batch: Batch) -> Tensor:
         return self.fused(model(batch), batch)
+
+    def mixture(self, model: MultimodalModel, batch: Batch) -> Mixture | None:
+        found = model.mixture(batch)  # of Late: what each modality says, where it is present
+        if found is None or found.weights is None:
+            return None
+        weights = self.weight(found.values.flatten(0, 1)).view_as(found.weights)
+        return Mixture(found.values * (weights * found.weights)[..., None])
 
 
 def ranking_loss(weight: Tensor, harder: Tensor, here: Tensor, shift: float = 1.0) -> Tensor:

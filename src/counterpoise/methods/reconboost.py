@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from counterpoise.core.batch import Batch, Output
 from counterpoise.core.declared import Bounds
 from counterpoise.core.loader import mix
+from counterpoise.core.mixture import Mixture
 from counterpoise.core.tasks import Classification
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
@@ -145,6 +146,10 @@ class ReconBoost(Method):
 
     def predict(self, model: MultimodalModel, batch: Batch) -> Tensor:
         return self.rate * super().predict(model, batch)
+
+    def mixture(self, model: MultimodalModel, batch: Batch) -> Mixture | None:
+        found = model.mixture(batch)
+        return None if found is None else found.scaled(self.rate)
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from counterpoise.core import ranks
 from counterpoise.core.batch import Batch, Input, Lazy, Output, map_tensors
 from counterpoise.core.device import check_weights
+from counterpoise.core.mixture import Mixture, speaks_for
 from counterpoise.core.names import ByModality
 from counterpoise.core.presence import every, is_dense, refuse_dense, some
 from counterpoise.core.task import Task
@@ -114,6 +115,16 @@ class MultimodalModel(nn.Module):
                 return bind(said[name])
 
         return replace(out, logits=bind(out.logits), unimodal=Lazy(tuple(said), compute))
+
+    def mixture(self, batch: Batch) -> Mixture | None:
+        """The logits of every subset of the modalities as arithmetic; ``None`` if they are not so.
+
+        Args:
+            batch: with ``features``, in the order of the model's modalities.
+        """
+        if not speaks_for(type(self), "mixture", ("forward", "fuse")) or batch.features is None:
+            return None
+        return self.fusion.find_mixture(batch.features, batch.present)
 
     def _join_fusion(
         self, present: Mapping[str, Tensor]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoise.core import storage
 from counterpoise.core.metrics import METRICS
+from counterpoise.evaluation.subsets import EACH
 
 from . import records as records_
 from .records import Record
@@ -107,6 +108,9 @@ def summarise(records: Iterable[Record]) -> list[dict[str, Any]]:
     ``n - 1`` in the denominator and is None for one seed. Where a seed's value is not finite, mean
     and ``std`` are None too: leaving that seed out would flatter the method. Values after each
     epoch (``select`` is ``"epoch"``) are left out.
+
+    Of more than six modalities, further rows hold the mean over the measured subsets of each size
+    (``present`` is ``mean of 3 of 12``).
     """
     records = list(records)
     finished = records_.done(records)
@@ -119,10 +123,37 @@ def summarise(records: Iterable[Record]) -> list[dict[str, Any]]:
         ):
             key = tuple(record[name] for name in COLUMNS[:6])
             groups.setdefault(key, {})[record["seed"]] = record["value"]
+    groups |= _average_sizes(groups)
     return [
         dict(zip(COLUMNS, (*key, *_moments(list(values.values())), len(values)), strict=True))
         for key, values in groups.items()
     ]
+
+
+def _average_sizes(
+    groups: Mapping[tuple[str, ...], Mapping[int, float | None]],
+) -> dict[tuple[str, ...], dict[int, float | None]]:
+    """The mean over the subsets of each size, of each seed, where there are many modalities."""
+    most: dict[str, int] = {}
+    for data, *_, present, _ in groups:
+        most[data] = max(most.get(data, 0), present.count("+") + 1)
+    found: dict[tuple[str, ...], dict[int, list[float | None]]] = {}
+    for (data, method, split, select, present, metric), values in groups.items():
+        size, count = present.count("+") + 1, most[data]
+        if count <= EACH or size == count:
+            continue
+        key = (data, method, split, select, name_size(size, count), metric)
+        for seed, value in values.items():
+            found.setdefault(key, {}).setdefault(seed, []).append(value)
+    return {
+        key: {seed: _moments(values)[0] for seed, values in seeds.items()}
+        for key, seeds in found.items()
+    }
+
+
+def name_size(size: int, count: int) -> str:
+    """What rows call the mean over the subsets of ``size`` of ``count`` modalities."""
+    return f"mean of {size} of {count}"
 
 
 def write_summary(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -155,8 +186,7 @@ def text_table(records: Iterable[Record]) -> Table:
             ", ".join(f"{start}: {whole}" for whole, start in short.items()), "table.caption"
         )
     for column in columns:
-        words = [short.get(name, name) for name in column.split("+")]
-        table.add_column(Text(("+" if short else " + ").join(words)), justify="right")
+        table.add_column(Text(_head(column, short)), justify="right")
     for found in tables:
         for method, cells in found.rows.items():
             of = dict(zip(found.columns, cells, strict=True))
@@ -170,11 +200,18 @@ def text_table(records: Iterable[Record]) -> Table:
     return table
 
 
+def _head(column: str, short: Mapping[str, str]) -> str:
+    words = [short.get(name, name) for name in column.split("+")]
+    if len(words) > EACH:
+        return f"all {len(words)}"
+    return ("+" if short else " + ").join(words)
+
+
 def _short(columns: Sequence[str]) -> dict[str, str]:
     """Modality -> its first letters, as few as tell them apart, where there are
     more than two at once, and so many columns."""
     names = list(dict.fromkeys(name for column in columns for name in column.split("+")))
-    if all(column.count("+") < 2 for column in columns):
+    if all(column.count("+") < 2 for column in columns) or columns[0].count("+") >= EACH:
         return {}
     longest = max(map(len, names))
     wide = next(n for n in range(1, longest + 1) if len({name[:n] for name in names}) == len(names))
@@ -191,7 +228,7 @@ def headline(
         if (row["data"], row["split"], row["select"], row["metric"])
         == (data, "test", select, metric.name)
     ]
-    columns = ordered(row["present"] for row in here)
+    columns = _choose_columns({row["present"] for row in here})
     cells = {
         (row["method"], row["present"]): Cell(row["mean"], row["std"], row["n"], metric.percent)
         for row in here
@@ -203,6 +240,16 @@ def headline(
     return Headline(
         data, metric, columns, {m: [cells.get((m, column)) for column in columns] for m in methods}
     )
+
+
+def _choose_columns(known: set[str]) -> list[str]:
+    """All subsets; of more than six modalities the whole, and means over subsets of some sizes."""
+    columns = ordered(known)
+    count = columns[0].count("+") + 1 if columns else 0
+    if count <= EACH:
+        return columns
+    sizes = (count - 1, count // 2, 1)
+    return [columns[0], *(name for size in sizes if (name := name_size(size, count)) in known)]
 
 
 def metric_of(records: Iterable[Record], data: str, samples: Iterable[Record] = ()) -> Shown:
@@ -234,8 +281,9 @@ def ordered(subsets: Iterable[str]) -> list[str]:
 
 
 def spaced(present: str) -> str:
-    """A subset with room to break the line: ``a+b`` becomes ``a + b``."""
-    return present.replace("+", " + ")
+    """A subset with room to break the line, ``a + b`` for ``a+b``; of very many their number."""
+    count = present.count("+") + 1
+    return f"{count} modalities" if count > 2 * EACH else present.replace("+", " + ")
 
 
 def places(*values: float) -> int:

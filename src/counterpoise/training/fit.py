@@ -23,7 +23,9 @@ from counterpoise.engine.groups import check_encoder_lr
 from counterpoise.engine.loop import check_finite, train_epoch
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
-from counterpoise.evaluation.subsets import Evaluation, evaluate, present_name
+from counterpoise.evaluation.evaluator import evaluate
+from counterpoise.evaluation.result import Evaluation
+from counterpoise.evaluation.subsets import present_name
 from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
 
@@ -190,8 +192,15 @@ def _train_one(
     # Whatever encoders draw depends on seed and epoch only, so a resumed run draws the same.
     torch.manual_seed(mix(run.settings.seed, epoch))
     losses = train_epoch(run.method, ctx, epoch, listeners.on_batch)
+    chosen = run.settings.best_subset(data.modalities).split("+")
     result = evaluate(
-        run.model, data, run.method, split="validation", task=run.task, metrics="primary"
+        run.model,
+        data,
+        run.method,
+        split="validation",
+        task=run.task,
+        metrics="primary",
+        subsets=[chosen],  # and the whole, and each alone; the cost grows with their number only
     )
     for subset, logits in result.logits.items():
         largest = float(logits.abs().max()) if len(logits) else 0.0

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from counterpoise.core import storage
 from counterpoise.errors import InputError
-from counterpoise.evaluation.subsets import Evaluation
+from counterpoise.evaluation.result import Evaluation
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,9 @@ from counterpoise.data.dataset import Dataset
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError, check_choice
-from counterpoise.evaluation.subsets import Evaluation, evaluate
+from counterpoise.evaluation.evaluator import evaluate
+from counterpoise.evaluation.result import Evaluation
+from counterpoise.evaluation.subsets import Subsets
 from counterpoise.models.multimodal import MultimodalModel
 
 from .checkpoint import ADVICE, check_like, check_optimizer
@@ -47,7 +50,8 @@ class Run:
         settings: how it was trained.
         task: what it learnt, with the metric and the class weights that the settings ask for.
         history: a dict an epoch: ``epoch``, ``loss`` (name -> mean), ``validation``
-            (subset -> primary metric -> value), ``seconds``, and of them ``processor``, which
+            (subset -> primary metric -> value, of all modalities, each alone, and those that
+            ``settings.best_with`` names), ``seconds``, and of them ``processor``, which
             leaves out what other programs took.
         best_epoch: where the primary metric on validation was best, with all modalities or
             those that ``settings.best_with`` names.
@@ -77,22 +81,17 @@ class Run:
         epochs = f"{len(self.history)} epochs, best {self.best_epoch}"
         return f"Run({self.method.label()!r}, {epochs})"
 
-    def evaluate(self, data: Dataset, split: str = "test", which: str = "last") -> Evaluation:
-        """All metrics of every subset, with the weights of the ``"last"`` or ``"best"`` epoch.
+    def evaluate(
+        self, data: Dataset, split: str = "test", which: str = "last", subsets: Subsets = None
+    ) -> Evaluation:
+        """All metrics of the subsets, with the weights of the ``"last"`` or ``"best"`` epoch.
 
         Of several ranks, every one must call it (:func:`counterpoise.evaluate`).
         """
-        check_choice("which", which, ("last", "best"))
-        if which == "last":
-            return evaluate(self.model, data, self.method, split=split, task=self.task)
-        last = copy_state(self.model), copy_state(self.method)
-        try:
-            self.model.load_state_dict(self.best_weights[0])
-            self.method.load_state_dict(self.best_weights[1])
-            return evaluate(self.model, data, self.method, split=split, task=self.task)
-        finally:
-            self.model.load_state_dict(last[0])
-            self.method.load_state_dict(last[1])
+        with load_weights(self, which):
+            return evaluate(
+                self.model, data, self.method, split=split, task=self.task, subsets=subsets
+            )
 
     @float32()
     def predictor(
@@ -163,6 +162,23 @@ class Run:
         return made
 
 
+@contextmanager
+def load_weights(run: Run, which: str) -> Iterator[None]:
+    """Within it, model and method are those of the ``"last"`` or the ``"best"`` epoch."""
+    check_choice("which", which, ("last", "best"))
+    if which == "last":
+        yield
+        return
+    last = copy_state(run.model), copy_state(run.method)
+    try:
+        run.model.load_state_dict(run.best_weights[0])
+        run.method.load_state_dict(run.best_weights[1])
+        yield
+    finally:
+        run.model.load_state_dict(last[0])
+        run.method.load_state_dict(last[1])
+
+
 def copy_state(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
@@ -218,7 +234,8 @@ def restore_files(run: Run, data: Dataset, folder: Path, files: Files) -> None:
     epochs = _epochs(run)
     run.validation = ranks.ask_first(lambda: read_validation(folder, epochs))
     for which in sorted(epochs.keys() - run.validation.keys()):  # all ranks in one order
-        kept = Predictions.of(run.evaluate(data, "validation", which), epochs[which])
+        found = run.evaluate(data, "validation", which, subsets=[])  # the whole, and each alone
+        kept = Predictions.of(found, epochs[which])
         run.validation[which] = kept
         files.write_validation(which, kept)
 

@@ -11,7 +11,7 @@ from counterpoise.core.tasks import build_task
 from counterpoise.deploy.confidence import Confidence
 from counterpoise.deploy.figures import average
 from counterpoise.errors import InputError
-from counterpoise.evaluation.subsets import format_value
+from counterpoise.evaluation.result import format_value
 
 from .measured import BEFORE, find_part, format_subset, metric_names
 

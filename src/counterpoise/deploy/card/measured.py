@@ -9,7 +9,8 @@ from typing import Any
 from counterpoise.core.markdown import escape, format_code, format_table
 from counterpoise.core.metrics import METRICS
 from counterpoise.deploy.figures import average
-from counterpoise.evaluation.subsets import EACH, format_value
+from counterpoise.evaluation.result import format_value
+from counterpoise.evaluation.subsets import EACH
 
 from .parts import class_counts, find_classes
 

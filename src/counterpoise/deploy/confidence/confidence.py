@@ -12,7 +12,7 @@ from torch import Tensor
 
 from counterpoise.core.tasks import TASKS, Classification, MultiLabel, Regression, Task
 from counterpoise.errors import InputError, check_number, show
-from counterpoise.evaluation.subsets import Evaluation
+from counterpoise.evaluation.result import Evaluation
 
 from . import remarks
 from .abstention import Answers, Steps, find_steps

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from counterpoise.core.tasks import Classification, MultiLabel, Regression, Task
 from counterpoise.errors import InputError, show
-from counterpoise.evaluation.subsets import Evaluation
+from counterpoise.evaluation.result import Evaluation
 
 from .abstention import Steps
 from .conformal import Scores

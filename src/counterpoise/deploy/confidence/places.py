@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from counterpoise.errors import InputError, unknown
-from counterpoise.evaluation.subsets import EACH, Evaluation, Subset, present_name, subsets
+from counterpoise.evaluation.result import Evaluation
+from counterpoise.evaluation.subsets import EACH, Subset, present_name, subsets
 
 Indices = NDArray[np.int64]
 

@@ -21,7 +21,8 @@ from counterpoise.data.dataset import Dataset, Split
 from counterpoise.deploy.other_data import match_classes
 from counterpoise.deploy.predictor import Predictor
 from counterpoise.errors import InputError, check_choice
-from counterpoise.evaluation.subsets import choose_subsets, format_value
+from counterpoise.evaluation.result import format_value
+from counterpoise.evaluation.subsets import choose_subsets
 
 from .exported import MASK, Standalone, feed_all
 from .exporting import make_standalone, open_exported
