@@ -37,7 +37,7 @@ def test_of_many_modalities_some_subsets_of_each_size_are_chosen():
     assert all(list(s) == sorted(s, key=names.index) for s in found)
     assert found == choose_subsets(names) != choose_subsets(names, seed=1)
     assert len(choose_subsets(names, most=3)) == 1 + 11 + 3 + 11
-    assert len(choose_subsets([f'm{k}' for k in range(64)])) == 1 + 64 + 64 + 64
+    assert len(choose_subsets([f"m{k}" for k in range(64)])) == 1 + 64 + 64 + 64
 
 
 def test_some_subsets_are_evaluated_and_always_the_whole_and_the_single_ones():

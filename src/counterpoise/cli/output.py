@@ -57,7 +57,7 @@ def print_metrics(result: Evaluation, title: str) -> None:
     from counterpoise.evaluation.result import column_title, format_value
     from counterpoise.evaluation.subsets import EACH, describe, is_basic
 
-    names = result.modalities
+    names = max(result.metrics, key=len)
     basic = [s for s in result.metrics if len(names) <= EACH or is_basic(s, len(names))]
     rows = {describe(subset, names): result.metrics[subset] for subset in basic}
 

@@ -141,8 +141,8 @@ def _prepare(options: argparse.Namespace, progress: Meter) -> tuple[Sheet, list[
     show_columns(table, console)
     if (many := len(table.readers)) > MANY:
         console.print(
-            f"{many} modalities have 2^{many} subsets, of which evaluation looks at each: put what "
-            "belongs together in one cell (1 2 3)"
+            f"{many} modalities, of whose subsets evaluation looks at few: put what belongs "
+            "together in one cell (1 2 3)"
         )
     plan = make_plan(
         table,
