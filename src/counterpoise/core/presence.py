@@ -51,7 +51,12 @@ def some(mask: Tensor) -> bool:
     """Whether any sample of a mask [B] has the modality; taken for granted where it is dense."""
     if _dense.get():
         return cast(bool, getattr(mask, _KNOWN, True))
-    return bool(mask.any())
+    return not is_nothing(mask) and bool(mask.any())
+
+
+def is_nothing(mask: Tensor) -> bool:
+    """Whether a mask is one of :func:`known` that rules out all samples; nothing is read for it."""
+    return getattr(mask, _KNOWN, True) is False
 
 
 def every(mask: Tensor) -> bool:

@@ -16,7 +16,7 @@ from counterpoise.core.batch import Batch, Input, Lazy, Output, map_tensors
 from counterpoise.core.device import check_weights
 from counterpoise.core.mixture import Mixture, speaks_for
 from counterpoise.core.names import ByModality
-from counterpoise.core.presence import every, is_dense, refuse_dense, some
+from counterpoise.core.presence import every, is_dense, is_nothing, refuse_dense, some
 from counterpoise.core.task import Task
 from counterpoise.encoders.adapter import feed
 from counterpoise.errors import InputError
@@ -147,8 +147,16 @@ class MultimodalModel(nn.Module):
         elif batch.features is None and not self.local_batch_norm:
             joined = list_joined(self.encoders)
             shares = Shares(batch, joined) if joined else None
+        blank: dict[int, Tensor] = {}  # one for all modalities that nobody has
         for name in self.encoders:
-            found[name] = self._encode(name, batch, shares if name in joined else None)
+            share = shares if name in joined else None
+            if is_nothing(batch.present[name]) and share is None:
+                width = self.fusion.widths[name]
+                if width not in blank:
+                    blank[width] = self._say_nothing(len(batch), width)
+                found[name] = blank[width]
+            else:
+                found[name] = self._encode(name, batch, share)
         return tie(found, [name for name in joined if shares and shares.total(name) > 1])
 
     def encoder_parameters(self, name: str) -> list[nn.Parameter]:
@@ -195,8 +203,7 @@ class MultimodalModel(nn.Module):
         if shares is not None and shares.total(name) <= 1:  # nothing to take statistics over
             shares = None
         if count == 0 and shares is None:
-            steps = (1,) if self.fusion.steps else ()
-            return torch.zeros(size, *steps, self.fusion.widths[name], device=self.device)
+            return self._say_nothing(size, self.fusion.widths[name])
         if count == size and size:
             return self._run(name, batch.inputs[name], count, shares)
         chosen = mask.nonzero().squeeze(1).to(self.device, non_blocking=True)
@@ -204,6 +211,11 @@ class MultimodalModel(nn.Module):
         features = self._run(name, inputs, count, shares)
         blank = features.new_zeros(size, *features.shape[1:])
         return blank.index_copy(0, chosen, features)
+
+    def _say_nothing(self, size: int, width: int) -> Tensor:
+        """The features of a modality that none of ``size`` samples has."""
+        steps = (1,) if self.fusion.steps else ()
+        return torch.zeros(size, *steps, width, device=self.device)
 
     def _join_encoder(
         self, encoder: nn.Module, part: Part, joined: bool
@@ -219,8 +231,7 @@ class MultimodalModel(nn.Module):
         mask = batch.present[name]
         size = mask.shape[0]
         if not some(mask):
-            steps = (1,) if self.fusion.steps else ()
-            return torch.zeros(size, *steps, self.fusion.widths[name], device=self.device)
+            return self._say_nothing(size, self.fusion.widths[name])
         ready = batch.features
         features = self._run(name, batch.inputs[name], size) if ready is None else ready[name]
         if every(mask):
