@@ -49,6 +49,7 @@ bench: setup
 	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/subsets.py
 	$(BIN)/python benchmarks/export.py
 	$(BIN)/python benchmarks/serve.py
 

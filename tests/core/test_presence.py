@@ -16,6 +16,7 @@ from counterpoise.core.presence import (
     dense,
     every,
     is_dense,
+    is_nothing,
     known,
     refuse_dense,
     some,
@@ -142,3 +143,13 @@ def test_batches_know_what_they_leave_out() -> None:
         only, among = batch.only("b").present, batch.among(("c", "a")).present
         assert only["b"] is masks["b"] and not some(only["a"])
         assert among["a"] is masks["a"] and not some(among["c"]) and list(among) == ["c", "a"]
+
+
+def test_a_mask_that_was_changed_is_read_again():
+    nobody = known(torch.ones(3, dtype=torch.bool), False)
+    assert is_nothing(nobody) and not some(nobody)
+    assert not is_nothing(torch.zeros(3, dtype=torch.bool))
+    nobody[1] = True
+    assert not is_nothing(nobody) and some(nobody)
+    with torch.inference_mode():
+        assert not some(known(torch.ones(3, dtype=torch.bool), False))

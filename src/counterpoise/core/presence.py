@@ -55,8 +55,14 @@ def some(mask: Tensor) -> bool:
 
 
 def is_nothing(mask: Tensor) -> bool:
-    """Whether a mask is one of :func:`known` that rules out all samples; nothing is read for it."""
-    return getattr(mask, _KNOWN, True) is False
+    """Whether a mask is one of :func:`known` that rules out all samples, as it was made.
+
+    No entry of it is read to tell.
+    """
+    if getattr(mask, _KNOWN, True):
+        return False
+    # Of tensors of inference mode nobody counts the changes.
+    return _dense.get() or (not mask.is_inference() and mask._version == 0)
 
 
 def every(mask: Tensor) -> bool:

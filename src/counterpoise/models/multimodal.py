@@ -153,7 +153,8 @@ class MultimodalModel(nn.Module):
             if is_nothing(batch.present[name]) and share is None:
                 width = self.fusion.widths[name]
                 if width not in blank:
-                    blank[width] = self._say_nothing(len(batch), width)
+                    size = batch.present[name].shape[0]
+                    blank[width] = self._say_nothing(size, width)
                 found[name] = blank[width]
             else:
                 found[name] = self._encode(name, batch, share)
