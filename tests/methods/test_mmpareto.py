@@ -8,10 +8,14 @@ from torch.nn import functional as F
 from toy import gradients, toy_batch, toy_context, toy_data, toy_model, weights
 
 from counterpoise import InputError, build_method, fit
-from counterpoise.methods import Joint, MultiLoss
-from counterpoise.methods.mmpareto import combine
+from counterpoise.methods import Joint, MultiLoss, mmpareto
 
 SCOPES = pytest.mark.parametrize("mode", ["paper", "released"])
+
+
+def combine(pairs, mode="paper"):
+    """Of copies, since the gradients are used up."""
+    return mmpareto.combine([(j.clone(), u.clone()) for j, u in pairs], mode)
 
 
 def vector(*numbers):

@@ -31,24 +31,3 @@ def scale_grads(parameters: Sequence[nn.Parameter], factor: Tensor) -> None:
     found = [p.grad for p in parameters if p.grad is not None]
     if found:
         torch._foreach_mul_(found, factor)
-
-
-def flat(gradients: Sequence[Tensor | None]) -> Tensor | None:
-    """One vector of several gradients; ``None`` if there is none."""
-    found = [g.reshape(-1) for g in gradients if g is not None]
-    return torch.cat(found) if found else None
-
-
-def min_norm(first: Tensor, second: Tensor) -> Tensor:
-    """The weight ``a`` in [0, 1] for which ``a first + (1 - a) second`` is shortest.
-
-    Args:
-        first, second: vectors [N].
-
-    Returns:
-        []; 1/2 where the two are equal.
-    """
-    difference = first - second
-    length = difference @ difference
-    weight = ((second @ second - first @ second) / length).clamp(0, 1)
-    return torch.where(length > 0, weight, torch.full_like(weight, 0.5))

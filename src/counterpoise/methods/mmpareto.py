@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from counterpoise.core.declared import Bounds
 from counterpoise.engine.context import Context
 
-from .gradients import flat, min_norm
 from .multi_loss import MultiLoss
 
 
@@ -94,28 +93,43 @@ class MMPareto(MultiLoss):
 def combine(pairs: list[tuple[Tensor, Tensor]], mode: str = "paper") -> list[Tensor]:
     """The common gradient of two losses, as long as their sum at least.
 
+    Lengths follow from three products, so that large encoders are passed over few times.
+
     Args:
-        pairs: the gradients of both losses for each parameter of an encoder.
+        pairs: the gradients of both losses for each parameter of an encoder; used up.
         mode: ``"paper"`` or ``"released"``.
     """
-    first = cast(Tensor, flat([j for j, _ in pairs]))
-    second = cast(Tensor, flat([u for _, u in pairs]))
-    conflict = (first @ second <= 0) & (first.norm() > 0) & (second.norm() > 0)
-    a = torch.where(conflict, min_norm(first, second), first.new_tensor(0.5))
-    if mode == "paper":
-        # On whole vectors, since encoders are large and each pass over them costs time.
-        mixed = a * first + (1 - a) * second
-        mixed.mul_(2 * _find_factor(mixed, first, second))
-        parts = torch.split(mixed, [j.numel() for j, _ in pairs])
-        return [part.view_as(j) for part, (j, _) in zip(parts, pairs, strict=True)]
-    every = [(a * j + (1 - a) * u, j, u) for j, u in pairs]
-    return [2 * _find_factor(mixed, j, u) * mixed for mixed, j, u in every]
+    first, second = [j for j, _ in pairs], [u for _, u in pairs]
+    own, other, both = dots(first, first), dots(second, second), dots(first, second)
+    conflict = (both.sum() <= 0) & (own.sum() > 0) & (other.sum() > 0)
+    weight = (other.sum() - both.sum()) / (own.sum() - 2 * both.sum() + other.sum())
+    a = torch.where(conflict, weight.clamp(0, 1), own.new_tensor(0.5))
+    torch._foreach_mul_(first, a)
+    torch._foreach_mul_(second, 1 - a)
+    torch._foreach_add_(first, second)
+    mixed = dots(first, first)
+    if mode == "paper":  # on the whole vector, in place of each tensor
+        own, other, both, mixed = (x.sum() for x in (own, other, both, mixed))
+    factor = 2 * _find_factor(mixed, own, other, both)
+    torch._foreach_mul_(first, factor if mode == "paper" else list(factor))
+    return first
 
 
-def _find_factor(mixed: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """[]: the factor that makes twice the combination as long as the plain sum, at least 1."""
-    length = 2 * mixed.norm()
+def dots(first: list[Tensor], second: list[Tensor]) -> Tensor:
+    """[P]: the scalar product of each pair of tensors."""
+    products = [x.reshape(-1) @ y.reshape(-1) for x, y in zip(first, second, strict=True)]
+    return torch.stack(products)
+
+
+def _find_factor(mixed: Tensor, own: Tensor, other: Tensor, both: Tensor) -> Tensor:
+    """The factor that makes twice the combination as long as the plain sum, at least 1.
+
+    Args:
+        mixed: the square of the combination's length.
+        own, other, both: the scalar products of the two gradients.
+    """
+    length = 2 * mixed.sqrt()
     # If the gradients are opposite, only rounding is left, which must not be made longer.
-    nothing = length <= 1e-6 * (first.norm() + second.norm())
-    factor = ((first + second).norm() / length).clamp(min=1)
-    return torch.where(nothing, torch.ones_like(factor), factor)
+    nothing = length <= 1e-6 * (own.sqrt() + other.sqrt())
+    whole = (own + 2 * both + other).clamp(min=0).sqrt()
+    return torch.where(nothing, torch.ones_like(length), (whole / length).clamp(min=1))
