@@ -83,14 +83,17 @@ class MMPareto(MultiLoss):
                 pairs[p] = (j, u)
         for name in ctx.model.modalities:
             chosen = [p for p in ctx.model.encoder_parameters(name) if p in pairs]
-            found = combine([pairs.pop(p) for p in chosen], self.mode) if chosen else []
+            both = [pairs.pop(p) for p in chosen]
+            found = combine(both, self.mode, self.gamma) if chosen else []
             for p, gradient in zip(chosen, found, strict=True):
-                p.grad = gradient.mul_(self.gamma)
+                p.grad = gradient
         for p, (j, u) in pairs.items():
             p.grad = j + u
 
 
-def combine(pairs: list[tuple[Tensor, Tensor]], mode: str = "paper") -> list[Tensor]:
+def combine(
+    pairs: list[tuple[Tensor, Tensor]], mode: str = "paper", gamma: float = 1.0
+) -> list[Tensor]:
     """The common gradient of two losses, as long as their sum at least.
 
     Lengths follow from three products, so that large encoders are passed over few times.
@@ -98,19 +101,19 @@ def combine(pairs: list[tuple[Tensor, Tensor]], mode: str = "paper") -> list[Ten
     Args:
         pairs: the gradients of both losses for each parameter of an encoder; used up.
         mode: ``"paper"`` or ``"released"``.
+        gamma: a factor on the result.
     """
     first, second = [j for j, _ in pairs], [u for _, u in pairs]
     own, other, both = dots(first, first), dots(second, second), dots(first, second)
     conflict = (both.sum() <= 0) & (own.sum() > 0) & (other.sum() > 0)
     weight = (other.sum() - both.sum()) / (own.sum() - 2 * both.sum() + other.sum())
     a = torch.where(conflict, weight.clamp(0, 1), own.new_tensor(0.5))
-    torch._foreach_mul_(first, a)
-    torch._foreach_mul_(second, 1 - a)
-    torch._foreach_add_(first, second)
+    for x, y in zip(first, second, strict=True):
+        x.lerp_(y, (1 - a).to(x.dtype))  # a x + (1 - a) y, in one pass
     mixed = dots(first, first)
     if mode == "paper":  # on the whole vector, in place of each tensor
         own, other, both, mixed = (x.sum() for x in (own, other, both, mixed))
-    factor = 2 * _find_factor(mixed, own, other, both)
+    factor = 2 * gamma * _find_factor(mixed, own, other, both)
     torch._foreach_mul_(first, factor if mode == "paper" else list(factor))
     return first
 
