@@ -67,12 +67,7 @@ def compare(
         NotFiniteError: a run stopped since a number was not finite; after all other runs.
     """
     executor = jobs if isinstance(jobs, Executor) else choose_executor(jobs)
-    for name, given in (("methods", methods), ("seeds", seeds)):
-        if not given:
-            raise InputError(f"{name} must name one at least, found none")
-    check_once("seeds", [check_number("seeds", seed, 0, whole=True) for seed in seeds])
-    if len(set(methods)) < len(methods):
-        raise InputError(f"methods must differ from each other, found {','.join(methods)}")
+    _check_runs(methods, seeds)
     comparison = Comparison(recipe, data or recipe.load(), expand(out))
     comparison.check(methods)
     whole = pairs = [(label, seed) for seed in seeds for label in methods]
@@ -93,6 +88,16 @@ def compare(
             f"{len(stopped)} of {len(pairs)} runs stopped, the others are in {out}; {stopped[0]}"
         )
     return page
+
+
+def _check_runs(methods: Sequence[str], seeds: Sequence[int]) -> None:
+    """Raise :class:`InputError` for none of them, for one twice, and for a seed that is none."""
+    for name, given in (("methods", methods), ("seeds", seeds)):
+        if not given:
+            raise InputError(f"{name} must name one at least, found none")
+    check_once("seeds", [check_number("seeds", seed, 0, whole=True) for seed in seeds])
+    if len(set(methods)) < len(methods):
+        raise InputError(f"methods must differ from each other, found {','.join(methods)}")
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Parcel:
     def open(self) -> Any:
         """The value; call it once a process."""
         if self._memory is None:
-            return pickle.loads(self._content)  # noqa: S301  # never from a file
+            return pickle.loads(self._content)  # what this program sent, never a file
         view = mmap.mmap(self._memory, self._size, access=mmap.ACCESS_COPY)
         os.close(self._memory)
         return _Unpacker(self._content, view).load()

@@ -96,14 +96,17 @@ def join_folders(
             _check_same(pieces[1], pieces[0])
         runs = list(dict.fromkeys(run for piece in pieces for run in piece.runs))
         joined = {name: _join_lines(pieces, name) for name in FILES}
+        parts = list(dict.fromkeys(part for piece in pieces for part in piece.parts))
         home.claim(
             pieces[-1].identity,
             made_with=made_with(command),
+            parts=parts,
             runs=[dict(zip(records.RUN, run, strict=True)) for run in runs],
         )
         for name in reversed(FILES):  # samples first: records say that a run is done
             records.write(out / name, records.sort_runs(joined[name], runs))
-    _warn_of_missing(pieces, [r for r in runs if r not in records.done(joined[FILES[0]])])
+    finished = records.done(joined[FILES[0]])
+    _warn_of_missing(parts, [run for run in runs if run not in finished])
     return out
 
 
@@ -169,13 +172,12 @@ def _show(values: list[Any] | None) -> str:
     return f"{found!s:.30}"
 
 
-def _warn_of_missing(pieces: Sequence[Piece], missing: Sequence[Run]) -> None:
+def _warn_of_missing(given: Sequence[str], missing: Sequence[Run]) -> None:
     """Warn of parts and runs that no folder has."""
     if not missing:
         return
     runs = [f"{method}, seed {seed}" for _, method, seed in missing[:FEW]]
     runs += [f"{len(missing) - FEW} more"] * (len(missing) > FEW)
-    given = {part for piece in pieces for part in piece.parts}
     counts = {part.partition("/")[2] for part in given}
     every = [f"{k}/{n}" for n in counts for k in range(1, int(n) + 1)] if len(counts) == 1 else []
     lacking = [part for part in every if part not in given]
