@@ -6,6 +6,7 @@ import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from counterpoise.core import sharing
 from counterpoise.core.executors import Processes
 from counterpoise.core.sharing import LARGE, Parcel, pack
+from counterpoise.core.workers import worker_place
 
 SIZE = LARGE // 4 + 100  # float32 values of an array that is shared
 
@@ -96,35 +98,35 @@ def test_windows_gets_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Sums:
-    """Sums rows of a tensor, and tells how much memory of its own the process has for it."""
+    """Sums rows of a tensor, and tells where it lies, in which process."""
 
     def __init__(self, values: torch.Tensor) -> None:
         self.values = values
 
-    def __call__(self, row: int, tell: Any) -> tuple[float, bool, int]:
+    def __call__(self, row: int, tell: Any) -> tuple[float, bool, int, int | None]:
         tell(row)
-        start = self.values.data_ptr()
-        return float(self.values[row].sum()), *_find_mapping(start), os.getpid()
+        shared = is_shared(self.values.data_ptr())
+        return float(self.values[row].sum()), shared, os.getpid(), worker_place()
 
 
-def _find_mapping(address: int) -> tuple[bool]:
-    """Whether an address lies in memory that is a file's, as what is shared does."""
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            first, last = (int(end, 16) for end in line.split()[0].split("-"))
-            if first <= address < last:
-                return ("memfd:counterpoise" in line,)
-    return (False,)
+def is_shared(address: int) -> bool:
+    """Whether an address lies in the memory of a parcel."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        first, last = (int(end, 16) for end in line.split()[0].split("-"))
+        if first <= address < last:
+            return "memfd:counterpoise" in line
+    return False
 
 
 @pytest.mark.slow
-def test_processes_read_what_is_shared() -> None:
+def test_processes_read_what_is_shared_and_have_numbers() -> None:
     values = torch.randn(6, SIZE)
     heard: list[int] = []
     found = dict(Processes(2).run(Sums(values), range(6), heard.append))
     assert sorted(heard) == list(range(6))
-    assert {row: result[0] for row, result in found.items()} == {
-        row: float(values[row].sum()) for row in range(6)
-    }
-    assert all(result[1] for result in found.values())
-    assert os.getpid() not in {result[2] for result in found.values()}
+    for row, (total, shared, process, place) in found.items():
+        assert total == float(values[row].sum())
+        assert shared and process != os.getpid() and place in (0, 1)
+    pairs = {(process, place) for _, _, process, place in found.values()}
+    assert len({place for _, place in pairs}) == len(pairs)
+    assert worker_place() is None
