@@ -51,6 +51,7 @@ bench: setup
 	$(BIN)/python benchmarks/tables.py
 	$(BIN)/python benchmarks/export.py
 	$(BIN)/python benchmarks/serve.py
+	$(BIN)/python benchmarks/jobs.py
 
 # Only torch is newer: its old builds bring CUDA. See tests/lowest.py.
 LOWEST := .venv-lowest

@@ -11,7 +11,6 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
@@ -55,25 +54,20 @@ def find_pss(process: int) -> int:
     return 0
 
 
-def measure(data: Path, out: Path, jobs: int, program: str) -> dict[str, float]:
-    """MiB of all processes of a comparison: at most, and in the middle of its training."""
+def measure(data: Path, out: Path, jobs: int, program: str) -> float:
+    """MiB of all processes of a comparison together, at their fullest moment."""
     words = ["compare", str(data), "--methods", "joint", "--seeds", str(max(jobs, 2))]
     words += ["--epochs", "3", "--width", "16", "--batch-size", "256", "--jobs", str(jobs)]
     words += ["--quiet", "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen([sys.executable, "-c", program, *words], env=environment) as run:
-        sums: list[int] = []
-        training: list[int] = []
+        most = 0
         while run.poll() is None:
-            found = sum(map(find_pss, find_descendants(run.pid)))
-            sums.append(found)
-            begun = len(list(out.glob("runs/*/*/run.json")))
-            if begun >= jobs:  # every process has its data by then
-                training.append(found)
+            most = max(most, sum(map(find_pss, find_descendants(run.pid))))
             time.sleep(0.2)
     if run.returncode:
         raise SystemExit(f"compare ended with {run.returncode}")
-    return {"most": max(sums) / MIB, "while training": median(training or sums) / MIB}
+    return most / MIB
 
 
 def main() -> None:
@@ -89,13 +83,13 @@ def main() -> None:
         f"{jobs} jobs": (jobs, SHARED),
         f"{jobs} jobs, each with a copy": (jobs, COPIED),
     }
-    found: dict[str, object] = {"data, MiB": size}
+    found: dict[str, float] = {"data, MiB": size}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.npz"
         write_data(data, size)
         for number, (name, (count, program)) in enumerate(cases.items()):
             found[name] = measure(data, Path(folder) / str(number), count, program)
-            print(name, found[name], flush=True)
+            print(f"{name}: {found[name]:.0f} MiB", flush=True)
     options.out.write_text(json.dumps(found, indent=2) + "\n")
 
 

@@ -62,6 +62,12 @@ def test_parts_are_disjoint_whole_and_even(count: int) -> None:
     assert all(part == [pair for pair in PAIRS if pair in part] for part in parts)
 
 
+def test_a_part_with_a_long_run_gets_fewer() -> None:
+    pairs = [("joint", 0), ("joint", 1), ("joint", 2), ("g-blending", 0)]
+    assert Part(1, 2).choose(pairs, WORK) == [("g-blending", 0)]
+    assert Part(2, 2).choose(pairs, WORK) == pairs[:3]
+
+
 def test_more_parts_than_runs_are_refused() -> None:
     with pytest.raises(InputError, match="--part 2/31 has nothing to do: there are 30 runs"):
         Part(2, 31).choose(PAIRS, WORK)
@@ -87,5 +93,5 @@ def test_each_worker_gets_a_gpu_in_turn_unless_one_was_named() -> None:
         *("cuda:0", "cuda:1", "cuda:2", "cuda:0", "cuda:1")
     ]
     for name in ("cuda:1", "cpu", "mps"):
-        assert deal_device(name, 1, 4) == name
+        assert deal_device(name, 2, 4) == name
     assert deal_device("cuda", None, 4) == deal_device("cuda", 1, 1) == "cuda"

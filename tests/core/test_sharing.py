@@ -42,7 +42,7 @@ def test_values_types_and_shapes_stay() -> None:
         "array": np.arange(SIZE, dtype=np.int64).reshape(-1, 2),
         "fortran": np.asfortranarray(np.random.default_rng(0).normal(size=(200, 300))),
         "words": np.array(["a", None] * LARGE, dtype=object),
-        "weights": torch.nn.Parameter(torch.randn(SIZE)),
+        "weights": torch.randn(SIZE).requires_grad_(),
     }
     with opened(values) as (found, parcel):
         assert len(parcel._content) < 1.3 * len(

@@ -68,7 +68,9 @@ def test_a_run_that_was_begun_is_missing(tmp_path: Path) -> None:
     records.write(two / "records.jsonl", lines)
     with pytest.warns(UserWarning, match=r"2 run.s. are not done .joint, seed 1; mla, seed 1.$"):
         out = join_folders([one, two], tmp_path / "all")
-    assert len(records.done(records.read(out / "records.jsonl"))) == 2
+    found = records.read(out / "records.jsonl")
+    assert {records.run_of(line) for line in found} == records.done(found)
+    assert len(records.done(found)) == 2
 
 
 @pytest.mark.parametrize(
