@@ -52,6 +52,7 @@ bench: setup
 	$(BIN)/python benchmarks/subsets.py
 	$(BIN)/python benchmarks/export.py
 	$(BIN)/python benchmarks/serve.py
+	$(BIN)/python benchmarks/jobs.py
 
 # Only torch is newer: its old builds bring CUDA. See tests/lowest.py.
 LOWEST := .venv-lowest

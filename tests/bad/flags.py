@@ -107,6 +107,19 @@ MANY = {
     "--methods": ("", ",", "nothing", "mla,mla", "joint+", "mla:nothing=1", "mla:order=", "a b"),
     "--set": ("", "alpha=1", "mla", "mla.nothing=1", "nothing.x=1", "mla.order=nothing"),
     "--seeds": (*WHOLE, "0", str(10**12)),
+    "--part": (
+        "",
+        "0/8",
+        "9/8",
+        "3",
+        "a/b",
+        "/",
+        "1/2/3",
+        "-1/2",
+        "1/",
+        "²/3",
+        "16/16",
+    ),
     "--jobs": (*WHOLE, "0", str(10**9)),
 }
 

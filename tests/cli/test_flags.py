@@ -84,6 +84,7 @@ TRAIN = ["--method=", "--method=,", "--method=x", "--method=joint,joint", "--set
 COMPARE = [
     *("--methods=", "--methods=,", "--methods=x", "--methods=joint,joint", "--seeds=0"),
     *("--seeds=1000000000000", "--seeds=-1", "--seeds=1e3", "--jobs=0", "--jobs=1000000000"),
+    *("--part=", "--part=0/8", "--part=9/8", "--part=3", "--part=a/b", "--part=1/99"),
     *("--jobs=99999999999999999999999", "--jobs=x", "--set=joint.=1", "--set=joint.x=1"),
 ]
 DATA = [

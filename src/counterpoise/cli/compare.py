@@ -36,16 +36,33 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=int, default=3, metavar="N", help="so many from --seed on; %(default)s"
     )
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="runs at a time; with --device cuda each gets one of the GPUs",
+    )
+    parser.add_argument(
+        "--part",
+        metavar="K/N",
+        help="only the K-th of N parts of the runs, for the jobs of an array; give each its own "
+        "--out, and `counterpoise report DIR... --out DIR` joins them",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     check_number("--seeds", options.seeds, 1, MOST_SEEDS, whole=True)
     check_number("--jobs", options.jobs, 1, 1024, whole=True)
+
+    from counterpoise.compare.share import Part
+
+    part = None if options.part is None else Part.read(options.part)
     recipe = make_recipe(options)
 
     from counterpoise.compare.compare import compare
     from counterpoise.compare.run import Lines, Watch
+    from counterpoise.compare.share import estimate_work
     from counterpoise.core.console import make_console
     from counterpoise.report import read_lines, text_table
 
@@ -55,10 +72,15 @@ def run(options: argparse.Namespace) -> None:
     data = recipe.load()
     if not options.quiet:
         print_notes(data, options.data)
+    pairs = [(label, seed) for seed in seeds for label in labels]
+    if part is not None:
+        pairs = part.choose(pairs, estimate_work(labels, options.epochs))
     with show_progress(options.quiet) as progress:
-        progress.start("starting", len(labels) * len(seeds) * options.epochs)
+        progress.start("starting", len(pairs) * options.epochs)
 
         class Bar(Watch):
+            command = f"counterpoise {shlex.join(options.command_line)}"
+
             def on_epoch(self, label: str, seed: int) -> None:
                 progress.describe(f"{label}, seed {seed}")
                 progress.advance()
@@ -73,8 +95,8 @@ def run(options: argparse.Namespace) -> None:
             out,
             jobs=options.jobs,
             watch=Bar(),
-            command=f"counterpoise {shlex.join(options.command_line)}",
             data=data,
+            part=part,
         )
     if not options.quiet:
         make_console().print(text_table(read_lines(out)))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from counterpoise.core.executors import Executor, Tell, choose_executor
+import torch
+
+from counterpoise.core.device import deal_device
+from counterpoise.core.executors import Executor, Here, Tell, choose_executor
 from counterpoise.core.lock import hold
 from counterpoise.core.paths import expand
 from counterpoise.core.provenance import made_with
+from counterpoise.core.workers import worker_place
 from counterpoise.data.dataset import Dataset
 from counterpoise.engine.groups import check_encoder_lr
 from counterpoise.errors import InputError, NotFiniteError, check_number, check_once
@@ -23,8 +28,7 @@ from counterpoise.training.task import prepare_task
 
 from .recipe import Recipe
 from .run import EpochTicks, Lines, Tick, Watch, run_path
-
-Pair = tuple[str, int]  # label of a method, seed
+from .share import Pair, Part, estimate_seconds, estimate_work, sort_longest_first
 
 
 def compare(
@@ -33,16 +37,16 @@ def compare(
     seeds: Sequence[int],
     out: Path | str,
     *,
-    jobs: int = 1,
-    executor: Executor | None = None,
+    jobs: int | Executor = 1,
     watch: Watch | None = None,
-    command: str | None = None,
     data: Dataset | None = None,
+    part: Part | None = None,
 ) -> Path:
     """Train every method with every seed, and write the records and the report.
 
     What ``out`` already holds is not trained again; a run that was stopped goes on from its
-    checkpoint.
+    checkpoint. Several at a time are begun with those that take longest, so that all cores are
+    busy to the end (:func:`counterpoise.compare.share.estimate_seconds` says how that is guessed).
 
     Args:
         recipe: data and settings.
@@ -50,11 +54,11 @@ def compare(
         seeds: of the runs.
         out: a folder; takes ``compare.json``, ``records.jsonl``, ``samples.jsonl``, ``runs/``,
             ``summary.csv`` and ``report.html``.
-        jobs: runs at a time, each in a process of its own.
-        executor: what carries out the runs, in place of ``jobs`` processes.
+        jobs: runs at a time, each in a process of its own; or what carries them out.
         watch: told of each epoch and of each run.
-        command: what the report says it was made by.
         data: what the recipe loads, if that is done already.
+        part: only this share of the runs; all by default. ``out`` may hold other parts already,
+            to which it is added; :func:`counterpoise.report.join_folders` joins folders of parts.
 
     Returns:
         The path of ``report.html``.
@@ -63,19 +67,16 @@ def compare(
         InputError: an unknown method or option, or a folder that holds another comparison.
         NotFiniteError: a run stopped since a number was not finite; after all other runs.
     """
-    executor = executor or choose_executor(jobs)
-    for name, given in (("methods", methods), ("seeds", seeds)):
-        if not given:
-            raise InputError(f"{name} must name one at least, found none")
-    check_once("seeds", [check_number("seeds", seed, 0, whole=True) for seed in seeds])
-    if len(set(methods)) < len(methods):
-        raise InputError(f"methods must differ from each other, found {','.join(methods)}")
+    executor = jobs if isinstance(jobs, Executor) else choose_executor(jobs)
+    _check_runs(methods, seeds)
     comparison = Comparison(recipe, data or recipe.load(), expand(out))
     comparison.check(methods)
-    pairs = [(label, seed) for seed in seeds for label in methods]
+    whole = pairs = [(label, seed) for seed in seeds for label in methods]
+    if part is not None:
+        pairs = part.choose(whole, estimate_work(methods, recipe.settings.epochs))
     stopped, watch = [], watch or Watch()
     with hold(comparison.out, "comparison"):
-        comparison.claim(methods, seeds, command)
+        comparison.claim(pairs, watch.command, whole, part)
         for outcome in comparison.train(comparison.find_missing(pairs), executor, watch.on_epoch):
             if isinstance(outcome, Lines):
                 comparison.keep(outcome)
@@ -88,6 +89,16 @@ def compare(
             f"{len(stopped)} of {len(pairs)} runs stopped, the others are in {out}; {stopped[0]}"
         )
     return page
+
+
+def _check_runs(methods: Sequence[str], seeds: Sequence[int]) -> None:
+    """Raise :class:`InputError` for none of them, for one twice, and for a seed that is none."""
+    for name, given in (("methods", methods), ("seeds", seeds)):
+        if not given:
+            raise InputError(f"{name} must name one at least, found none")
+    check_once("seeds", [check_number("seeds", seed, 0, whole=True) for seed in seeds])
+    if len(set(methods)) < len(methods):
+        raise InputError(f"methods must differ from each other, found {','.join(methods)}")
 
 
 @dataclass(frozen=True)
@@ -121,14 +132,31 @@ class Comparison:
             method.check(model, task)
             check_encoder_lr(model, recipe.settings.encoder_lr)
 
-    def claim(self, methods: Sequence[str], seeds: Sequence[int], command: str | None) -> None:
-        """Make the folder this comparison's own, or add runs to those that it has."""
+    def claim(
+        self, pairs: Sequence[Pair], command: str | None, whole: Sequence[Pair], part: Part | None
+    ) -> None:
+        """Make the folder this comparison's own, or add runs to those that it has.
+
+        Args:
+            pairs: the runs that this folder is to have.
+            command: that asked for them.
+            whole: all runs, where these are a ``part`` of them; noted for who joins the parts.
+            part: which.
+        """
         folder = comparison_folder(self.out)
         identity = self.recipe.identity() | {"fingerprint": self.data.fingerprint()}
-        wanted = [{"data": self.data.name, "method": m, "seed": s} for m in methods for s in seeds]
-        known = (folder.check(identity) or {}).get("runs", [])
-        runs = known + [run for run in wanted if run not in known]
-        folder.claim(identity, made_with=made_with(command), runs=runs)
+        record = folder.check(identity) or {}
+        more: dict[str, Any] = {"runs": self._add(record.get("runs", []), pairs)}
+        if part is not None:
+            more["whole"] = self._add(record.get("whole", []), whole)
+            parts = record.get("parts", [])
+            more["parts"] = parts + [name for name in [str(part)] if name not in parts]
+        folder.claim(identity, made_with=made_with(command), **more)
+
+    def _add(self, known: list[dict[str, Any]], pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+        """What ``compare.json`` says of these runs, behind those that it has."""
+        wanted = [{"data": self.data.name, "method": m, "seed": s} for m, s in pairs]
+        return known + [run for run in wanted if run not in known]
 
     def find_missing(self, pairs: Sequence[Pair]) -> list[Pair]:
         """Those of the runs that have not finished."""
@@ -140,8 +168,11 @@ class Comparison:
     ) -> Iterator[Lines | str]:
         """Train these runs where the executor says; the lines of each when it is done.
 
-        Of a run that stopped since a number was not finite, why.
+        Of a run that stopped since a number was not finite, why. Those that take longest come
+        first, where there are several at a time.
         """
+        if not isinstance(executor, Here):
+            pairs = self._sort(pairs)
 
         def hear(pair: Pair) -> None:
             if tick:
@@ -149,6 +180,12 @@ class Comparison:
 
         for _, lines in executor.run(partial(_train, self), pairs, hear):
             yield lines
+
+    def _sort(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """The runs by what is known of their length, the longest first."""
+        work = estimate_work({label for label, _ in pairs}, self.recipe.settings.epochs)
+        known = records.read(self.out / "records.jsonl")
+        return sort_longest_first(pairs, estimate_seconds(work, known))
 
     def train_one(self, label: str, seed: int, tick: Tick | None) -> Lines | str:
         """Train one run, or go on with it; its lines, or why it stopped."""
@@ -173,4 +210,10 @@ class Comparison:
 
 def _train(comparison: Comparison, pair: Pair, tell: Tell) -> Lines | str:
     """One run, wherever it is carried out; tells of its epochs."""
+    device = comparison.recipe.device
+    if device == "cuda":
+        device = deal_device(device, worker_place(), torch.cuda.device_count())
+    if device != comparison.recipe.device:
+        torch.cuda.set_device(device)
+        comparison = replace(comparison, recipe=replace(comparison.recipe, device=device))
     return comparison.train_one(*pair, lambda label, seed: tell((label, seed)))

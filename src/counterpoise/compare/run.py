@@ -29,7 +29,13 @@ def run_path(out: Path, label: str, seed: int) -> Path:
 
 
 class Watch:
-    """Told how far a comparison is; override what you need."""
+    """Told how far a comparison is; override what you need.
+
+    Attributes:
+        command: what the report says that the comparison was made by.
+    """
+
+    command: str | None = None
 
     def on_epoch(self, label: str, seed: int) -> None:
         """Runs after each epoch of a run."""

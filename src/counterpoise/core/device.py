@@ -47,6 +47,19 @@ def choose_device(name: str, place: int, count: int) -> str:
     return f"cuda:{place}"
 
 
+def deal_device(name: str, place: int | None, count: int) -> str:
+    """The device of one of several runs at a time: each gets a GPU, in turn.
+
+    Args:
+        name: what was asked for. One GPU by its number, or no GPU, stays.
+        place: number of the worker, from 0; ``None`` where there is one run at a time.
+        count: of the GPUs of this machine.
+    """
+    if name != "cuda" or place is None or count <= 1:
+        return name
+    return f"cuda:{place % count}"
+
+
 def check_float32() -> None:
     """Raise :class:`InputError` where new tensors are not float32, as models and data are."""
     if torch.get_default_dtype() != torch.float32:

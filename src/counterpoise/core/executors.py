@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from counterpoise.errors import check_number
 
-from .workers import MOST_JOBS, run_jobs, spawn_context
+from .sharing import Parcel, pack
+from .workers import MOST_JOBS, count_cores, run_jobs, spawn_context
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -47,6 +46,10 @@ class Here(Executor):
 class Processes(Executor):
     """Several jobs at a time, each in a process of its own, on this machine.
 
+    Each takes the next job as soon as it is done with one. Large arrays in what is sent with
+    ``work``, such as a data set in memory, are in memory once more for all processes together
+    (:mod:`counterpoise.core.sharing`).
+
     Args:
         count: of jobs at a time.
         threads: of torch in each process; by default its share of the cores.
@@ -54,7 +57,7 @@ class Processes(Executor):
 
     def __init__(self, count: int, threads: int | None = None) -> None:
         self.count = check_number("jobs", count, 1, MOST_JOBS, whole=True)
-        self.threads = threads or max(1, (os.cpu_count() or 1) // self.count)
+        self.threads = threads or max(1, count_cores() // self.count)
 
     def run(
         self, work: Callable[[Job, Tell], Result], jobs: Sequence[Job], hear: Tell
@@ -69,8 +72,10 @@ class Processes(Executor):
                 hear(queue.get())
 
         count = min(self.count, len(jobs))
-        there = partial(_work_there, work, queue)
-        yield from run_jobs(there, jobs, count, threads=self.threads, poll=poll)
+        with pack(work) as parcel:
+            there = _There(parcel, queue)
+            yield from run_jobs(there, jobs, count, threads=self.threads, poll=poll)
+        poll()
 
 
 def choose_executor(jobs: int) -> Executor:
@@ -79,5 +84,14 @@ def choose_executor(jobs: int) -> Executor:
     return Here() if jobs == 1 else Processes(jobs)
 
 
-def _work_there(work: Callable[[Job, Tell], Result], queue: Any, job: Job) -> Result:
-    return work(job, queue.put)
+class _There:
+    """Does jobs in another process, with what was sent there once."""
+
+    def __init__(self, parcel: Parcel, queue: Any) -> None:
+        self._parcel, self._queue = parcel, queue
+        self._work: Callable[[Any, Tell], Any] | None = None
+
+    def __call__(self, job: Any) -> Any:
+        if self._work is None:
+            self._work = self._parcel.open()
+        return self._work(job, self._queue.put)

@@ -70,6 +70,10 @@ class Folder:
         self._upgrade, self._essence = upgrade, essence
         self._shape = shape
 
+    def essence(self, identity: Record) -> Record:
+        """The part of an identity that must be equal where two folders hold the same thing."""
+        return self._essence(identity)
+
     def is_claimed(self) -> bool:
         """Whether the file is there."""
         return os.path.lexists(self.file)

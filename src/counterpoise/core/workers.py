@@ -24,8 +24,8 @@ from counterpoise.errors import InputError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-# What this process does with each job, where it is a worker.
-_worker: dict[str, Callable[[Any], Any]] = {}
+# What this process does with each job, and its number among the others, where it is a worker.
+_worker: dict[str, Any] = {}
 
 
 # Python's helper, which cleans up after a process that ended at once, would say so.
@@ -71,6 +71,19 @@ def run_jobs(
                 yield waiting.pop(future), result
 
 
+def worker_place() -> int | None:
+    """The number, from 0, of this process among those of :func:`run_jobs`; else ``None``."""
+    place: int | None = _worker.get("place")
+    return place
+
+
+def count_cores() -> int:
+    """The cores that this process may use, which a scheduler of a cluster may have narrowed."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def spawn_context() -> SpawnContext:
     """What makes processes that start afresh, and queues to them."""
     if QUIET not in sys.warnoptions:
@@ -106,10 +119,10 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name="counterpoise-parent", daemon=True).start()
 
 
-def _start(work: Callable[[Any], Any], threads: int) -> None:
+def _start(work: Callable[[Any], Any], threads: int, places: Any) -> None:
     end_with_parent()
     torch.set_num_threads(threads)
-    _worker["work"] = work
+    _worker["work"], _worker["place"] = work, places.get()
 
 
 def _work(job: Any) -> tuple[Any, list[tuple[str, type[Warning]]]]:
@@ -128,7 +141,10 @@ def _open_pool(
     What is interrupted ends its processes at once: what they finished is on disk.
     """
     context = spawn_context()
-    executor = ProcessPoolExecutor(count, context, _start, (work, threads))
+    places = context.SimpleQueue()
+    for place in range(count):  # a few bytes each; a pipe holds those of MOST_JOBS
+        places.put(place)
+    executor = ProcessPoolExecutor(count, context, _start, (work, threads, places))
     try:
         yield executor
         executor.shutdown()

@@ -66,6 +66,7 @@ class Chain(Method):
             max(m.passes[0] for m in self),
             max(m.passes[1] for m in self),
         )
+        self.further = sum(m.further for m in self)
 
     def __iter__(self) -> Iterator[Method]:
         return (cast(Method, method) for method in self.methods)

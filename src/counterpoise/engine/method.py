@@ -38,6 +38,8 @@ class Method(Declared, nn.Module):
         tasks: the kinds of task for which it is defined.
         passes: forward and backward passes through the encoder of each present modality that a
             training step takes, at most. The docstring describes further costs (``Cost:``).
+        further: models that it trains beside its own, or before it, in as many epochs of joint
+            training; by which runs are sorted that are to train at a time.
         reads: the entries of its state, or the modules, that :meth:`predict` reads: what is kept
             of it where a trained model is shipped. ``None``: all, if it has its own ``predict``.
 
@@ -56,6 +58,7 @@ class Method(Declared, nn.Module):
     policies: tuple[str, ...] = UNIMODAL
     tasks: tuple[type[Task], ...] = (Classification, MultiLabel, Regression)
     passes: tuple[int, int] = (1, 1)
+    further: float = 0.0
     reads: tuple[str, ...] | None = None
     stacks: bool = True
 

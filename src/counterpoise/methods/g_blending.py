@@ -70,6 +70,7 @@ class GBlending(MultiLoss):
         "CVPR 2020, arXiv 1905.12681"
     )
     policies = ("aux",)
+    further = 2.0
     reads = ()
 
     loss_weights: Tensor

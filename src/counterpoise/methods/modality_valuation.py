@@ -73,6 +73,7 @@ class ModalityValuation(Method):
     summary = "train again, alone, what contributes little to a sample (modality valuation)"
     paper = "Wei, Feng, Wang, Hu: Sample-level Modality Valuation, CVPR 2024, arXiv 2309.06255"
     tasks = (Classification, MultiLabel)
+    further = 1.0
 
     valuations: Tensor
 

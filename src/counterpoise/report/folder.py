@@ -45,12 +45,15 @@ class RecordOfComparison(Shape):
 
     identity: IdentityOfComparison
     runs: list[AskedRun] = field(default_factory=list)
+    whole: list[AskedRun] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
 
 
 def comparison_folder(path: Path | str) -> Folder:
     """The folder of a comparison; its record has ``runs``, what was asked for, as an addition.
 
-    ``runs`` lists objects with ``data``, ``method`` and ``seed``.
+    ``runs`` lists objects with ``data``, ``method`` and ``seed``. Where it has some parts of a
+    comparison, ``parts`` names them (``"3/8"``), and ``whole`` lists the runs of all parts.
     """
     return Folder(
         path,
@@ -93,10 +96,10 @@ def _upgrade(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_runs(record: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+def read_runs(record: Mapping[str, Any], key: str = "runs") -> list[tuple[str, str, int]]:
     """Data, method and seed of each run that a comparison was asked for, in this order."""
     try:
-        return [records.run_of(run) for run in record.get("runs", [])]
+        return [records.run_of(run) for run in record.get(key, [])]
     except (TypeError, KeyError):
         raise InputError(
             "compare.json is damaged: runs must be a list of objects with data, method and seed"

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from counterpoise.core import seal
+from counterpoise.core import files, seal
 from counterpoise.core.files import check_file, read_bytes
 from counterpoise.core.schema import Shape, check, parse_json
 from counterpoise.core.strict_json import to_json
@@ -84,11 +84,9 @@ def append(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
     A last line that an earlier write left torn is cut off first. Two processes may append to one
     file. After an ``OSError`` (a full disk), the next call repairs the file.
     """
-    place = {seal.KEY: seal.PLACE[:16].decode()}
-    lines = [to_json({**o, **place}, separators=(",", ":")).encode() for o in objects]
-    if not lines:
+    content = _encode(objects)
+    if not content:
         return
-    content = b"".join(seal.seal_line(line) + b"\n" for line in lines)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _open(path) as file:
         if sys.platform != "win32":
@@ -102,6 +100,18 @@ def append(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
         if file.write(content) != len(content):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(file.fileno())
+
+
+def write(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
+    """Write a file with one line for each object in place of the one that is there, atomically."""
+    files.write(path, _encode(objects))
+
+
+def _encode(objects: Iterable[Mapping[str, Any]]) -> bytes:
+    """Their lines, each with its checksum."""
+    place = {seal.KEY: seal.PLACE[:16].decode()}
+    lines = [to_json({**o, **place}, separators=(",", ":")).encode() for o in objects]
+    return b"".join(seal.seal_line(line) + b"\n" for line in lines)
 
 
 def _open(path: Path) -> io.FileIO:
