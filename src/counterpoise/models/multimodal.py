@@ -136,9 +136,30 @@ class MultimodalModel(nn.Module):
         elif batch.features is None and not self.local_batch_norm:
             joined = list_joined(self.encoders)
             shares = Shares(batch, joined) if joined else None
+        absent = self._find_absent(batch)
         for name in self.encoders:
-            found[name] = self._encode(name, batch, shares if name in joined else None)
+            if name in absent and name not in joined:
+                found[name] = absent[name]
+            else:
+                found[name] = self._encode(name, batch, shares if name in joined else None)
         return tie(found, [name for name in joined if shares and shares.total(name) > 1])
+
+    def _find_absent(self, batch: Batch) -> dict[str, Tensor]:
+        """Modality -> its zero features, for those that share a mask without any sample.
+
+        Of M modalities ``batch.only`` leaves M - 1 out, by one mask: a method that takes each by
+        itself would otherwise count and fill M² times a step.
+        """
+        masks = {id(mask): mask for mask in batch.present.values()}
+        if batch.features is not None or is_dense() or len(masks) == len(batch.present):
+            return {}
+        empty = {key for key, mask in masks.items() if not some(mask)}
+        absent = [m for m, mask in batch.present.items() if id(mask) in empty]
+        steps = (1,) if self.fusion.steps else ()
+        widths = {self.fusion.widths[m] for m in absent}
+        device = self.device if absent else None
+        blank = {w: torch.zeros(len(batch), *steps, w, device=device) for w in widths}
+        return {m: blank[self.fusion.widths[m]] for m in absent}
 
     def encoder_parameters(self, name: str) -> list[nn.Parameter]:
         """The parameters of one modality's encoder.
