@@ -125,7 +125,8 @@ class Comparison:
         identity = self.recipe.identity() | {"fingerprint": self.data.fingerprint()}
         wanted = [{"data": self.data.name, "method": m, "seed": s} for m in methods for s in seeds]
         known = (folder.check(identity) or {}).get("runs", [])
-        runs = known + [run for run in wanted if run not in known]
+        there = {records.run_of(run) for run in known}
+        runs = known + [run for run in wanted if records.run_of(run) not in there]
         folder.claim(identity, made_with=made_with(command), runs=runs)
 
     def find_missing(self, pairs: Sequence[Pair]) -> list[Pair]:
