@@ -122,3 +122,19 @@ def test_mix_tells_numbers_and_their_order_apart():
     assert len(numbers) == 41 * 40
     assert all(0 <= n < 1 << 63 for n in numbers)
     assert mix(0) != mix(0, 0)
+
+
+@pytest.mark.parametrize(("count", "size"), [(100, 32), (1000, 300), (2561, 513), (5000, 256)])
+def test_256_ranks_take_every_sample_once_in_equally_many_batches(monkeypatch, count, size):
+    loader = Loader(range(count), size, shuffle=True)
+    order = loader.order(3)
+    monkeypatch.setattr(loader, "order", lambda epoch, count=None: order)
+    monkeypatch.setattr(ranks, "world", lambda: 256)
+    found, numbers = [], set()
+    for rank in range(256):
+        monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
+        parts = list(loader.shares(3))
+        numbers.add(len(parts))
+        found += parts
+    assert numbers == {len(loader)}
+    assert torch.equal(torch.cat(found).sort().values, torch.arange(count))

@@ -249,3 +249,21 @@ def test_build_model_errors():
         build_model(data, encoders={"a": nn.Linear(99, 6)})
     with pytest.raises(InputError, match=r"must give features \[B, D\], found \[1, 2, 2\]"):
         build_model(data, encoders={"a": nn.Unflatten(1, (2, 2))})
+
+
+def test_what_only_leaves_out_is_counted_and_filled_once(monkeypatch):
+    data = toy_data(3)
+    model, batch = model_of(data), toy_batch(data)
+    filled, zeros = [], torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *size, **o: filled.append(size) or zeros(*size, **o))
+    features = model.encode(batch.only(data.modalities[0]))
+    assert len(filled) == 1
+    assert list(features) == list(data.modalities)
+    for name in data.modalities[1:]:
+        assert torch.equal(features[name], zeros(len(batch), 6))
+
+
+def test_the_columns_of_one_modality_are_those_of_the_slices():
+    fusion = Concat({"a": 2, "b": 5, "c": 3}, 4)
+    for name, columns in fusion.slices().items():
+        assert torch.equal(fusion.columns(name), columns)

@@ -156,7 +156,8 @@ class Comparison:
     def _add(self, known: list[dict[str, Any]], pairs: Sequence[Pair]) -> list[dict[str, Any]]:
         """What ``compare.json`` says of these runs, behind those that it has."""
         wanted = [{"data": self.data.name, "method": m, "seed": s} for m, s in pairs]
-        return known + [run for run in wanted if run not in known]
+        there = {records.run_of(run) for run in known}
+        return known + [run for run in wanted if records.run_of(run) not in there]
 
     def find_missing(self, pairs: Sequence[Pair]) -> list[Pair]:
         """Those of the runs that have not finished."""

@@ -55,10 +55,22 @@ class Concat(Fusion):
         columns = dict(zip(self.order, parts, strict=True))
         return {m: columns[m] for m in self.widths}
 
+    def columns(self, name: str) -> Tensor:
+        """The columns ``W_m`` [K, D] of one modality, without those of the others.
+
+        Cut by itself: to split the whole weight for each modality would take M² pieces a step.
+        """
+        start = 0
+        for other in self.order:
+            if other == name:
+                break
+            start += self.widths[other]
+        return self.head.weight[:, start : start + self.widths[name]]
+
     def share(self, name: str, features: Mapping[str, Tensor], counts: Tensor) -> Tensor:
         z = features[name]
         bias = self.head.bias / counts.to(z.device, z.dtype, non_blocking=True)[:, None]
-        return F.linear(z, self.slices()[name]) + bias
+        return F.linear(z, self.columns(name)) + bias
 
 
 class Additive(Fusion):

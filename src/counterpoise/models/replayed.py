@@ -74,5 +74,5 @@ class WrappedConcat(Concat):
 
     def share(self, name: str, features: Mapping[str, Tensor], counts: Tensor) -> Tensor:
         if self.head.bias is None:
-            return F.linear(features[name], self.slices()[name])
+            return F.linear(features[name], self.columns(name))
         return super().share(name, features, counts)
