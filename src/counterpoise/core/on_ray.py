@@ -18,7 +18,7 @@ from counterpoise.errors import InputError, check_number, show
 
 from .ears import Ears
 from .executors import Executor, Tell
-from .ray_cluster import import_ray, open_cluster
+from .ray_cluster import check_address, import_ray, open_cluster
 from .sharing import read_apart, write_apart
 
 Job = TypeVar("Job")
@@ -51,7 +51,8 @@ class OnRay(Executor):
         gpus: of a run; 0.5 lets two share one.
 
     Raises:
-        InputError: Ray is not installed, or a number is out of its bounds.
+        InputError: Ray is not installed, a number is out of its bounds, or nothing answers at the
+            address.
     """
 
     elsewhere = True
@@ -61,6 +62,8 @@ class OnRay(Executor):
         self.gpus = _check_share("gpus", check_number("gpus", gpus, 0, MOST_GPUS))
         self.address = address
         import_ray(address)
+        if address is not None:
+            check_address(address)
 
     def run(
         self, work: Callable[[Job, Tell], Result], jobs: Sequence[Job], hear: Tell
@@ -210,7 +213,7 @@ def _carry_out(parcel: Parcel, job: Any, ears: Any, threads: int) -> tuple[Any, 
     """One job, in a worker: its result, and what was warned of."""
     import ray
 
-    last = []
+    last: list[Any] = []
 
     def tell(message: Any) -> None:
         last[:] = [ears.hear.remote(message)]

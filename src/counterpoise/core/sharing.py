@@ -79,7 +79,7 @@ def write_apart(value: Any, memory: Any, pickler: type[pickle.Pickler]) -> bytes
 
 
 def read_apart(content: bytes, view: Any) -> Any:
-    """The value of :func:`write_apart`; its arrays lie in ``view``, a buffer of what was written."""
+    """The value of :func:`write_apart`; its arrays lie in ``view``, a buffer of it."""
     return _Unpacker(content, view).load()
 
 
