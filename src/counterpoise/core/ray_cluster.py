@@ -32,6 +32,7 @@ HINT = "give the one that `ray start --head` printed, such as 192.168.1.7:6379"
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the default of a coming release; else it warns
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of tasks that nobody waits for any more
 }
 # Of a cluster of this machine alone: on loopback, and only who knows a token is served. It is made
 # anew for each process; Ray would leave one in the home folder.
@@ -114,6 +115,7 @@ def _connected(ray: Any, how: Mapping[str, Any]) -> Iterator[None]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                _read_token()
                 ray.init(**how)
         except (RuntimeError, ConnectionError, ValueError, OSError) as error:
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -135,6 +137,15 @@ def _connected(ray: Any, how: Mapping[str, Any]) -> Iterator[None]:
             ray.shutdown()
 
 
+def _read_token() -> None:
+    """Have Ray look at the environment again: an import of it earlier may have read other things."""
+    with suppress(ImportError, AttributeError):  # releases without tokens
+        from ray._raylet import AuthenticationTokenLoader, Config
+
+        Config.initialize("")
+        AuthenticationTokenLoader.instance().reset_cache()
+
+
 @contextmanager
 def _environment(address: str | None) -> Iterator[None]:
     """The variables that Ray and the processes that it starts are to see; then those of before.
@@ -143,7 +154,8 @@ def _environment(address: str | None) -> Iterator[None]:
     """
     wanted = {key: value for key, value in QUIET.items() if key not in os.environ}
     if address is None:
-        wanted |= ALONE
+        path = os.pathsep.join(place or os.getcwd() for place in sys.path)
+        wanted |= ALONE | {"PYTHONPATH": path}
     before = {key: os.environ.get(key) for key in wanted}
     os.environ.update(wanted)
     try:
