@@ -21,7 +21,7 @@ from counterpoise.compare.compare import compare
 from counterpoise.compare.recipe import Recipe
 from counterpoise.compare.run import Watch
 from counterpoise.core.on_ray import OnRay
-from counterpoise.core.ray_cluster import choose_base
+from counterpoise.core.ray_cluster import choose_base, open_cluster
 from counterpoise.report import records
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ START = (
 MARK = "COUNTERPOISE_TEST_MARK"
 PATIENCE = 120.0
 WORDS = ["compare", "digits", "--methods", "joint,multi-loss", "--seeds", "1", "--width", "8"]
-WORDS += ["--epochs", "60", "--quiet", "--out"]
+WORDS += ["--epochs", "10", "--batch-size", "64", "--quiet", "--out"]
 STOPPED = "counterpoise: stopped; the same command goes on\n"
 
 
@@ -116,14 +116,14 @@ class Kills(Watch):
 
     def on_epoch(self, label: str, seed: int) -> None:
         self.heard[label] += 1
-        if not self.killed and min(self.heard["joint"], self.heard["multi-loss"]) >= 5:
+        if not self.killed and min(self.heard["joint"], self.heard["multi-loss"]) >= 3:
             self.killed = workers_of(os.getpid())
             for number in self.killed[:1]:
                 os.kill(number, signal.SIGKILL)
 
 
 def test_a_killed_worker_changes_no_record(tmp_path: Path) -> None:
-    epochs = 400
+    epochs = 80
     recipe = Recipe("in memory", settings=Settings(epochs=epochs, batch_size=8), width=8)
     methods, data, watch = ["joint", "multi-loss"], toy_data(), Kills()
     compare(recipe, methods, [0], tmp_path / "ray", jobs=OnRay(), watch=watch, data=data)
@@ -136,13 +136,23 @@ def test_a_killed_worker_changes_no_record(tmp_path: Path) -> None:
     assert not leftovers()
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The comparison of ``WORDS``, in one process without an interrupt."""
+    out = tmp_path_factory.mktemp("alone") / "out"
+    assert main([*WORDS, str(out)]) == 0
+    return out
+
+
 @pytest.mark.parametrize("first", ["ray", "processes"])
-def test_what_was_interrupted_goes_on_elsewhere(first: str, mark: str, tmp_path: Path) -> None:
+def test_what_was_interrupted_goes_on_elsewhere(
+    first: str, mark: str, alone: Path, tmp_path: Path
+) -> None:
     ray, processes = ["--on", "ray"], ["--jobs", "2"]
     before, after = (ray, processes) if first == "ray" else (processes, ray)
     with start(*WORDS, tmp_path / "out", *before, mark=mark) as parent:
         run = tmp_path / "out" / "runs"
-        wait_for(lambda: len(list(run.glob("*/*/checkpoint.pt"))) == 2, parent)
+        wait_for(lambda: any(run.glob("*/*/checkpoint.pt")), parent)
         assert len(find_marked(mark)) >= 3
         os.killpg(parent.pid, signal.SIGINT)
         printed, said = parent.communicate(timeout=PATIENCE)
@@ -151,20 +161,19 @@ def test_what_was_interrupted_goes_on_elsewhere(first: str, mark: str, tmp_path:
     wait_for(lambda: not find_marked(mark))
     assert not leftovers()
     assert main([*WORDS, str(tmp_path / "out"), *after]) == 0
-    assert main([*WORDS, str(tmp_path / "alone")]) == 0
-    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "alone")
+    assert lines_of(tmp_path / "out") == lines_of(alone)
     assert [path.name for path in tmp_path.rglob(".*")] == [], "drafts and locks"
 
 
 def test_all_of_it_ends_with_a_killed_driver(mark: str, tmp_path: Path) -> None:
     with start(*WORDS, tmp_path / "out", "--on", "ray", mark=mark) as parent:
         run = tmp_path / "out" / "runs"
-        wait_for(lambda: len(list(run.glob("*/*/checkpoint.pt"))) == 2, parent)
+        wait_for(lambda: any(run.glob("*/*/checkpoint.pt")), parent)
         assert len(find_marked(mark)) >= 7
         parent.kill()
         parent.communicate(timeout=PATIENCE)
     wait_for(lambda: not find_marked(mark))
     assert leftovers(), "nobody could remove them"
-    words = [*WORDS, str(tmp_path / "out"), "--on", "ray"]
-    assert main(words) == 0
-    assert not leftovers(), "the next one does"
+    with open_cluster(None, False, 0):
+        assert len(leftovers()) == 1, "the next one does, and has its own"
+    assert not leftovers()
