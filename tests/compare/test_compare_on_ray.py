@@ -21,7 +21,7 @@ from counterpoise.compare.compare import compare
 from counterpoise.compare.recipe import Recipe
 from counterpoise.compare.run import Watch
 from counterpoise.core.on_ray import OnRay
-from counterpoise.core.ray_cluster import choose_base, open_cluster
+from counterpoise.core.ray_cluster import _environment, choose_base, import_ray, open_cluster
 from counterpoise.report import records
 
 pytestmark = pytest.mark.slow
@@ -134,6 +134,43 @@ def test_a_killed_worker_changes_no_record(tmp_path: Path) -> None:
     # Begun anew it would have had all epochs, and those before the kill.
     assert all(epochs - 3 <= heard <= epochs + 3 for heard in watch.heard.values()), watch.heard
     assert not leftovers()
+
+
+class Loses(Watch):
+    """Takes a machine from a cluster in the middle of its run."""
+
+    def __init__(self, lose: Callable[[], None]) -> None:
+        self.heard: Counter[str] = Counter()
+        self._lose, self.lost = lose, False
+
+    def on_epoch(self, label: str, seed: int) -> None:
+        self.heard[label] += 1
+        if not self.lost and min(self.heard["joint"], self.heard["multi-loss"]) >= 3:
+            self.lost = True
+            self._lose()
+
+
+def test_a_lost_machine_of_a_cluster_changes_no_record(tmp_path: Path) -> None:
+    """Two machines, which are processes of this one with a core each."""
+    recipe = Recipe("in memory", settings=Settings(epochs=80, batch_size=8), width=8)
+    methods, data = ["joint", "multi-loss"], toy_data()
+    with _environment(None):
+        import_ray(None)
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        try:
+            second = cluster.add_node(num_cpus=1)
+            place = OnRay(cluster.address)
+            watch = Loses(lambda: cluster.remove_node(second, allow_graceful=False))
+            compare(recipe, methods, [0], tmp_path / "ray", jobs=place, watch=watch, data=data)
+            assert cluster.head_node.all_processes, "it is not ours to stop"
+        finally:
+            cluster.shutdown()
+    assert watch.lost
+    assert all(77 <= heard <= 83 for heard in watch.heard.values()), watch.heard
+    compare(recipe, methods, [0], tmp_path / "here", data=data)
+    assert lines_of(tmp_path / "ray") == lines_of(tmp_path / "here")
 
 
 @pytest.fixture(scope="module")

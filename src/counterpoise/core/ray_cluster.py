@@ -42,6 +42,7 @@ ALONE = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_enable_metrics_collection": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",  # so long processes outlive a killed driver
     "RAY_task_oom_retries": "3",  # by default a run that is too large is tried for ever
 }
 
