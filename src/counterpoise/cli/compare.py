@@ -11,6 +11,7 @@ from counterpoise.errors import check_number
 from .arguments import Command, names
 from .experiment import add_experiment, make_recipe, method_labels
 from .output import print_notes
+from .places import add_place, choose_place
 from .progress import show_progress
 
 MOST_SEEDS = 100_000
@@ -49,6 +50,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="only the K-th of N parts of the runs, for the jobs of an array; give each its own "
         "--out, and `counterpoise report DIR... --out DIR` joins them",
     )
+    add_place(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -59,6 +61,7 @@ def run(options: argparse.Namespace) -> None:
 
     part = None if options.part is None else Part.read(options.part)
     recipe = make_recipe(options)
+    place = choose_place(options)
 
     from counterpoise.compare.compare import compare
     from counterpoise.compare.run import Lines, Watch
@@ -93,7 +96,7 @@ def run(options: argparse.Namespace) -> None:
             labels,
             list(seeds),
             out,
-            jobs=options.jobs,
+            jobs=place,
             watch=Bar(),
             data=data,
             part=part,

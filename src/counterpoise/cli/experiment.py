@@ -101,7 +101,8 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
 
     from counterpoise.compare.recipe import Recipe, check_device
 
-    check_device(options.device)
+    if getattr(options, "on", None) is None:  # else a machine of the cluster must have it
+        check_device(options.device)
     return Recipe(
         options.data,
         options.modalities,

@@ -29,6 +29,7 @@ from counterpoise.training.task import prepare_task
 from .recipe import Recipe
 from .run import EpochTicks, Lines, Tick, Watch, run_path
 from .share import Pair, Part, estimate_seconds, estimate_work, sort_longest_first
+from .source import Source
 
 
 def compare(
@@ -179,7 +180,11 @@ class Comparison:
             if tick:
                 tick(*pair)
 
-        for _, lines in executor.run(partial(_train, self), pairs, hear):
+        work = partial(_train, self)
+        if executor.elsewhere:
+            source = Source.of(self.recipe, self.data)
+            work = partial(_train_elsewhere, source, self.out.absolute())
+        for _, lines in executor.run(work, pairs, hear):
             yield lines
 
     def _sort(self, pairs: Sequence[Pair]) -> list[Pair]:
@@ -218,3 +223,8 @@ def _train(comparison: Comparison, pair: Pair, tell: Tell) -> Lines | str:
         torch.cuda.set_device(device)
         comparison = replace(comparison, recipe=replace(comparison.recipe, device=device))
     return comparison.train_one(*pair, lambda label, seed: tell((label, seed)))
+
+
+def _train_elsewhere(source: Source, out: Path, pair: Pair, tell: Tell) -> Lines | str:
+    """One run in a process that finds the data by itself."""
+    return _train(Comparison(source.recipe, source.open(), out), pair, tell)

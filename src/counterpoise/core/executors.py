@@ -17,7 +17,14 @@ Tell = Callable[[Any], None]
 
 
 class Executor(ABC):
-    """Carries out jobs; the process that asks is the only one that writes what they give."""
+    """Carries out jobs; the process that asks is the only one that writes what they give.
+
+    Attributes:
+        elsewhere: whether jobs may be carried out on other machines, where data are to be found by
+            name or path rather than sent.
+    """
+
+    elsewhere = False
 
     @abstractmethod
     def run(

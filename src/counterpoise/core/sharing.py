@@ -70,6 +70,19 @@ def pack(value: Any) -> Iterator[Parcel]:
         yield Parcel(buffer.getvalue(), memory.fileno() if size else None, size)
 
 
+def write_apart(value: Any, memory: Any, pickler: type[pickle.Pickler]) -> bytes:
+    """The pickle of a value, by a pickler of this kind; its large arrays go to a file."""
+    buffer = io.BytesIO()
+    kind: Any = type("_Apart", (_Packer, pickler), {})
+    kind(buffer, memory).dump(value)
+    return buffer.getvalue()
+
+
+def read_apart(content: bytes, view: Any) -> Any:
+    """The value of :func:`write_apart`; its arrays lie in ``view``, a buffer of it."""
+    return _Unpacker(content, view).load()
+
+
 def _open_memory() -> Any:
     """A new file without a name: in memory where the system has that, else on the disk."""
     if hasattr(os, "memfd_create"):
@@ -120,7 +133,7 @@ def _is_plain(tensor: Tensor) -> bool:
 class _Unpacker(pickle.Unpickler):
     """Finds the arrays that :class:`_Packer` wrote."""
 
-    def __init__(self, content: bytes, view: mmap.mmap) -> None:
+    def __init__(self, content: bytes, view: Any) -> None:
         super().__init__(io.BytesIO(content))
         self._view = view
 
