@@ -24,6 +24,7 @@ from . import (
     report,
     serve,
     train,
+    tune,
 )
 from .arguments import parse
 from .exhausted import EXHAUSTED, is_exhausted
@@ -37,6 +38,7 @@ COMMANDS = {
     "prepare": prepare.COMMAND,
     "train": train.COMMAND,
     "compare": compare.COMMAND,
+    "tune": tune.COMMAND,
     "evaluate": evaluate.COMMAND,
     "report": report.COMMAND,
     "pack": pack.COMMAND,

@@ -118,11 +118,11 @@ class Comparison:
 
     def check(self, methods: Sequence[str]) -> None:
         """Raise :class:`InputError` for any mistake in a method, before the first run."""
-        recipe, task = self.recipe, prepare_task(self.data, self.recipe.settings)
-        recipe.settings.best_subset(self.data.modalities)
-        find_subsets(recipe.subsets, self.data.modalities)
+        find_subsets(self.recipe.subsets, self.data.modalities)
         for label in methods:
-            method = build_method(label)
+            recipe, method = self.recipe.of(label), build_method(label)
+            task = prepare_task(self.data, recipe.settings)
+            recipe.settings.best_subset(self.data.modalities)
             model = build_model(
                 self.data,
                 method,
@@ -196,7 +196,7 @@ class Comparison:
     def train_one(self, label: str, seed: int, tick: Tick | None) -> Lines | str:
         """Train one run, or go on with it; its lines, or why it stopped."""
         try:
-            run = self.recipe.train(
+            run = self.recipe.of(label).train(
                 self.data,
                 build_method(label),
                 seed,
@@ -216,13 +216,19 @@ class Comparison:
 
 def _train(comparison: Comparison, pair: Pair, tell: Tell) -> Lines | str:
     """One run, wherever it is carried out; tells of its epochs."""
-    device = comparison.recipe.device
+    comparison = replace(comparison, recipe=deal_recipe(comparison.recipe))
+    return comparison.train_one(*pair, lambda label, seed: tell((label, seed)))
+
+
+def deal_recipe(recipe: Recipe) -> Recipe:
+    """The recipe with the GPU of this process, where several of them share the GPUs."""
+    device = recipe.device
     if device == "cuda":
         device = deal_device(device, worker_place(), torch.cuda.device_count())
-    if device != comparison.recipe.device:
-        torch.cuda.set_device(device)
-        comparison = replace(comparison, recipe=replace(comparison.recipe, device=device))
-    return comparison.train_one(*pair, lambda label, seed: tell((label, seed)))
+    if device == recipe.device:
+        return recipe
+    torch.cuda.set_device(device)
+    return replace(recipe, device=device)
 
 
 def _train_elsewhere(source: Source, out: Path, pair: Pair, tell: Tell) -> Lines | str:

@@ -21,7 +21,7 @@ from counterpoise.fusion import FUSIONS, Fusion
 from counterpoise.training.build import build_model
 from counterpoise.training.fit import fit
 from counterpoise.training.run import Run
-from counterpoise.training.settings import Settings
+from counterpoise.training.settings import Settings, merge_settings
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Recipe:
             that are not chosen by shape.
         task: of a ``.npz`` file, where its target does not tell it.
         subsets: which are evaluated on test in the end (:func:`counterpoise.evaluate`).
+        own: label of a method -> settings, and ``width``, of its runs in place of these.
     """
 
     data: str
@@ -52,6 +53,7 @@ class Recipe:
     encoders: Mapping[str, str | type[Encoder]] = field(default_factory=dict)
     task: str | None = None
     subsets: Subsets = None
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_number("width", self.width, 1, WIDEST, whole=True)
@@ -71,7 +73,22 @@ class Recipe:
             "precision": self.precision,
             **self.chosen(),
             **({} if self.subsets is None else {"subsets": self.subsets}),
+            **({"own": {k: dict(v) for k, v in sorted(self.own.items())}} if self.own else {}),
         }
+
+    def change(self, values: Mapping[str, Any]) -> Recipe:
+        """The recipe with other settings, or another ``width``, for all methods."""
+        settings = {name: value for name, value in values.items() if name != "width"}
+        return replace(
+            self,
+            settings=merge_settings(self.settings, settings),
+            width=values.get("width", self.width),
+            own={},
+        )
+
+    def of(self, label: str) -> Recipe:
+        """The recipe of the runs of one method."""
+        return self.change(self.own[label]) if label in self.own else self
 
     def chosen(self) -> dict[str, dict[str, str]]:
         """The encoders that were asked for, if any."""

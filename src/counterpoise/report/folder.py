@@ -38,6 +38,7 @@ class IdentityOfComparison(Shape):
     precision: str | None = None
     fingerprint: str | None = None
     encoders: dict[str, str] = field(default_factory=dict)
+    own: dict[str, dict[str, Any]] = field(default_factory=dict)  # label -> settings, width
 
 
 class RecordOfComparison(Shape):

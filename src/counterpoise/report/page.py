@@ -17,6 +17,8 @@ from . import records as records_
 from .findings import Finding, differences, verdicts
 from .folder import comparison_folder, describe_making, read_lines, read_runs
 from .records import Record
+from .searches import TEMPLATE as SEARCHES_TEMPLATE
+from .searches import describe_searches, draw_searches, read_searches
 from .summary import (
     Cell,
     Shown,
@@ -45,15 +47,17 @@ def write_report(folder: Path) -> Path:
         InputError: there is no ``records.jsonl``, or a file is damaged.
     """
     folder = expand(folder)
-    if not (folder / "records.jsonl").is_file():
+    found = read_searches(folder)
+    if not (folder / "records.jsonl").is_file() and found is None:
         raise InputError(
             f"{folder} holds no records.jsonl; name the folder that `counterpoise compare` wrote"
         )
-    compare = home.read() if (home := comparison_folder(folder)).is_claimed() else {}
+    compare = home.read() if (home := comparison_folder(folder)).is_claimed() else found or {}
     records, samples = (read_lines(folder, f"{name}.jsonl") for name in ("records", "samples"))
     rows = summarise(records)
-    page = _render(records, samples, rows, compare)
-    write_summary(folder / "summary.csv", rows)
+    page = _render(records, samples, rows, compare, found)
+    if rows or found is None:
+        write_summary(folder / "summary.csv", rows)
     storage.write(folder / "report.html", printable(page).encode())
     return folder / "report.html"
 
@@ -63,6 +67,7 @@ def _render(
     samples: Sequence[Record],
     rows: Sequence[Mapping[str, Any]],
     compare: dict[str, Any],
+    found: Mapping[str, Any] | None = None,
 ) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup, escape
@@ -80,7 +85,14 @@ def _render(
     # A line may end within a long label such as "mla:projector=off".
     environment.filters["breakable"] = lambda label: escape(label).replace(":", Markup(":<wbr>"))
     environment.filters["svg"] = Markup  # made here, with every name in it escaped
+    searches = describe_searches(found)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        searches=searches
+        and Markup(
+            environment.from_string(SEARCHES_TEMPLATE.read_text(encoding="utf-8")).render(
+                searches=searches, figures=draw_searches(searches)
+            )
+        ),
         sections=[_section(records, samples, rows, data) for data in names(rows, "data")],
         missing=missing,
         command=command,
