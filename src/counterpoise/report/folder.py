@@ -38,6 +38,7 @@ class IdentityOfComparison(Shape):
     precision: str | None = None
     fingerprint: str | None = None
     encoders: dict[str, str] = field(default_factory=dict)
+    freeze: list[str] = field(default_factory=list)
 
 
 class RecordOfComparison(Shape):
