@@ -88,6 +88,9 @@ def run(options: argparse.Namespace) -> None:
                 progress.describe(f"{label}, seed {seed}")
                 progress.advance()
 
+            def on_line(self, text: str) -> None:
+                progress.tell(text)
+
             def on_run(self, outcome: Lines | str) -> None:
                 progress.say(outcome if isinstance(outcome, str) else outcome.describe())
 

@@ -55,6 +55,13 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
         metavar=form,
         help="of one modality (see docs/encoders.md); others are chosen by shape",
     )
+    add(
+        "--freeze",
+        type=names,
+        default=(),
+        metavar="A,B",
+        help="modalities whose encoders stay as they are; each sample is encoded once",
+    )
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="of the encoders")
 
 
@@ -115,6 +122,7 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
         to_dict("encoder", options.encoder),
         options.task,
         options.subsets,
+        options.freeze,
     )
 
 

@@ -52,6 +52,12 @@ class Meter:
             self._said = time.monotonic()
             print(line, file=sys.stderr, flush=True)
 
+    def tell(self, line: str) -> None:
+        """Print a line that a bar does not show, above it where there is one."""
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, highlight=False)
+        self.say(line)
+
     def _show(self) -> None:
         if self._bar is not None:
             task = self._bar.task_ids[0]

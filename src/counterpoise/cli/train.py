@@ -61,6 +61,9 @@ def run(options: argparse.Namespace) -> None:
             def on_note(self, text: str) -> None:
                 progress.describe(f"{method.name}, {text}")
 
+            def on_line(self, text: str) -> None:
+                progress.tell(text)
+
             def on_epoch(self, entry: dict[str, Any]) -> None:
                 metric, value = next(iter(entry["validation"][whole].items()))
                 progress.say(f"{_epoch_line(entry, epochs)}, validation {metric} {value:.3f}")

@@ -24,6 +24,7 @@ from counterpoise.methods.registry import build_method
 from counterpoise.report import records, write_report
 from counterpoise.report.folder import comparison_folder
 from counterpoise.training.build import build_model
+from counterpoise.training.frozen import FOLDER, plan_features
 from counterpoise.training.task import prepare_task
 
 from .recipe import Recipe
@@ -78,7 +79,10 @@ def compare(
     stopped, watch = [], watch or Watch()
     with hold(comparison.out, "comparison"):
         comparison.claim(pairs, watch.command, whole, part)
-        for outcome in comparison.train(comparison.find_missing(pairs), executor, watch.on_epoch):
+        missing = comparison.find_missing(pairs)
+        for line in comparison.plan_features(missing):
+            watch.on_line(line)
+        for outcome in comparison.train(missing, executor, watch.on_epoch):
             if isinstance(outcome, Lines):
                 comparison.keep(outcome)
             else:
@@ -129,6 +133,7 @@ class Comparison:
                 encoders=recipe.encoders,
                 fusion=recipe.fusion,
                 width=recipe.width if recipe.encoders else 8,
+                freeze=recipe.freeze,
             )
             method.check(model, task)
             check_encoder_lr(model, recipe.settings.encoder_lr)
@@ -164,6 +169,17 @@ class Comparison:
         """Those of the runs that have not finished."""
         done = records.done(records.read(self.out / "records.jsonl"))
         return [(label, seed) for label, seed in pairs if (self.data.name, label, seed) not in done]
+
+    def plan_features(self, pairs: Sequence[Pair]) -> list[str]:
+        """What the features of frozen encoders take on disk, a line a modality.
+
+        Encoders that were trained give every seed the same features, others each its own.
+        """
+        if not self.recipe.freeze or not pairs:
+            return []
+        (label, seed), seeds = pairs[0], len({seed for _, seed in pairs})
+        model = self.recipe.build(self.data, build_method(label), seed)
+        return plan_features(model, self.data, self.out / FOLDER, seeds)
 
     def train(
         self, pairs: Sequence[Pair], executor: Executor, tick: Tick | None
@@ -202,6 +218,7 @@ class Comparison:
                 seed,
                 out=run_path(self.out, label, seed),
                 resume=True,
+                features=self.out / FOLDER,
                 callbacks=[EpochTicks(label, seed, tick)] if tick else [],
             )
         except NotFiniteError as error:

@@ -18,6 +18,7 @@ from counterpoise.engine.method import Method
 from counterpoise.errors import check_number
 from counterpoise.evaluation.subsets import Subsets
 from counterpoise.fusion import FUSIONS, Fusion
+from counterpoise.models.multimodal import MultimodalModel
 from counterpoise.training.build import build_model
 from counterpoise.training.fit import fit
 from counterpoise.training.run import Run
@@ -40,6 +41,7 @@ class Recipe:
         task: of a ``.npz`` file, where its target does not tell it.
         subsets: which are evaluated on test in the end (:func:`counterpoise.evaluate`).
         own: label of a method -> settings, and ``width``, of its runs in place of these.
+        freeze: modalities whose encoders stay as they are.
     """
 
     data: str
@@ -54,6 +56,7 @@ class Recipe:
     task: str | None = None
     subsets: Subsets = None
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    freeze: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_number("width", self.width, 1, WIDEST, whole=True)
@@ -74,6 +77,7 @@ class Recipe:
             **self.chosen(),
             **({} if self.subsets is None else {"subsets": self.subsets}),
             **({"own": {k: dict(v) for k, v in sorted(self.own.items())}} if self.own else {}),
+            **({"freeze": sorted(self.freeze)} if self.freeze else {}),
         }
 
     def change(self, values: Mapping[str, Any]) -> Recipe:
@@ -104,17 +108,22 @@ class Recipe:
         where = {} if is_name(self.data) else {"source": str(expand(self.data).resolve())}
         return where | ({"read_as": self.task} if self.task else {})
 
-    def train(self, data: Dataset, method: Method, seed: int, **others: Any) -> Run:
-        """Build the model and train it; ``others`` go to :func:`fit`."""
-        model = build_model(
+    def build(self, data: Dataset, method: Method, seed: int) -> MultimodalModel:
+        """The model before it is trained."""
+        return build_model(
             data,
             method,
             encoders=self.encoders,
             fusion=self.fusion,
             width=self.width,
             precision=self.precision,
+            freeze=self.freeze,
             seed=seed,
         )
+
+    def train(self, data: Dataset, method: Method, seed: int, **others: Any) -> Run:
+        """Build the model and train it; ``others`` go to :func:`fit`."""
+        model = self.build(data, method, seed)
         return fit(
             model,
             data,

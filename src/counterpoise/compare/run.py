@@ -40,6 +40,9 @@ class Watch:
     def on_epoch(self, label: str, seed: int) -> None:
         """Runs after each epoch of a run."""
 
+    def on_line(self, text: str) -> None:
+        """Called with a line to keep, such as what features of frozen encoders take on disk."""
+
     def on_run(self, outcome: Lines | str) -> None:
         """Runs after each run, with its lines, or with why it stopped."""
 

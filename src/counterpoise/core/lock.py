@@ -30,6 +30,10 @@ LOCK = ".lock"  # is there while somebody holds the folder, and after a kill
 UNKNOWN = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
+class InUseError(InputError):
+    """Somebody else writes to a folder."""
+
+
 @contextmanager
 def hold(folder: Path, what: str = "folder") -> Iterator[None]:
     """Be the only writer of a folder, which is made if it is not there.
@@ -42,7 +46,8 @@ def hold(folder: Path, what: str = "folder") -> Iterator[None]:
         what: it holds, for messages.
 
     Raises:
-        InputError: somebody else holds it, and who; or it is no folder.
+        InUseError: somebody else holds it, and who.
+        InputError: it is no folder.
     """
     lock = Lock(folder, what)
     try:
@@ -86,7 +91,7 @@ class Lock:
                 fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return number
         except BlockingIOError:
-            raise InputError(
+            raise InUseError(
                 f"{self.folder} is in use: {_describe_holder(number)} writes to this {self.what}; "
                 "wait until that ends, or choose another folder"
             ) from None

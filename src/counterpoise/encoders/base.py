@@ -30,11 +30,13 @@ class Encoder(Recorded, nn.Module):
         kind: how its inputs are standardised before it (``KINDS``); empty if they are used as
             they are.
         sized: whether ``D`` follows the requested width.
+        pretrained: whether its weights were read from somewhere.
     """
 
     name: ClassVar[str] = ""
     sized: ClassVar[bool] = True
     kind: str = ""
+    pretrained: bool = False
     padding: bool = False  # whether steps of zeros are padding, and must stay zeros before it
 
     @classmethod

@@ -92,6 +92,7 @@ class HuggingFace(Encoder):
         super().__init__()
         prepared, tokenizer = Preparation(), None
         self.source = str(getattr(model, "name_or_path", model))
+        self.pretrained = bool(self.source)
         if self.source.startswith("~"):
             self.source = str(expand(self.source))
         if not isinstance(model, nn.Module):

@@ -91,6 +91,7 @@ class ResNet18(Encoder):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if weights is not None:
             self._start_from(expand(weights))
+            self.pretrained = True
 
     @classmethod
     def arguments(cls, shape: Shapes, width: int) -> tuple[Any, ...]:

@@ -25,6 +25,9 @@ class Callback:
     def on_note(self, text: str) -> None:
         """Called with a status line between steps, such as while teachers are trained."""
 
+    def on_line(self, text: str) -> None:
+        """Called with a line to keep, such as what features of frozen encoders take on disk."""
+
 
 class Callbacks(Callback):
     """Several callbacks as one, called in the order given.
@@ -57,3 +60,7 @@ class Callbacks(Callback):
     def on_note(self, text: str) -> None:
         for callback in self.callbacks:
             callback.on_note(text)
+
+    def on_line(self, text: str) -> None:
+        for callback in self.callbacks:
+            callback.on_line(text)

@@ -291,7 +291,7 @@ class Context:
         made = copy.copy(self)
         made.model, model.task, made.progress = model, self.task, Progress()
         model.local_batch_norm = self.model.local_batch_norm
-        made.optimizer = kind(model.parameters(), **options)
+        made.optimizer = kind(model.trained_parameters(), **options)
         if epochs is not None:
             made._total, made.epoch, made.batch = Total(epochs), 0, 0
         if self.rates is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
-from counterpoise.errors import check_number, unknown
+from counterpoise.errors import InputError, check_number, unknown
 from counterpoise.models.multimodal import MultimodalModel
 
 
@@ -31,5 +31,7 @@ def check_encoder_lr(model: MultimodalModel, factors: Mapping[str, float]) -> No
     for name, factor in factors.items():
         if name not in model.modalities:
             raise unknown("modality in encoder_lr", name, model.modalities)
+        if name in model.frozen:
+            raise InputError(f"encoder_lr names {name!r}, whose encoder is frozen; leave it out")
         check_number(f"encoder_lr[{name!r}]", factor, 0)
         model.encoder_parameters(name)

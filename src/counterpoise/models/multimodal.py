@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,12 @@ from counterpoise.errors import InputError
 from counterpoise.fusion import Fusion
 
 from .batch_norm import Features, join_ranks, keep_apart, list_layers, running_statistics, tie
+from .frozen import find_ready, freeze_encoders, is_frozen
 from .parts import encode_in_parts
 from .shares import Part, Shares, list_joined, split_rows
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 class MultimodalModel(nn.Module):
@@ -85,6 +89,36 @@ class MultimodalModel(nn.Module):
     @property
     def modalities(self) -> tuple[str, ...]:
         return tuple(self.encoders)
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The modalities whose encoders stay as they are (:meth:`freeze`)."""
+        return tuple(m for m, encoder in self.encoders.items() if is_frozen(encoder))
+
+    def freeze(self, *names: str) -> Self:
+        """Let the encoders of some modalities stay as they are; the model itself.
+
+        Their weights get no gradient, no weight decay and no state of an optimiser; they are in
+        evaluation mode whatever the model is in, so that BatchNorm keeps its statistics and
+        nothing is dropped. :func:`counterpoise.fit` encodes each sample once.
+
+        Raises:
+            InputError: an unknown modality, or an encoder that shares parameters with a part that
+                is trained.
+        """
+        freeze_encoders(self.encoders, self.fusion, names)
+        return self
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """All parameters but those of frozen encoders."""
+        kept = {id(p) for name in self.frozen for p in self.encoders[name].parameters()}
+        return [p for p in self.parameters() if id(p) not in kept]
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for name in self.frozen:
+            self.encoders[name].eval()
+        return self
 
     @property
     def device(self) -> torch.device:
@@ -244,7 +278,7 @@ class MultimodalModel(nn.Module):
         self, name: str, inputs: Input | None, count: int, shares: Shares | None = None
     ) -> Tensor:
         """The features of ``count`` rows; of none, where other ranks have some (``shares``)."""
-        encoder = self.encoders[name]
+        encoder, ready = self.encoders[name], find_ready(inputs)
 
         def encode(inputs: Input, part: Part) -> Any:
             single = self.training and part.total == 1
@@ -255,7 +289,9 @@ class MultimodalModel(nn.Module):
         if shares is not None:
             inputs = shares.fill(name, inputs, self.device)
         assert inputs is not None
-        if self._parts > 1 and torch.is_grad_enabled():
+        if ready is not None:
+            features: Any = ready
+        elif self._parts > 1 and torch.is_grad_enabled():
             number = self._parts
             parts = shares.split(name, number) if shares else split_rows(count, number)
             features = encode_in_parts(encoder, encode, inputs, parts)

@@ -39,6 +39,8 @@ class IdentityOfComparison(Shape):
     fingerprint: str | None = None
     encoders: dict[str, str] = field(default_factory=dict)
     own: dict[str, dict[str, Any]] = field(default_factory=dict)  # label -> settings, width
+    freeze: list[str] = field(default_factory=list)
+    subsets: str | list[list[str]] | None = None
 
 
 class RecordOfComparison(Shape):

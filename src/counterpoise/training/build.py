@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,10 +20,12 @@ from counterpoise.data.settle import Form
 from counterpoise.encoders import ENCODERS, Encoder, Standardize, usual_encoder
 from counterpoise.encoders.adapter import feed
 from counterpoise.encoders.base import Shapes
+from counterpoise.encoders.pictures import Pictures
 from counterpoise.engine.method import Method
-from counterpoise.errors import InputError, check_mapping, check_number, unknown
+from counterpoise.errors import InputError, check_mapping, check_number, show, unknown
 from counterpoise.fusion import FUSIONS, Fusion
 from counterpoise.methods.registry import build_method
+from counterpoise.models.frozen import is_pretrained
 from counterpoise.models.multimodal import MultimodalModel
 
 FEW = 2048  # samples outside of memory from which statistics are taken
@@ -37,6 +40,7 @@ def build_model(
     unimodal: str | None = None,
     width: int = 128,
     precision: str = "fp32",
+    freeze: Sequence[str] = (),
     seed: int = 0,
 ) -> MultimodalModel:
     """A model that fits a data set and a method.
@@ -54,6 +58,7 @@ def build_model(
         unimodal: policy of unimodal logits; by default the method's, where the fusion knows it.
         width: of the encoders' features, where neither module nor label says it.
         precision: ``"fp32"`` or ``"bf16"`` (:class:`MultimodalModel`).
+        freeze: modalities whose encoders stay as they are (:meth:`MultimodalModel.freeze`).
         seed: of the initial weights. The global random state is left as it was.
 
     Raises:
@@ -64,7 +69,7 @@ def build_model(
     width = check_number("width", width, 1, WIDEST, whole=True)
     with float32(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return assemble_model(
+        model = assemble_model(
             data,
             method,
             encoders=encoders,
@@ -73,6 +78,11 @@ def build_model(
             width=width,
             precision=precision,
         )
+    if isinstance(freeze, str):
+        raise InputError(f"freeze must be a list of modalities, found {show(freeze)}")
+    if freeze:
+        _warn_of_frozen(model.freeze(*freeze), data, encoders or {})
+    return model
 
 
 def assemble_model(
@@ -116,6 +126,26 @@ def assemble_model(
     policy = unimodal or _policy(kind, method)
     head = make("fusion", Fusion, kind, widths, data.task.outputs, unimodal=policy, **options)
     return MultimodalModel(modules, head, precision)
+
+
+def _warn_of_frozen(model: MultimodalModel, data: Dataset, given: Mapping[str, Any]) -> None:
+    """Warn where frozen encoders have learnt nothing, or would draw if they were trained."""
+    for name in model.frozen:
+        parts = list(model.encoders[name].modules())
+        learnt = is_pretrained(model.encoders[name])
+        if not (learnt or isinstance(given.get(name), nn.Module)) and any(
+            True for _ in model.encoders[name].parameters()
+        ):
+            data.warn(
+                f"the encoder of {name!r} is frozen at random weights, so its features are random "
+                "projections, and other ones with each seed; choose an encoder that was trained "
+                f"(--encoder {name}=hugging-face:model=FOLDER)"
+            )
+        if any(isinstance(part, Pictures) and (part.crop or part.flip) for part in parts):
+            data.warn(
+                f"the encoder of {name!r} is frozen, so it neither crops nor mirrors pictures in "
+                "training: each is encoded once, whole, as in evaluation"
+            )
 
 
 def _check_built(fusion: Fusion, widths: Mapping[str, int], unimodal: str | None) -> None:

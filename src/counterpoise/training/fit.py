@@ -30,6 +30,7 @@ from counterpoise.methods.registry import build_method
 from counterpoise.models.multimodal import MultimodalModel
 
 from .folder import BEST, LAST, Files, hold_folder, open_folder, read_known
+from .frozen import find_folder, start_features
 from .record import RunRecord
 from .run import Run, copy_state, keep_validation, restore, restore_files, state_of
 from .settings import Settings, merge_settings
@@ -46,6 +47,7 @@ def fit(
     out: Path | str | None = None,
     resume: bool = False,
     device: torch.device | str | None = None,
+    features: Path | str | None = None,
     callbacks: Iterable[Callback] = (),
     notes: Mapping[str, Any] | None = None,
     **changes: Any,
@@ -66,6 +68,8 @@ def fit(
             and the best one weights and what was predicted on validation (``*.safetensors``).
         resume: go on with the run in ``out``; more ``epochs`` lengthen it, bit for bit.
         device: by default where the model is.
+        features: a folder for what frozen encoders give (:meth:`MultimodalModel.freeze`), which
+            runs of the same data may share; by default ``features`` in ``out``, else the memory.
         callbacks: objects that are called while it trains (:class:`counterpoise.Callback`).
         notes: plain values for ``run.json``, such as how the model was built. They are part of
             what makes the run, but for ``source`` and ``read_as``, from which data are loaded.
@@ -91,10 +95,15 @@ def fit(
         with ranks.one_voice(), float32(), torch.random.fork_rng(devices=[]):
             model.to(device)
             run = Run(model, method, settings, task, data=data)
-            ctx = _start(run, data, saved, listeners)
+            kept = find_folder(folder, features)
+            run.features = start_features(model, data, kept, settings, saved, listeners)
+            seen = run.features.replace("train", "validation") if run.features else data
+            ctx = _start(run, seen, saved, listeners)
             if folder is not None and saved is not None:
                 restore_files(run, data, folder, files)
-            _train_epochs(run, ctx, data, files, listeners)
+            _train_epochs(run, ctx, seen, files, listeners)
+            if run.features is not None:
+                run.features.check_unchanged(method.label())
         files.write_weights(LAST, model.eval().state_dict(), len(run.history) - 1)
         return run
 

@@ -46,7 +46,8 @@ class RunRecord:
     Attributes:
         data: ``name``, ``modalities``, ``fingerprint`` and the state of the task.
         method: ``name`` and ``options``.
-        model: ``fusion``, ``unimodal``, ``precision``, ``parameters`` and ``shapes``, a digest.
+        model: ``fusion``, ``unimodal``, ``precision``, ``parameters`` and ``shapes``, a digest; and
+            the modalities with ``frozen`` encoders, if there are any.
         settings: how it trains. The number of epochs is no part of the identity.
         notes: how the model was built, as :func:`fit` was told.
         parts: encoders and fusion, from which the model of a run of Python is built again; None
@@ -100,6 +101,7 @@ class RunRecord:
                 "precision": model.precision,
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "shapes": f"{mix(*json.dumps(shapes).encode()):016x}",
+                **({"frozen": list(model.frozen)} if model.frozen else {}),
             },
             settings,
             notes,

@@ -28,6 +28,7 @@ from counterpoise.models.multimodal import MultimodalModel
 
 from .checkpoint import ADVICE, check_like, check_optimizer
 from .folder import BEST, Files, open_checkpoint, read_validation
+from .frozen import FOLDER, FrozenFeatures
 from .predictions import Predictions
 from .record import RunRecord
 from .settings import Settings
@@ -61,6 +62,8 @@ class Run:
             trained, or that was killed, may lack them until it is resumed.
         data: what it was trained on; no part of a copy that is pickled.
         made_with: what its folder says of how it was made, where it was read from one.
+        features: of frozen encoders, of which evaluation on ``data`` makes use; no part of such a
+            copy either.
     """
 
     model: MultimodalModel
@@ -73,9 +76,10 @@ class Run:
     validation: dict[str, Predictions] = field(default_factory=dict)
     data: Dataset | None = None
     made_with: Mapping[str, Any] = field(default_factory=dict)
+    features: FrozenFeatures | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"data": None}
+        return self.__dict__ | {"data": None, "features": None}
 
     def __repr__(self) -> str:
         epochs = f"{len(self.history)} epochs, best {self.best_epoch}"
@@ -89,6 +93,8 @@ class Run:
         Of several ranks, every one must call it (:func:`counterpoise.evaluate`).
         """
         with load_weights(self, which):
+            if self.features is not None and data is self.data and split in data.splits:
+                data = self.features.replace(split)
             return evaluate(
                 self.model, data, self.method, split=split, task=self.task, subsets=subsets
             )
@@ -258,12 +264,15 @@ def load_run(folder: Path | str, model: MultimodalModel, data: Dataset, method: 
     record = RunRecord.read(folder)
     saved = open_checkpoint(record)
     settings = record.settings
+    model.freeze(*record.model.get("frozen", ()))
     run = Run(model, method, settings, prepare_task(data, settings, record.data))
     ctx = make_context(model, data, run.task, method, settings)
     method.setup(ctx)
     restore(run, ctx, saved)
     run.data, run.made_with = data, record.made_with
     run.validation = read_validation(folder, _epochs(run))
+    if model.frozen and (folder / FOLDER).is_dir():
+        run.features = FrozenFeatures(model, data, folder / FOLDER, write=False)
     model.eval()
     return run
 

@@ -32,7 +32,7 @@ def make_context(
     }
     return Context(
         model,
-        settings.build_optimizer([*model.parameters(), *method.parameters()]),
+        settings.build_optimizer([*model.trained_parameters(), *method.parameters()]),
         task,
         loaders,
         epochs=settings.epochs,

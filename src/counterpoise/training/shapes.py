@@ -34,6 +34,7 @@ class ModelOfRun(Shape):
     precision: str
     parameters: int
     shapes: str
+    frozen: list[str] = field(default_factory=list)
 
 
 class IdentityOfRun(Shape):
