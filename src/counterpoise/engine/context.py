@@ -11,7 +11,7 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
-from counterpoise.core import ranks
+from counterpoise.core import ranks, shards
 from counterpoise.core.batch import Batch, Output
 from counterpoise.core.device import check_float32
 from counterpoise.core.loader import Loader, mix, uniform
@@ -220,8 +220,11 @@ class Context:
             return torch.where(counts >= least, sums / counts, own)
 
     def sync_grads(self) -> None:
-        """Average every ``.grad`` over the ranks: after backward, before gradients are read."""
-        ranks.average_gradients(self.parameters())
+        """Average every ``.grad`` over the ranks: after backward, before gradients are read.
+
+        Those of encoders whose weights are split are averaged in the backward pass already.
+        """
+        ranks.average_gradients(p for p in self.parameters() if not shards.is_shard(p))
 
     def gradients(self, loss: Tensor, retain_graph: bool = False) -> list[Tensor | None]:
         """The gradient of ``loss`` for each of :meth:`parameters`, averaged over the ranks.
@@ -229,12 +232,30 @@ class Context:
         For methods that compare the gradients of several losses; ``.grad`` is left alone.
         """
         parameters = self.parameters()
+        if any(map(shards.is_shard, parameters)):
+            return self._pass_back(loss, retain_graph, parameters)
         if ranks.world() > 1 and not loss.requires_grad:  # nothing of it is on this rank
             return ranks.average([None] * len(parameters), parameters)
         asked = [p for p in parameters if p.requires_grad]
         found = iter(torch.autograd.grad(loss, asked, retain_graph=retain_graph, allow_unused=True))
         every = [next(found) if p.requires_grad else None for p in parameters]
         return ranks.average(every, parameters)
+
+    def _pass_back(
+        self, loss: Tensor, retain_graph: bool, parameters: list[nn.Parameter]
+    ) -> list[Tensor | None]:
+        """As :meth:`gradients`: split weights get theirs from a whole backward pass alone."""
+        every = list({id(p): p for p in (*self.model.parameters(), *parameters)}.values())
+        before = [p.grad for p in every]
+        for p in every:
+            p.grad = None
+        if loss.requires_grad:
+            loss.backward(retain_graph=retain_graph)
+        self.sync_grads()
+        found = [p.grad for p in parameters]
+        for p, gradient in zip(every, before, strict=True):
+            p.grad = gradient
+        return found
 
     def update(self) -> None:
         """Clip, step, clear: the one place where weights move.
@@ -243,8 +264,8 @@ class Context:
         decay move the weights of a modality that took no part.
         """
         if self.max_norm is not None:
-            nn.utils.clip_grad_norm_(self.parameters(), self.max_norm)
-        self.optimizer.step()
+            shards.clip_gradients(self.parameters(), self.max_norm)
+        shards.take_step(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
 
     def set_rate(self) -> None:
@@ -316,7 +337,7 @@ class Context:
         if self.rates is not None:
             self.rates.start(self)  # from the initial rates, not those of the checkpoint
             self.rates.values = [float(v) for v in state.get("schedule", {}).get("values", [])]
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(shards.share_moments(state["optimizer"], self.optimizer))
         self._total.read |= bool(state.get("total_read", False))
 
     def features(self, split: str, share: float = 1.0) -> dict[str, tuple[Tensor, Tensor]]:

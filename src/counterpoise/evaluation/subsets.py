@@ -246,12 +246,22 @@ def evaluate(
     if len(own):
         with float32(), torch.no_grad():
             found = _predict(model, method, loader.read(own), wanted, decode)
+    if model.units:
+        _keep_up(model, loader, len(own))
     model.train(training[0])
     method.train(training[1])
     joined, where = _join(ranks.collect(found))
     target = samples.target.cpu()
     values = {s: task.metrics(joined[s], target[where[s]], chosen) for s in joined if len(where[s])}
     return Evaluation(task, split, joined, target, where, values)
+
+
+def _keep_up(model: MultimodalModel, loader: Loader, rows: int) -> None:
+    """Run encoders that are split over the ranks as often as the rank with the most batches."""
+    most, size = -(-len(loader.samples) // ranks.world()), loader.batch_size
+    with float32(), torch.no_grad():
+        for _ in range(-(-most // size) - -(-rows // size)):
+            model.encode(loader.take(torch.arange(0)))
 
 
 def _predict(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.core.declared import Bounds
+from counterpoise.core.shards import share, whole
 from counterpoise.engine.context import Context
 
 from .gradients import flat, min_norm
@@ -84,9 +85,10 @@ class MMPareto(MultiLoss):
                 pairs[p] = (j, u)
         for name in ctx.model.modalities:
             chosen = [p for p in ctx.model.encoder_parameters(name) if p in pairs]
-            found = combine([pairs.pop(p) for p in chosen], self.mode) if chosen else []
+            both = [(whole(j), whole(u)) for j, u in map(pairs.pop, chosen)]
+            found = combine(both, self.mode) if chosen else []
             for p, gradient in zip(chosen, found, strict=True):
-                p.grad = gradient.mul_(self.gamma)
+                p.grad = share(gradient.mul_(self.gamma), p)
         for p, (j, u) in pairs.items():
             p.grad = j + u
 

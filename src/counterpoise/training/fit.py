@@ -32,6 +32,7 @@ from .record import RunRecord
 from .run import Run, copy_state, keep_validation, restore, restore_files, state_of
 from .settings import Settings, merge_settings
 from .setup import make_context
+from .sharded import check_shards, place_model
 from .task import prepare_task
 
 
@@ -44,6 +45,7 @@ def fit(
     out: Path | str | None = None,
     resume: bool = False,
     device: torch.device | str | None = None,
+    shard: bool = False,
     callbacks: Iterable[Callback] = (),
     notes: Mapping[str, Any] | None = None,
     **changes: Any,
@@ -64,6 +66,8 @@ def fit(
             and the best one weights and what was predicted on validation (``*.safetensors``).
         resume: go on with the run in ``out``; more ``epochs`` lengthen it, bit for bit.
         device: by default where the model is.
+        shard: split weights, gradients and moments of the encoders over the ranks, which train the
+            same, to rounding; no part of what the run is. The model stays split after it.
         callbacks: objects that are called while it trains (:class:`counterpoise.Callback`).
         notes: plain values for ``run.json``, such as how the model was built. They are part of
             what makes the run, but for ``source`` and ``read_as``, from which data are loaded.
@@ -83,11 +87,13 @@ def fit(
         task = prepare_task(data, settings, known)
         _check(model, data, method, settings, task)
         device = model.device if device is None else check_device(device)
-        record = _check_alike(RunRecord.of(model, data, method, settings, task, notes))
+        record = _check_alike(RunRecord.of(model, data, method, settings, task, notes), shard)
+        if shard:
+            check_shards(model, method)
         saved = ranks.ask_first(lambda: open_folder(folder, record, resume) if folder else None)
-        files = Files(folder, record.key())
+        files = Files(folder, record.key(), split=shard)
         with ranks.one_voice(), float32(), torch.random.fork_rng(devices=[]):
-            model.to(device)
+            place_model(model, device, shard)
             run = Run(model, method, settings, task, data=data)
             ctx = _start(run, data, saved, listeners)
             if folder is not None and saved is not None:
@@ -138,9 +144,9 @@ def _check(
         )
 
 
-def _check_alike(record: RunRecord) -> RunRecord:
+def _check_alike(record: RunRecord, shard: bool) -> RunRecord:
     """The record; :class:`InputError`, on every rank, unless all train the same."""
-    own = {**record.identity(), "epochs": record.settings.epochs}
+    own = {**record.identity(), "epochs": record.settings.epochs, "shard": shard}
     first, *others = ranks.collect(own)
     for number, identity in enumerate(others, 1):
         if other := storage.difference(identity, first):
@@ -155,7 +161,6 @@ def _check_alike(record: RunRecord) -> RunRecord:
 def _start(run: Run, data: Dataset, saved: dict[str, Any] | None, listeners: Callback) -> Context:
     """The context of a run, at its beginning or where its checkpoint left it."""
     model, method, settings = run.model, run.method, run.settings
-    ranks.broadcast(model)
     ctx = make_context(model, data, run.task, method, settings, listeners.on_note)
     method.setup(ctx)
     if saved is not None:

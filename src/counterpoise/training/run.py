@@ -15,6 +15,7 @@ from counterpoise.core import ranks
 from counterpoise.core.device import float32
 from counterpoise.core.paths import expand
 from counterpoise.core.schema import RAISED
+from counterpoise.core.shards import share_state
 from counterpoise.core.task import Task
 from counterpoise.data.dataset import Dataset
 from counterpoise.engine.context import Context
@@ -183,13 +184,15 @@ def restore(run: Run, ctx: Context, saved: dict[str, Any]) -> None:
     try:
         check_like(saved["model"], run.model.state_dict(), "model")
         check_optimizer(saved["optimizer"], ctx.optimizer)
-        run.model.load_state_dict(saved["model"])
-        run.method.load_state_dict(saved["method"])
+        like = run.model.state_dict(), run.method.state_dict()
+        run.model.load_state_dict(share_state(saved["model"], like[0]))
+        run.method.load_state_dict(share_state(saved["method"], like[1]))
         ctx.load_state_dict(saved)
         run.history, run.best_epoch = saved["history"], saved["best_epoch"]
-        run.best_weights = (saved["best_model"], saved["best_method"])
-        check_like(saved["best_model"], run.model.state_dict(), "best_model")
-        check_like(saved["best_method"], run.method.state_dict(), "best_method")
+        best = saved["best_model"], saved["best_method"]
+        for kept, wanted, what in zip(best, like, ("best_model", "best_method"), strict=True):
+            check_like(kept, wanted, what)
+        run.best_weights = (share_state(best[0], like[0]), share_state(best[1], like[1]))
         whole = run.settings.best_subset(run.model.modalities)
         if any(run.task.primary not in e["validation"].get(whole, {}) for e in run.history):
             raise ValueError(f"history lacks {run.task.primary} of {whole}")
