@@ -164,13 +164,12 @@ def lead(scores: Tensor) -> Tensor:
 def fisher_trace(parameters: Sequence[nn.Parameter], like: Tensor) -> Tensor:
     """[]: sum of the mean squared gradients of the weights with two dimensions or more."""
     found = [p.grad for p in parameters if p.grad is not None and p.dim() > 1]
-    squares = [
-        own(g).square().sum() / g.numel() if is_shard(g) else g.square().mean() for g in found
-    ]
-    if not squares:
+    if not found:
         return like.new_zeros(())
-    total = torch.stack(squares).sum()
-    return ranks.all_sum(total) if any(map(is_shard, found)) else total
+    if not any(map(is_shard, found)):
+        return torch.stack([g.square().mean() for g in found]).sum()
+    # Of an encoder either all of these are split or none.
+    return ranks.all_sum(torch.stack([own(g).square().sum() / g.numel() for g in found]).sum())
 
 
 @torch.no_grad()

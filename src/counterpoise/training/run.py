@@ -15,7 +15,7 @@ from counterpoise.core import ranks
 from counterpoise.core.device import float32
 from counterpoise.core.paths import expand
 from counterpoise.core.schema import RAISED
-from counterpoise.core.shards import share_state
+from counterpoise.core.shards import map_nested, share_state, whole
 from counterpoise.core.task import Task
 from counterpoise.data.dataset import Dataset
 from counterpoise.engine.context import Context
@@ -23,6 +23,7 @@ from counterpoise.engine.method import Method
 from counterpoise.errors import InputError, check_choice
 from counterpoise.evaluation.subsets import Evaluation, evaluate
 from counterpoise.models.multimodal import MultimodalModel
+from counterpoise.models.sharded import gather_model
 
 from .checkpoint import ADVICE, check_like, check_optimizer
 from .folder import BEST, Files, open_checkpoint, read_validation
@@ -95,6 +96,19 @@ class Run:
             self.model.load_state_dict(last[0])
             self.method.load_state_dict(last[1])
 
+    def gather(self) -> None:
+        """Give every rank the whole model, where ``fit(shard=True)`` has split it over them.
+
+        Every rank must call it; then any of them can save or deploy the model.
+        """
+        gather_model(self.model)
+        for module in self.method.modules():
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    module._buffers[name] = whole(buffer)
+        model, method = self.best_weights
+        self.best_weights = map_nested(model, whole), map_nested(method, whole)
+
     @float32()
     def predictor(
         self,
@@ -120,6 +134,11 @@ class Run:
         from counterpoise.deploy.pack import make_predictor
 
         check_choice("which", which, ("last", "best"))
+        if self.model.units:
+            raise InputError(
+                f"the model is split over {ranks.world()} ranks; call run.gather() on every rank "
+                "first, or open the folder of the run in one process"
+            )
         data = data or self.data
         if data is None:
             raise InputError(
