@@ -15,14 +15,15 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from several_ranks import STALL, Restore, data_of, model_of, outcome, patch, train
 from settings import build
+from several_ranks import STALL, Restore, data_of, model_of, outcome, patch, train
 from torch import nn
 
 from counterpoise import ArrayData, Run, evaluate, fit
 from counterpoise.core import ranks, shards
+from counterpoise.engine.context import Context
+from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
-from counterpoise.models import sharded
 from counterpoise.models.sharded import count_bytes
 
 Found = dict[str, Any]
@@ -43,16 +44,17 @@ class Scalar(nn.Module):
         return found
 
 
-def sum_of_ranks() -> Restore:
-    """Gradients that are summed over the ranks, not averaged."""
-    wrap = sharded._wrap
+def averaged_twice() -> Restore:
+    """Gradients that are divided by the number of ranks once more, after the backward pass."""
+    once = Context.sync_grads
 
-    def wrapped(encoder: nn.Module, mesh: Any) -> nn.Module:
-        unit: Any = wrap(encoder, mesh)
-        unit.set_gradient_divide_factor(1.0)
-        return unit
+    def sync_grads(self: Context) -> None:
+        once(self)
+        for p in self.parameters():
+            if p.grad is not None and shards.is_shard(p):
+                p.grad /= ranks.world()
 
-    return patch(sharded, "_wrap", wrapped)
+    return patch(Context, "sync_grads", sync_grads)
 
 
 def norm_of_own() -> Restore:
@@ -78,7 +80,6 @@ def noise_of_own() -> Restore:
 
 def gradients_of_graph() -> Restore:
     """Gradients by ``torch.autograd.grad``, which does not know the split parameters."""
-    from counterpoise.engine.context import Context
 
     def pass_back(self: Any, loss: Any, retain_graph: bool, parameters: Any) -> Any:
         found = torch.autograd.grad(loss, parameters, retain_graph=retain_graph, allow_unused=True)
@@ -89,7 +90,7 @@ def gradients_of_graph() -> Restore:
 
 MUTATIONS = {
     "none": lambda: lambda: None,
-    "sums": sum_of_ranks,
+    "averaged twice": averaged_twice,
     "own norm": norm_of_own,
     "own noise": noise_of_own,
     "graph": gradients_of_graph,
@@ -157,9 +158,6 @@ def look_at(run: Run, data: ArrayData) -> Found:
 
 def measure_moments() -> Found:
     """Bytes of parameters and of the optimiser's state on this rank, split and not."""
-    from counterpoise.engine.context import Context
-    from counterpoise.engine.method import Method
-
     found: Found = {}
 
     class Watched(Method):
