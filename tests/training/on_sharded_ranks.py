@@ -21,6 +21,7 @@ from torch import nn
 
 from counterpoise import ArrayData, Run, evaluate, fit
 from counterpoise.core import ranks, shards
+from counterpoise.engine import gradients
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
 from counterpoise.errors import InputError
@@ -81,11 +82,11 @@ def noise_of_own() -> Restore:
 def gradients_of_graph() -> Restore:
     """Gradients by ``torch.autograd.grad``, which does not know the split parameters."""
 
-    def pass_back(self: Any, loss: Any, retain_graph: bool, parameters: Any) -> Any:
+    def pass_back(ctx: Context, loss: Any, retain_graph: bool, parameters: Any) -> Any:
         found = torch.autograd.grad(loss, parameters, retain_graph=retain_graph, allow_unused=True)
         return [g if g is None or shards.is_shard(g) else ranks.all_sum(g) / 2 for g in found]
 
-    return patch(Context, "_pass_back", pass_back)
+    return patch(gradients, "pass_back", pass_back)
 
 
 MUTATIONS = {

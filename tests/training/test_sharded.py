@@ -160,34 +160,42 @@ def gaps(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).abs().max())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", ["joint", "inforeg"])
-def test_a_run_goes_on_on_another_number_of_ranks(case: str, tmp_path: Path) -> None:
-    def go(folder: str, world: int, epochs: int, shard: bool) -> dict[str, Any]:
-        first, *others = ask(tmp_path, world, [["folder", folder, case, epochs, shard]])
-        for other in others:
-            for name, tensor in first[0]["state"].items():
-                assert torch.equal(tensor, other[0]["state"][name])
-        return first[0]
+RESUMED = ("joint", "inforeg")
 
-    whole_run = go("alone", 1, 3, False)
-    go("fewer", 2, 2, True)
-    go("more", 1, 2, False)
-    go("mixed", 2, 2, True)
-    ends = {
-        "2 to 1": go("fewer", 1, 3, False),
-        "1 to 2": go("more", 2, 3, True),
-        "split to whole": go("mixed", 2, 3, False),
-    }
-    for name, found in ends.items():
-        for key in ("single", "best", "whole"):
-            assert gaps(found[key], whole_run[key]) < 1e-5, (name, key)
-        for key, tensor in found["state"].items():
-            assert gaps(tensor, whole_run["state"][key]) < 1e-5, (name, key)
-        assert found["packed"] == "abc"
-    assert "run.gather()" in ends["1 to 2"]["refused"]
-    assert ends["1 to 2"]["encoders"] < 0.6 * whole_run["encoders"]
-    check_files(tmp_path / "more", ends["1 to 2"]["state"])
+
+def go_on(folder: Path, world: int, steps: Sequence[tuple[str, int, bool]]) -> dict[str, Any]:
+    """Begin or resume runs, each for so many epochs and split or not; what the last one says."""
+    plan = [
+        ["folder", f"{name} {case}", case, epochs, shard]
+        for case in RESUMED
+        for name, epochs, shard in steps
+    ]
+    first, *others = ask(folder, world, plan)
+    for other in others:
+        for mine, its in zip(first, other, strict=True):
+            for name, tensor in mine["state"].items():
+                assert torch.equal(tensor, its["state"][name])
+    return {entry[1]: found for entry, found in zip(plan, first, strict=True)}
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_on_another_number_of_ranks(tmp_path: Path) -> None:
+    alone = go_on(tmp_path, 1, [("whole", 3, False), ("more", 2, False)])
+    steps = [("fewer", 2, True), ("mixed", 2, True), ("more", 3, True), ("mixed", 3, False)]
+    ends = go_on(tmp_path, 2, steps) | go_on(tmp_path, 1, [("fewer", 3, False)])
+    for case in RESUMED:
+        wanted = alone[f"whole {case}"]
+        for name in ("fewer", "mixed", "more"):
+            found = ends[f"{name} {case}"]
+            for key in ("single", "best", "whole"):
+                assert gaps(found[key], wanted[key]) < 1e-5, (name, key)
+            for key, tensor in found["state"].items():
+                assert gaps(tensor, wanted["state"][key]) < 1e-5, (name, key)
+            assert found["packed"] == "abc"
+        split = ends[f"more {case}"]
+        assert "run.gather()" in split["refused"]
+        assert split["encoders"] < 0.6 * wanted["encoders"]
+        check_files(tmp_path / f"more {case}", split["state"])
 
 
 def check_files(folder: Path, state: dict[str, Tensor]) -> None:
@@ -211,10 +219,10 @@ def test_each_of_two_ranks_holds_half(tmp_path: Path) -> None:
 
 
 def test_methods_say_before_training_whether_they_need_whole_encoders() -> None:
-    refused = [name for name in METHODS if METHODS[name].whole]
+    refused = [name for name in METHODS if METHODS[name].needs_whole]
     assert sorted(refused) == ["g-blending", "lfm", "umt"]
     for name in refused:
-        with pytest.raises(InputError, match=f"method {name!r} needs whole ones"):
+        with pytest.raises(InputError, match=rf"method {name!r} needs whole ones \(it "):
             build_method(name).check_shards()
     for name in set(METHODS) - set(refused):
         build_method(name).check_shards()

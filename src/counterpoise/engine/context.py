@@ -21,6 +21,7 @@ from counterpoise.models.multimodal import MultimodalModel
 
 from .epoch import iterate_own
 from .features import collect_features
+from .gradients import find_gradients
 from .groups import check_encoder_lr, scale_groups
 from .schedule import Rates
 from .state import Loaders, Progress, Total, fit_task
@@ -231,31 +232,7 @@ class Context:
 
         For methods that compare the gradients of several losses; ``.grad`` is left alone.
         """
-        parameters = self.parameters()
-        if any(map(shards.is_shard, parameters)):
-            return self._pass_back(loss, retain_graph, parameters)
-        if ranks.world() > 1 and not loss.requires_grad:  # nothing of it is on this rank
-            return ranks.average([None] * len(parameters), parameters)
-        asked = [p for p in parameters if p.requires_grad]
-        found = iter(torch.autograd.grad(loss, asked, retain_graph=retain_graph, allow_unused=True))
-        every = [next(found) if p.requires_grad else None for p in parameters]
-        return ranks.average(every, parameters)
-
-    def _pass_back(
-        self, loss: Tensor, retain_graph: bool, parameters: list[nn.Parameter]
-    ) -> list[Tensor | None]:
-        """As :meth:`gradients`: split weights get theirs from a whole backward pass alone."""
-        every = list({id(p): p for p in (*self.model.parameters(), *parameters)}.values())
-        before = [p.grad for p in every]
-        for p in every:
-            p.grad = None
-        if loss.requires_grad:
-            loss.backward(retain_graph=retain_graph)
-        self.sync_grads()
-        found = [p.grad for p in parameters]
-        for p, gradient in zip(every, before, strict=True):
-            p.grad = gradient
-        return found
+        return find_gradients(self, loss, retain_graph)
 
     def update(self) -> None:
         """Clip, step, clear: the one place where weights move.

@@ -37,7 +37,7 @@ class Method(Declared, nn.Module):
         tasks: the kinds of task for which it is defined.
         passes: forward and backward passes through the encoder of each present modality that a
             training step takes, at most. The docstring describes further costs (``Cost:``).
-        whole: why it needs the whole encoders on each rank, as a clause such as "it copies them";
+        needs_whole: why it needs whole encoders on each rank, a clause such as "it copies them";
             empty where their weights and gradients may be split over the ranks (``fit(shard=)``).
         reads: the entries of its state, or the modules, that :meth:`predict` reads: what is kept
             of it where a trained model is shipped. ``None``: all, if it has its own ``predict``.
@@ -54,7 +54,7 @@ class Method(Declared, nn.Module):
     policies: tuple[str, ...] = UNIMODAL
     tasks: tuple[type[Task], ...] = (Classification, MultiLabel, Regression)
     passes: tuple[int, int] = (1, 1)
-    whole: str = ""
+    needs_whole: str = ""
     reads: tuple[str, ...] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -131,10 +131,10 @@ class Method(Declared, nn.Module):
 
     def check_shards(self) -> None:
         """Raise :class:`InputError` before training if encoders must not be split over ranks."""
-        if self.whole:
+        if self.needs_whole:
             raise InputError(
                 f"shard splits encoders over the ranks, and method {self.label()!r} needs whole "
-                f"ones ({self.whole}); leave shard out"
+                f"ones ({self.needs_whole}); leave shard out"
             )
 
     @guard_setup

@@ -48,7 +48,11 @@ class Shares:
     """
 
     def __init__(
-        self, batch: Batch, names: Sequence[str], joined: Sequence[str], split: Sequence[str]
+        self,
+        batch: Batch,
+        names: Sequence[str],
+        joined: Sequence[str] = (),
+        split: Sequence[str] = (),
     ) -> None:
         self.names, self.masks = tuple(names), batch.present
         self.joined, self.parted = frozenset(joined), frozenset(split)

@@ -66,8 +66,7 @@ def fit(
             and the best one weights and what was predicted on validation (``*.safetensors``).
         resume: go on with the run in ``out``; more ``epochs`` lengthen it, bit for bit.
         device: by default where the model is.
-        shard: split weights, gradients and moments of the encoders over the ranks, which train the
-            same, to rounding; no part of what the run is. The model stays split after it.
+        shard: split the encoders over the ranks, also after it (:meth:`Run.gather`).
         callbacks: objects that are called while it trains (:class:`counterpoise.Callback`).
         notes: plain values for ``run.json``, such as how the model was built. They are part of
             what makes the run, but for ``source`` and ``read_as``, from which data are loaded.
@@ -85,21 +84,17 @@ def fit(
     with hold_folder(folder):
         known = ranks.ask_first(lambda: read_known(folder) if folder and resume else None)
         task = prepare_task(data, settings, known)
-        _check(model, data, method, settings, task)
+        _check(model, data, method, settings, task, shard)
         device = model.device if device is None else check_device(device)
         record = _check_alike(RunRecord.of(model, data, method, settings, task, notes), shard)
-        if shard:
-            check_shards(model, method)
         saved = ranks.ask_first(lambda: open_folder(folder, record, resume) if folder else None)
         files = Files(folder, record.key(), split=shard)
         with ranks.one_voice(), float32(), torch.random.fork_rng(devices=[]):
-            place_model(model, device, shard)
-            run = Run(model, method, settings, task, data=data)
+            run = Run(place_model(model, device, shard), method, settings, task, data=data)
             ctx = _start(run, data, saved, listeners)
             if folder is not None and saved is not None:
                 restore_files(run, data, folder, files)
             _train_epochs(run, ctx, data, files, listeners)
-        files.write_weights(LAST, model.eval().state_dict(), len(run.history) - 1)
         return run
 
 
@@ -117,7 +112,12 @@ def _check_types(model: object, data: object) -> None:
 
 
 def _check(
-    model: MultimodalModel, data: Dataset, method: Method, settings: Settings, task: Task
+    model: MultimodalModel,
+    data: Dataset,
+    method: Method,
+    settings: Settings,
+    task: Task,
+    shard: bool,
 ) -> None:
     """Refuse what does not fit together, before anything is written."""
     if tuple(model.modalities) != tuple(data.modalities):
@@ -127,6 +127,8 @@ def _check(
         )
     check_trained(data.train)
     method.check(model, task)
+    if shard:
+        check_shards(model, method)
     names = settings.best_subset(data.modalities).split("+")
     if not any(bool(data.validation.present[name].any()) for name in names):
         raise InputError(
@@ -176,6 +178,7 @@ def _train_epochs(run: Run, ctx: Context, data: Dataset, files: Files, listeners
         keep_validation(run, result, files)
         files.write_state(lambda: state_of(run, ctx))
         listeners.on_epoch(entry)
+    files.write_weights(LAST, run.model.eval().state_dict(), len(run.history) - 1)
     whole = run.settings.best_subset(data.modalities)
     best = run.history[run.best_epoch]["validation"][whole][run.task.primary]
     if best != best:

@@ -25,16 +25,16 @@ def check_shards(model: MultimodalModel, method: Method) -> None:
             "shard splits encoders over the ranks, found one, which holds them whole; start "
             "several with torchrun",
             UserWarning,
-            stacklevel=5,
+            stacklevel=5,  # at the line that calls fit
         )
 
 
-def place_model(model: MultimodalModel, device: torch.device | str, shard: bool) -> None:
+def place_model(model: MultimodalModel, device: torch.device | str, shard: bool) -> MultimodalModel:
     """Bring a model to its device, with the weights of rank 0, split over the ranks or whole."""
     if model.units:  # from a run before
         gather_model(model)
     if shard and ranks.world() > 1:
         shard_model(model, torch.device(device))
-        return
-    model.to(device)
-    ranks.broadcast(model)
+    else:
+        ranks.broadcast(model.to(device))
+    return model
