@@ -45,6 +45,23 @@ class Scalar(nn.Module):
         return found
 
 
+class Skipping(nn.Module):
+    """[B, 4] -> [B, 8], with a layer that each rank runs by chance, and one that none runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last, self.never = nn.Linear(4, 4), nn.Linear(4, 8), nn.Linear(4, 4)
+        self.chance = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        if self.training and self.calls % 3:
+            x = self.chance[ranks.rank()](x).tanh()
+        found: torch.Tensor = self.last(self.first(x).tanh())
+        return found
+
+
 def averaged_twice() -> Restore:
     """Gradients that are divided by the number of ranks once more, after the backward pass."""
     once = Context.sync_grads
@@ -113,13 +130,13 @@ def compare(case: str, kind: str, options: dict[str, Any], mutation: str = "none
     return outcome(run)
 
 
-def train_own(**options: Any) -> Run:
+def train_own(encoder: type[nn.Module] = Scalar, **options: Any) -> Run:
     """An encoder that is hard to split, and common ones."""
     data, size = data_of("vector, few")
     method = build("ogm")
     model = model_of("vector, few", data, method)
     torch.manual_seed(3)
-    model.encoders["a"] = Scalar()
+    model.encoders["a"] = encoder()
     return fit(model, data, method, epochs=2, batch_size=size, lr=0.02, max_norm=0.1, **options)
 
 
@@ -203,6 +220,10 @@ def main(folder: Path) -> None:
             found.append(compare(*arguments))
         elif kind == "own":
             run = train_own(shard=world > 1)
+            run.gather()
+            found.append(outcome(run))
+        elif kind == "skipping":
+            run = train_own(Skipping, shard=arguments[0])
             run.gather()
             found.append(outcome(run))
         elif kind == "folder":

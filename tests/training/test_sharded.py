@@ -52,6 +52,7 @@ MUTANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "graph": ("mmpareto", {}),
 }
 EARLY = [["compare", case, "vector, few", options] for case, options in MUTANTS.values()]
+SKIPPING: list[list[Any]] = [["skipping", False], ["skipping", True]]
 Answers = list[dict[str, Any]]
 
 
@@ -93,7 +94,7 @@ def home() -> Path:
 def answers(world: int) -> dict[str, Answers]:
     """Entry of the plan -> what each rank finds."""
     mutants = [[*entry, mutation] for entry, mutation in zip(EARLY, MUTANTS, strict=True)]
-    plan = PLAN + (mutants if world > 1 else EARLY)
+    plan = PLAN + ([*SKIPPING, *mutants] if world > 1 else EARLY)
     found = ask(home(), world, plan)
     return {json.dumps(entry): list(every) for entry, *every in zip(plan, *found, strict=True)}
 
@@ -129,6 +130,14 @@ def test_two_ranks_train_what_one_does() -> None:
     plan = {json.dumps(e[1:]): e for e in PLAN if not (e[0] == "compare" and e[1] in REFUSED)}
     plan.pop(json.dumps(["joint", "BatchNorm, few", {"local_batch_norm": True}]))  # other weights
     check_each(list(plan), lambda key: check_like_one(plan[key]))
+
+
+@pytest.mark.slow
+def test_layers_that_only_some_ranks_run_are_trained_as_without_it() -> None:
+    plain, split = (answers(2)[json.dumps(entry)] for entry in SKIPPING)
+    for mine, wanted in zip(split, plain, strict=True):
+        for name, tensor in wanted.items():
+            torch.testing.assert_close(mine[name], tensor, rtol=0, atol=1e-5, equal_nan=True)
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from counterpoise.fusion import Fusion
 
 from .batch_norm import Features, join_ranks, keep_apart, list_layers, running_statistics, tie
 from .parts import encode_in_parts
+from .sharded import align_gradients
 from .shares import Part, Shares, list_joined, split_rows
 
 
@@ -143,7 +144,8 @@ class MultimodalModel(nn.Module):
         for name in self.encoders:
             known = shares is not None and shares.runs(name)
             found[name] = self._encode(name, batch, shares if known else None)
-        return tie(found, [] if shares is None else list(filter(shares.runs, shares.names)))
+        tied = [] if shares is None else list(filter(shares.runs, shares.names))
+        return tie(found, tied, partial(align_gradients, self.units) if self.units else None)
 
     def _share(self, batch: Batch) -> Shares | None:
         """How the rows lie on the ranks, if an encoder has to run on all of them together."""

@@ -10,7 +10,7 @@ Both functions are collective: every rank must call them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -34,7 +34,10 @@ class Unit(nn.Module):
         self.encoder = encoder
 
     def forward(self, inputs: Input) -> Any:
-        return feed(self.encoder, inputs)
+        found = feed(self.encoder, inputs)
+        # Whoever changed a view in place would cut off the backward pass of the unit.
+        viewed = isinstance(found, torch.Tensor) and found._is_view()
+        return found.clone() if viewed else found
 
 
 def shard_model(model: MultimodalModel, device: torch.device) -> None:
@@ -78,6 +81,24 @@ def check_apart(model: MultimodalModel) -> None:
                 f"shard splits encoders, and that of {name!r} shares parameters with the fusion; "
                 "leave shard out"
             )
+
+
+def align_gradients(units: Mapping[str, nn.Module]) -> None:
+    """Give weights that only other ranks used, such as of a layer skipped by chance, zeros.
+
+    Called where a backward pass ends, before each unit sums what it finds over the ranks: these
+    must be gradients of the same weights everywhere. What no rank used keeps ``None``.
+    """
+    running = [
+        p
+        for unit in units.values()
+        for p in unit.parameters()
+        if p.requires_grad and p.dim() and not shards.is_shard(p)
+    ]
+    used = ranks.host_sum(torch.tensor([p.grad is not None for p in running], dtype=torch.int64))
+    for p, number in zip(running, used.tolist(), strict=True):
+        if number and p.grad is None:
+            p.grad = torch.zeros_like(p)
 
 
 def gather_model(model: MultimodalModel) -> None:
