@@ -36,6 +36,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on with the run in --out; --epochs may be more than before",
     )
+    parser.add_argument(
+        "--shard",
+        action="store_true",
+        help="under torchrun: split weights, gradients and moments of the encoders over the ranks",
+    )
     add_timeout(parser)
 
 
@@ -70,7 +75,13 @@ def run(options: argparse.Namespace) -> None:
                 progress.describe(f"{method.name}, validation {metric} {value:.3f}")
                 progress.reach((entry["epoch"] + 1) * batches)
 
-        done = recipe.train(data, method, options.seed, out=out, resume=resume, callbacks=[Bar()])
+        done = recipe.train(
+            *(data, method, options.seed),
+            out=out,
+            resume=resume,
+            shard=options.shard,
+            callbacks=[Bar()],
+        )
     if options.quiet:
         return
     found = done.evaluate(data, subsets=recipe.subsets)

@@ -122,6 +122,10 @@ class Chain(Method):
         for method in self:
             method.check(model, task)
 
+    def check_shards(self) -> None:
+        for method in self:
+            method.check_shards()
+
     def setup(self, ctx: Context) -> None:
         for method in self:
             method.setup(ctx)

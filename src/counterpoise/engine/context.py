@@ -11,7 +11,7 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
-from counterpoise.core import ranks
+from counterpoise.core import ranks, shards
 from counterpoise.core.batch import Batch, Output
 from counterpoise.core.device import check_float32
 from counterpoise.core.loader import Loader, mix, uniform
@@ -21,6 +21,7 @@ from counterpoise.models.multimodal import MultimodalModel
 
 from .epoch import iterate_own
 from .features import collect_features
+from .gradients import find_gradients
 from .groups import check_encoder_lr, scale_groups
 from .schedule import Rates
 from .state import Loaders, Progress, Total, fit_task
@@ -220,21 +221,18 @@ class Context:
             return torch.where(counts >= least, sums / counts, own)
 
     def sync_grads(self) -> None:
-        """Average every ``.grad`` over the ranks: after backward, before gradients are read."""
-        ranks.average_gradients(self.parameters())
+        """Average every ``.grad`` over the ranks: after backward, before gradients are read.
+
+        Those of encoders whose weights are split are averaged in the backward pass already.
+        """
+        ranks.average_gradients(p for p in self.parameters() if not shards.is_shard(p))
 
     def gradients(self, loss: Tensor, retain_graph: bool = False) -> list[Tensor | None]:
         """The gradient of ``loss`` for each of :meth:`parameters`, averaged over the ranks.
 
         For methods that compare the gradients of several losses; ``.grad`` is left alone.
         """
-        parameters = self.parameters()
-        if ranks.world() > 1 and not loss.requires_grad:  # nothing of it is on this rank
-            return ranks.average([None] * len(parameters), parameters)
-        asked = [p for p in parameters if p.requires_grad]
-        found = iter(torch.autograd.grad(loss, asked, retain_graph=retain_graph, allow_unused=True))
-        every = [next(found) if p.requires_grad else None for p in parameters]
-        return ranks.average(every, parameters)
+        return find_gradients(self, loss, retain_graph)
 
     def update(self) -> None:
         """Clip, step, clear: the one place where weights move.
@@ -243,8 +241,8 @@ class Context:
         decay move the weights of a modality that took no part.
         """
         if self.max_norm is not None:
-            nn.utils.clip_grad_norm_(self.parameters(), self.max_norm)
-        self.optimizer.step()
+            shards.clip_gradients(self.parameters(), self.max_norm)
+        shards.take_step(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
 
     def set_rate(self) -> None:
@@ -316,7 +314,7 @@ class Context:
         if self.rates is not None:
             self.rates.start(self)  # from the initial rates, not those of the checkpoint
             self.rates.values = [float(v) for v in state.get("schedule", {}).get("values", [])]
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(shards.share_moments(state["optimizer"], self.optimizer))
         self._total.read |= bool(state.get("total_read", False))
 
     def features(self, split: str, share: float = 1.0) -> dict[str, tuple[Tensor, Tensor]]:

@@ -40,6 +40,8 @@ class Method(Declared, nn.Module):
             training step takes, at most. The docstring describes further costs (``Cost:``).
         further: models that it trains beside its own, or before it, in as many epochs of joint
             training; by which runs are sorted that are to train at a time.
+        needs_whole: why it needs whole encoders on each rank, a clause such as "it copies them";
+            empty where their weights and gradients may be split over the ranks (``fit(shard=)``).
         reads: the entries of its state, or the modules, that :meth:`predict` reads: what is kept
             of it where a trained model is shipped. ``None``: all, if it has its own ``predict``.
 
@@ -59,6 +61,7 @@ class Method(Declared, nn.Module):
     tasks: tuple[type[Task], ...] = (Classification, MultiLabel, Regression)
     passes: tuple[int, int] = (1, 1)
     further: float = 0.0
+    needs_whole: str = ""
     reads: tuple[str, ...] | None = None
     stacks: bool = True
 
@@ -132,6 +135,14 @@ class Method(Declared, nn.Module):
             raise InputError(
                 f"method {label!r} has a meaning for {known} only, "
                 f"found {type(task).__name__.lower()}"
+            )
+
+    def check_shards(self) -> None:
+        """Raise :class:`InputError` before training if encoders must not be split over ranks."""
+        if self.needs_whole:
+            raise InputError(
+                f"shard splits encoders over the ranks, and method {self.label()!r} needs whole "
+                f"ones ({self.needs_whole}); leave shard out"
             )
 
     @guard_setup

@@ -97,6 +97,8 @@ def evaluate(
                 ask(model, method, batch, wanted, data.modalities, decode)
                 for batch in loader.read(own)
             ]
+    if model.units:
+        _keep_up(model, loader, len(own))
     model.train(training[0])
     method.train(training[1])
     parts = [part for some in ranks.collect(found) for part in some]
@@ -106,6 +108,14 @@ def evaluate(
     every = len(data.modalities) <= EACH or not (subsets is None or isinstance(subsets, str))
     values = _measure(task, answers, target, chosen, every)
     return Evaluation(task, split, answers, target, answers.rows(), values)
+
+
+def _keep_up(model: MultimodalModel, loader: Loader, rows: int) -> None:
+    """Run encoders that are split over the ranks as often as the rank with the most batches."""
+    most, size = -(-len(loader.samples) // ranks.world()), loader.batch_size
+    with float32(), torch.no_grad():
+        for _ in range(-(-most // size) - -(-rows // size)):
+            model.encode(loader.take(torch.arange(0)))
 
 
 def _measure(

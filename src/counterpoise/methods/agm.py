@@ -13,6 +13,7 @@ from torch import Tensor
 from counterpoise.core.batch import Batch, Output
 from counterpoise.core.coalitions import EXACT, ORDERS, Coalitions, warn_of_sample
 from counterpoise.core.declared import Bounds
+from counterpoise.core.shards import find_norm
 from counterpoise.core.tasks import Classification, MultiLabel
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
@@ -133,7 +134,7 @@ class AGM(Method):
             return
         largest = torch.nn.utils.get_total_norm(of_fusion, math.inf)
         every = [p.grad for p in ctx.parameters() if p.grad is not None]
-        scale = (self.clip / torch.nn.utils.get_total_norm(every)).clamp(max=1)
+        scale = (self.clip / find_norm(every)).clamp(max=1)
         scale_grads(ctx.parameters(), torch.where(largest > self.clip, scale, 1.0))
 
 

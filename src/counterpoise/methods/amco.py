@@ -144,6 +144,9 @@ def shares(out: Output, batch: Batch) -> tuple[Tensor, Tensor]:
     """The shares in the logits [M, B, K], and bool [M, B] where they are present."""
     # The head of a modality that no sample has must get no gradient, not one of zero.
     nothing = torch.zeros_like(out.logits)
+    if not any(map(some, batch.present.values())):
+        # Other ranks have some, and this one has to go back through the encoders with them.
+        nothing = nothing + torch.stack([z[:0].sum() for z in out.features.values()]).sum()
     found = [out.unimodal[m] if some(p) else nothing for m, p in batch.present.items()]
     here = torch.stack(list(batch.present.values()))
     return torch.stack(found), here.to(nothing.device, non_blocking=True)

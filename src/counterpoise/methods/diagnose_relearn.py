@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from counterpoise.core import ranks
 from counterpoise.core.declared import Bounds
+from counterpoise.core.shards import own
 from counterpoise.core.tasks import Classification
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
@@ -137,7 +138,7 @@ class DiagnoseRelearn(Method):
             for tensor, first in zip(now, start, strict=True):
                 moved = id(tensor) in parameters or self.batch_norm == "interpolate"
                 if moved and tensor.is_floating_point():
-                    tensor.lerp_(first, pull)
+                    own(tensor).lerp_(own(first), pull)
         for parameter in encoder.parameters():
             state = ctx.optimizer.state.get(parameter, {})
             if self.moments == "reset":

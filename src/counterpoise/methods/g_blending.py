@@ -65,6 +65,7 @@ class GBlending(MultiLoss):
 
     name = "g-blending"
     summary = "weigh losses by how they overfit and generalise (G-Blending)"
+    needs_whole = "it trains copies of them"
     paper = (
         "Wang, Tran, Feiszli: What Makes Training Multi-Modal Classification Networks Hard?, "
         "CVPR 2020, arXiv 1905.12681"

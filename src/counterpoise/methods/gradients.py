@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from counterpoise.core.shards import own
+
 
 class _Scale(torch.autograd.Function):
     @staticmethod
@@ -28,6 +30,6 @@ def scale_gradient(x: Tensor, factor: Tensor) -> Tensor:
 
 def scale_grads(parameters: Sequence[nn.Parameter], factor: Tensor) -> None:
     """Multiply ``.grad`` of the parameters that have one by ``factor`` [], in place."""
-    found = [p.grad for p in parameters if p.grad is not None]
+    found = [own(p.grad) for p in parameters if p.grad is not None]
     if found:
         torch._foreach_mul_(found, factor)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from counterpoise.core.batch import Batch, Output
 from counterpoise.core.declared import Bounds
+from counterpoise.core.shards import sum_squares
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
 from counterpoise.fusion import MMTM
@@ -140,8 +141,8 @@ def speed(parameters: Sequence[nn.Parameter]) -> Tensor:
     moved = [(p.grad, p.detach()) for p in parameters if p.grad is not None]
     if not moved:
         return torch.zeros((), device=parameters[0].device)
-    grads, weights = (torch.stack(torch._foreach_norm(side)) for side in zip(*moved, strict=True))
-    return grads.square().sum() / weights.square().sum()
+    grads, weights = (sum_squares(side) for side in zip(*moved, strict=True))
+    return grads / weights
 
 
 def lead(bypass: Tensor, main: Tensor) -> Tensor:

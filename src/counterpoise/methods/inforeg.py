@@ -8,8 +8,10 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from counterpoise.core import ranks
 from counterpoise.core.batch import Batch, Output
 from counterpoise.core.declared import Bounds
+from counterpoise.core.shards import is_shard, own
 from counterpoise.core.tasks import Task
 from counterpoise.engine.context import Context
 from counterpoise.errors import unknown
@@ -161,8 +163,13 @@ def lead(scores: Tensor) -> Tensor:
 
 def fisher_trace(parameters: Sequence[nn.Parameter], like: Tensor) -> Tensor:
     """[]: sum of the mean squared gradients of the weights with two dimensions or more."""
-    squares = [p.grad.square().mean() for p in parameters if p.grad is not None and p.dim() > 1]
-    return torch.stack(squares).sum() if squares else like.new_zeros(())
+    found = [p.grad for p in parameters if p.grad is not None and p.dim() > 1]
+    if not found:
+        return like.new_zeros(())
+    if not any(map(is_shard, found)):
+        return torch.stack([g.square().mean() for g in found]).sum()
+    # Of an encoder either all of these are split or none.
+    return ranks.all_sum(torch.stack([own(g).square().sum() / g.numel() for g in found]).sum())
 
 
 @torch.no_grad()
@@ -170,6 +177,6 @@ def pull_to(parameters: Sequence[nn.Parameter], start: Sequence[Tensor], hold: T
     """Add the gradient of ``hold / 2 * |theta - start|^2`` to that of the parameters with one."""
     pairs = [(p, s) for p, s in zip(parameters, start, strict=True) if p.grad is not None]
     if pairs:
-        moved = torch._foreach_sub([p for p, _ in pairs], [s for _, s in pairs])
+        moved = torch._foreach_sub([own(p) for p, _ in pairs], [own(s) for _, s in pairs])
         torch._foreach_mul_(moved, hold)
-        torch._foreach_add_([p.grad for p, _ in pairs if p.grad is not None], moved)
+        torch._foreach_add_([own(p.grad) for p, _ in pairs if p.grad is not None], moved)

@@ -82,6 +82,7 @@ class LFM(Method):
 
     name = "lfm"
     summary = "align modalities, then fit labels, with a learned weight (LFM)"
+    needs_whole = "it takes steps with copies of them"
     paper = (
         "Yang, Wan, Jiang, Xu: Facilitating Multimodal Classification via Dynamically Learning "
         "Modality Gap, NeurIPS 2024"

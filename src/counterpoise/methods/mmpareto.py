@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from counterpoise.core.declared import Bounds
+from counterpoise.core.shards import share, whole
 from counterpoise.engine.context import Context
 
 from .multi_loss import MultiLoss
@@ -83,10 +84,10 @@ class MMPareto(MultiLoss):
                 pairs[p] = (j, u)
         for name in ctx.model.modalities:
             chosen = [p for p in ctx.model.encoder_parameters(name) if p in pairs]
-            both = [pairs.pop(p) for p in chosen]
+            both = [(whole(j), whole(u)) for j, u in map(pairs.pop, chosen)]
             found = combine(both, self.mode, self.gamma) if chosen else []
             for p, gradient in zip(chosen, found, strict=True):
-                p.grad = gradient
+                p.grad = share(gradient, p)
         for p, (j, u) in pairs.items():
             p.grad = j + u
 

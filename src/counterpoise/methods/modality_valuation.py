@@ -145,7 +145,10 @@ class ModalityValuation(Method):
         model.eval()
         with torch.no_grad():
             places = torch.split(torch.arange(len(rows)), loader.batch_size)
-            for part in places[ranks.rank() :: ranks.world()]:
+            world = ranks.world()
+            own = list(places[ranks.rank() :: world])
+            # All ranks run an encoder that is split over them, also those with a part less.
+            for part in own + [places[0][:0]] * (-(-len(places) // world) - len(own)):
                 batch = loader.take(rows[part]).among(names)
                 known = replace(batch, features=model.encode(batch))
                 here[:, part] = torch.stack(list(batch.present.values())).to(table)

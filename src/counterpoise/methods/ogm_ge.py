@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from counterpoise.core.batch import Batch, Output
+from counterpoise.core.shards import share, whole
 from counterpoise.engine.context import Context
 
 from .ogm import OGM
@@ -52,7 +53,8 @@ class OGMGE(OGM):
         model, generator = ctx.model, ctx.generator(ctx.model.device)
         chosen = [p for name in model.modalities for p in self.in_scope(model, name)]
         gradients = [p.grad for p in chosen if p.grad is not None]
-        noise = [noise_like(gradient, generator) for gradient in gradients]
+        # Of an encoder that is split over the ranks, each draws the noise of all its parts.
+        noise = [share(noise_like(whole(g), generator), g) for g in gradients]
         super().modulate(out, batch, ctx)
         for gradient, extra in zip(gradients, noise, strict=True):
             gradient.add_(extra)

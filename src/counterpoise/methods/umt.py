@@ -59,6 +59,7 @@ class UMT(Method):
 
     name = "umt"
     summary = "draw encoders to teachers trained on one modality (UMT)"
+    needs_whole = "it trains copies of them"
     paper = (
         "Du, Li, Liu, Wen, Hua, Wang, Zhao: Improving Multi-Modal Learning with Uni-Modal "
         "Teachers, 2021, arXiv 2106.11059; Du et al., ICML 2023, arXiv 2305.01233"

@@ -235,33 +235,46 @@ class Features(dict[str, Tensor]):
         return logits if self.tie is None else logits + self.tie
 
 
-def tie(features: Features, names: Sequence[str]) -> Features:
+def tie(
+    features: Features, names: Sequence[str], after: Callable[[], None] | None = None
+) -> Features:
     """Make all ranks go back through the same encoders, whatever their own rows say.
 
     A rank may leave out a modality that none of its rows has; encoders that sum gradients over the
     ranks would then wait for it. Gradients that some rank has are zeros on the others; one that no
     rank has stays ``None``.
+
+    Args:
+        features: by modality, as the encoders give them.
+        names: the modalities that are tied.
+        after: is called at the end of each backward pass, before what encoders do there themselves.
     """
     if not names or not torch.is_grad_enabled():
         return features
-    features.tie, *tied = cast(Any, _Tie).apply(*(features[name] for name in names))
+    features.tie, *tied = cast(Any, _Tie).apply(after, *(features[name] for name in names))
     features.update(zip(names, tied, strict=True))
     return features
 
 
 class _Tie(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *features: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, after: Callable[[], None] | None, *features: Tensor
+    ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
+        ctx.after = after
         ctx.like = [z.new_empty(()).expand(z.shape) for z in features]
         return (features[0].new_zeros(()), *(z.view_as(z) for z in features))
 
     @staticmethod
     def backward(ctx: Any, _: Tensor | None, *gradients: Tensor | None) -> Any:
         used = ranks.host_sum(torch.tensor([g is not None for g in gradients], dtype=torch.int64))
-        return tuple(
+        if ctx.after is not None:
+            cast(Any, torch.autograd.Variable)._execution_engine.queue_callback(ctx.after)
+        filled = (
             torch.zeros_like(like, memory_format=torch.contiguous_format)
             if g is None and number
             else g
             for g, like, number in zip(gradients, ctx.like, used.tolist(), strict=True)
         )
+        return (None, *filled)

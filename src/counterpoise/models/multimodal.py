@@ -25,6 +25,7 @@ from counterpoise.fusion import Fusion
 from .batch_norm import Features, join_ranks, keep_apart, list_layers, running_statistics, tie
 from .frozen import find_ready, freeze_encoders, is_frozen
 from .parts import encode_in_parts
+from .sharded import align_gradients
 from .shares import Part, Shares, list_joined, split_rows
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class MultimodalModel(nn.Module):
             its state.
         local_batch_norm: whether BatchNorm takes each rank's statistics over its own rows; set by
             the context, too.
+        units: modality -> what runs in place of an encoder whose weights are split over the ranks
+            (:mod:`counterpoise.models.sharded`).
 
     Raises:
         InputError: encoders and fusion differ in their modalities.
@@ -75,6 +78,9 @@ class MultimodalModel(nn.Module):
         self.fusion = fusion
         self.precision = precision
         self._parts = 1
+        # What runs in place of an encoder whose weights are split; no module, so that the encoder
+        # keeps its name.
+        self.units: dict[str, nn.Module] = {}
 
     def split_into(self, parts: int) -> None:
         """Encode batches in so many parts wherever gradients are taken (gradient accumulation).
@@ -175,24 +181,32 @@ class MultimodalModel(nn.Module):
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """Modality -> features [B, D] or [B, T, D] in float32, zero rows where it is absent."""
         batch = batch.among(self.modalities)
-        found, shares, joined = Features(), None, []
+        found, shares = Features(), None
         if isinstance(batch.features, Features):
             found.tie = batch.features.tie
-        elif batch.features is None and not self.local_batch_norm:
-            joined = list_joined(self.encoders)
-            shares = Shares(batch, joined) if joined else None
+        elif batch.features is None:
+            shares = self._share(batch)
         blank: dict[int, Tensor] = {}  # one for all modalities that nobody has
         for name in self.encoders:
-            share = shares if name in joined else None
-            if is_nothing(batch.present[name]) and share is None:
+            known = shares if shares is not None and shares.runs(name) else None
+            if is_nothing(batch.present[name]) and known is None:
                 width = self.fusion.widths[name]
                 if width not in blank:
                     size = batch.present[name].shape[0]
                     blank[width] = self._say_nothing(size, width)
                 found[name] = blank[width]
             else:
-                found[name] = self._encode(name, batch, share)
-        return tie(found, [name for name in joined if shares and shares.total(name) > 1])
+                found[name] = self._encode(name, batch, known)
+        tied = [] if shares is None else list(filter(shares.runs, shares.names))
+        return tie(found, tied, partial(align_gradients, self.units) if self.units else None)
+
+    def _share(self, batch: Batch) -> Shares | None:
+        """How the rows lie on the ranks, if an encoder has to run on all of them together."""
+        if ranks.world() == 1:
+            return None
+        joined = [] if self.local_batch_norm else list_joined(self.encoders)
+        names = [name for name in self.encoders if name in joined or name in self.units]
+        return Shares(batch, names, joined, list(self.units)) if names else None
 
     def encoder_parameters(self, name: str) -> list[nn.Parameter]:
         """The parameters of one modality's encoder.
@@ -224,7 +238,7 @@ class MultimodalModel(nn.Module):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
 
     def _encode(self, name: str, batch: Batch, shares: Shares | None) -> Tensor:
-        """The features of a modality; ``shares`` if its encoder takes statistics over the ranks."""
+        """The features of a modality; ``shares`` if its encoder runs on all ranks together."""
         if is_dense():
             return self._encode_all(name, batch)
         mask = batch.present[name]
@@ -235,8 +249,6 @@ class MultimodalModel(nn.Module):
                 return known
             rows = mask.to(known.device).view(-1, *[1] * (known.dim() - 1))
             return torch.where(rows, known, torch.zeros_like(known))
-        if shares is not None and shares.total(name) <= 1:  # nothing to take statistics over
-            shares = None
         if count == 0 and shares is None:
             return self._say_nothing(size, self.fusion.widths[name])
         if count == size and size:
@@ -278,13 +290,15 @@ class MultimodalModel(nn.Module):
         self, name: str, inputs: Input | None, count: int, shares: Shares | None = None
     ) -> Tensor:
         """The features of ``count`` rows; of none, where other ranks have some (``shares``)."""
-        encoder, ready = self.encoders[name], find_ready(inputs)
+        encoder, unit = self.encoders[name], self.units.get(name)
+        joined = shares is not None and name in shares.joined
+        ready = find_ready(inputs)
 
         def encode(inputs: Input, part: Part) -> Any:
-            single = self.training and part.total == 1
-            join = self._join_encoder(encoder, part, shares is not None)
-            with self._autocast(), running_statistics(encoder, single), join:
-                return feed(encoder, inputs)
+            rows = part.total if joined else part.stop - part.start
+            join = self._join_encoder(encoder, part, joined)
+            with self._autocast(), running_statistics(encoder, self.training and rows <= 1), join:
+                return feed(encoder, inputs) if unit is None else unit(inputs)
 
         if shares is not None:
             inputs = shares.fill(name, inputs, self.device)

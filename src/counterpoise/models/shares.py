@@ -1,4 +1,7 @@
-"""How the rows of a batch lie on the ranks, for encoders that take statistics over all of them."""
+"""How the rows of a batch lie on the ranks, for encoders that must run on all of them together.
+
+So must those that take statistics over all rows, and those whose weights are split.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +42,20 @@ class Shares:
 
     Args:
         batch: this rank's share.
-        names: the modalities whose encoders take statistics over all ranks.
+        names: the modalities whose encoders run on all ranks together.
+        joined: of these, the ones that take statistics over all ranks.
+        split: the ones whose weights are split, which a single row needs too.
     """
 
-    def __init__(self, batch: Batch, names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        names: Sequence[str],
+        joined: Sequence[str] = (),
+        split: Sequence[str] = (),
+    ) -> None:
         self.names, self.masks = tuple(names), batch.present
+        self.joined, self.parted = frozenset(joined), frozenset(split)
         own = [len(batch), *(int(batch.present[name].sum()) for name in names)]
         table = torch.zeros(ranks.world(), len(own), dtype=torch.int64)
         table[ranks.rank()] = torch.tensor(own)
@@ -53,6 +65,10 @@ class Shares:
     def total(self, name: str) -> int:
         """Rows of the global batch that have a modality."""
         return sum(self.counts[name])
+
+    def runs(self, name: str) -> bool:
+        """Whether all ranks encode a modality, those without a row of it a row of another."""
+        return name in self.names and self.total(name) > (0 if name in self.parted else 1)
 
     def fill(self, name: str, rows: Input | None, device: torch.device) -> Input:
         """This rank's rows, or where it has none, the first row of a rank that has some.

@@ -35,6 +35,7 @@ from .record import RunRecord
 from .run import Run, copy_state, keep_validation, restore, restore_files, state_of
 from .settings import Settings, merge_settings
 from .setup import make_context
+from .sharded import check_shards, place_model
 from .task import prepare_task
 
 
@@ -48,6 +49,7 @@ def fit(
     resume: bool = False,
     device: torch.device | str | None = None,
     features: Path | str | None = None,
+    shard: bool = False,
     callbacks: Iterable[Callback] = (),
     notes: Mapping[str, Any] | None = None,
     **changes: Any,
@@ -70,6 +72,7 @@ def fit(
         device: by default where the model is.
         features: a folder for what frozen encoders give (:meth:`MultimodalModel.freeze`), which
             runs of the same data may share; by default ``features`` in ``out``, else the memory.
+        shard: split the encoders over the ranks, also after it (:meth:`Run.gather`).
         callbacks: objects that are called while it trains (:class:`counterpoise.Callback`).
         notes: plain values for ``run.json``, such as how the model was built. They are part of
             what makes the run, but for ``source`` and ``read_as``, from which data are loaded.
@@ -87,16 +90,15 @@ def fit(
     with hold_folder(folder):
         known = ranks.ask_first(lambda: read_known(folder) if folder and resume else None)
         task = prepare_task(data, settings, known)
-        _check(model, data, method, settings, task)
+        _check(model, data, method, settings, task, shard)
         device = model.device if device is None else check_device(device)
-        record = _check_alike(RunRecord.of(model, data, method, settings, task, notes))
+        record = _check_alike(RunRecord.of(model, data, method, settings, task, notes), shard)
         saved = ranks.ask_first(lambda: open_folder(folder, record, resume) if folder else None)
-        files = Files(folder, record.key())
+        files = Files(folder, record.key(), split=shard)
         with ranks.one_voice(), float32(), torch.random.fork_rng(devices=[]):
-            model.to(device)
-            run = Run(model, method, settings, task, data=data)
+            run = Run(place_model(model, device, shard), method, settings, task, data=data)
             kept = find_folder(folder, features)
-            run.features = start_features(model, data, kept, settings, saved, listeners)
+            run.features = start_features(run.model, data, kept, settings, saved, listeners)
             seen = run.features.replace("train", "validation") if run.features else data
             ctx = _start(run, seen, saved, listeners)
             if folder is not None and saved is not None:
@@ -104,7 +106,6 @@ def fit(
             _train_epochs(run, ctx, seen, files, listeners)
             if run.features is not None:
                 run.features.check_unchanged(method.label())
-        files.write_weights(LAST, model.eval().state_dict(), len(run.history) - 1)
         return run
 
 
@@ -122,7 +123,12 @@ def _check_types(model: object, data: object) -> None:
 
 
 def _check(
-    model: MultimodalModel, data: Dataset, method: Method, settings: Settings, task: Task
+    model: MultimodalModel,
+    data: Dataset,
+    method: Method,
+    settings: Settings,
+    task: Task,
+    shard: bool,
 ) -> None:
     """Refuse what does not fit together, before anything is written."""
     if tuple(model.modalities) != tuple(data.modalities):
@@ -132,6 +138,8 @@ def _check(
         )
     check_trained(data.train)
     method.check(model, task)
+    if shard:
+        check_shards(model, method)
     names = settings.best_subset(data.modalities).split("+")
     if not any(bool(data.validation.present[name].any()) for name in names):
         raise InputError(
@@ -149,9 +157,9 @@ def _check(
         )
 
 
-def _check_alike(record: RunRecord) -> RunRecord:
+def _check_alike(record: RunRecord, shard: bool) -> RunRecord:
     """The record; :class:`InputError`, on every rank, unless all train the same."""
-    own = {**record.identity(), "epochs": record.settings.epochs}
+    own = {**record.identity(), "epochs": record.settings.epochs, "shard": shard}
     first, *others = ranks.collect(own)
     for number, identity in enumerate(others, 1):
         if other := storage.difference(identity, first):
@@ -166,7 +174,6 @@ def _check_alike(record: RunRecord) -> RunRecord:
 def _start(run: Run, data: Dataset, saved: dict[str, Any] | None, listeners: Callback) -> Context:
     """The context of a run, at its beginning or where its checkpoint left it."""
     model, method, settings = run.model, run.method, run.settings
-    ranks.broadcast(model)
     ctx = make_context(model, data, run.task, method, settings, listeners.on_note)
     method.setup(ctx)
     if saved is not None:
@@ -182,6 +189,7 @@ def _train_epochs(run: Run, ctx: Context, data: Dataset, files: Files, listeners
         keep_validation(run, result, files)
         files.write_state(lambda: state_of(run, ctx))
         listeners.on_epoch(entry)
+    files.write_weights(LAST, run.model.eval().state_dict(), len(run.history) - 1)
     whole = run.settings.best_subset(data.modalities)
     best = run.history[run.best_epoch]["validation"][whole][run.task.primary]
     if best != best:

@@ -13,6 +13,7 @@ from torch import Tensor
 from counterpoise.core import ranks, storage
 from counterpoise.core.lock import hold
 from counterpoise.core.provenance import made_with
+from counterpoise.core.shards import gather_state
 from counterpoise.errors import InputError
 from counterpoise.methods import METHODS
 from counterpoise.methods.registry import split_chain
@@ -106,10 +107,12 @@ class Files:
     Args:
         path: of the folder.
         run: :meth:`RunRecord.key`.
+        split: each rank has a part of the tensors, so that all must call what writes them.
     """
 
-    def __init__(self, path: Path | None, run: str) -> None:
+    def __init__(self, path: Path | None, run: str, *, split: bool = False) -> None:
         self.path, self.run = path if ranks.rank() == 0 else None, run
+        self.split = split and path is not None
 
     def _find(self) -> Path | None:
         """The folder, if there is one; :class:`InputError` where it has gone since."""
@@ -122,11 +125,13 @@ class Files:
 
     def write_state(self, state: Callable[[], Mapping[str, Any]]) -> None:
         """Write the checkpoint."""
+        gathered = gather_state(state()) if self.split else None
         if folder := self._find():
-            storage.write_state(folder / CHECKPOINT, state())
+            storage.write_state(folder / CHECKPOINT, gathered or state())
 
     def write_weights(self, name: str, weights: Mapping[str, Tensor], epoch: int) -> None:
         """Write weights for users, unless they are there."""
+        weights = gather_state(weights) if self.split else weights
         if (folder := self._find()) is None:
             return
         path, about = folder / name, {"epoch": str(epoch), "run": self.run}

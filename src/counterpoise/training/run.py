@@ -16,6 +16,7 @@ from counterpoise.core import ranks
 from counterpoise.core.device import float32
 from counterpoise.core.paths import expand
 from counterpoise.core.schema import RAISED
+from counterpoise.core.shards import map_nested, share_state, whole
 from counterpoise.core.task import Task
 from counterpoise.data.dataset import Dataset
 from counterpoise.engine.context import Context
@@ -25,6 +26,7 @@ from counterpoise.evaluation.evaluator import evaluate
 from counterpoise.evaluation.result import Evaluation
 from counterpoise.evaluation.subsets import Subsets
 from counterpoise.models.multimodal import MultimodalModel
+from counterpoise.models.sharded import gather_model
 
 from .checkpoint import ADVICE, check_like, check_optimizer
 from .folder import BEST, Files, open_checkpoint, read_validation
@@ -99,6 +101,19 @@ class Run:
                 self.model, data, self.method, split=split, task=self.task, subsets=subsets
             )
 
+    def gather(self) -> None:
+        """Give every rank the whole model, where ``fit(shard=True)`` has split it over them.
+
+        Every rank must call it; then any of them can save or deploy the model.
+        """
+        gather_model(self.model)
+        for module in self.method.modules():
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    module._buffers[name] = whole(buffer)
+        model, method = self.best_weights
+        self.best_weights = map_nested(model, whole), map_nested(method, whole)
+
     @float32()
     def predictor(
         self,
@@ -124,6 +139,11 @@ class Run:
         from counterpoise.deploy.pack import make_predictor
 
         check_choice("which", which, ("last", "best"))
+        if self.model.units:
+            raise InputError(
+                f"the model is split over {ranks.world()} ranks; call run.gather() on every rank "
+                "first, or open the folder of the run in one process"
+            )
         data = data or self.data
         if data is None:
             raise InputError(
@@ -205,13 +225,15 @@ def restore(run: Run, ctx: Context, saved: dict[str, Any]) -> None:
     try:
         check_like(saved["model"], run.model.state_dict(), "model")
         check_optimizer(saved["optimizer"], ctx.optimizer)
-        run.model.load_state_dict(saved["model"])
-        run.method.load_state_dict(saved["method"])
+        like = run.model.state_dict(), run.method.state_dict()
+        run.model.load_state_dict(share_state(saved["model"], like[0]))
+        run.method.load_state_dict(share_state(saved["method"], like[1]))
         ctx.load_state_dict(saved)
         run.history, run.best_epoch = saved["history"], saved["best_epoch"]
-        run.best_weights = (saved["best_model"], saved["best_method"])
-        check_like(saved["best_model"], run.model.state_dict(), "best_model")
-        check_like(saved["best_method"], run.method.state_dict(), "best_method")
+        best = saved["best_model"], saved["best_method"]
+        for kept, wanted, what in zip(best, like, ("best_model", "best_method"), strict=True):
+            check_like(kept, wanted, what)
+        run.best_weights = (share_state(best[0], like[0]), share_state(best[1], like[1]))
         whole = run.settings.best_subset(run.model.modalities)
         if any(run.task.primary not in e["validation"].get(whole, {}) for e in run.history):
             raise ValueError(f"history lacks {run.task.primary} of {whole}")
