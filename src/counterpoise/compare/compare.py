@@ -76,17 +76,15 @@ def compare(
     whole = pairs = [(label, seed) for seed in seeds for label in methods]
     if part is not None:
         pairs = part.choose(whole, estimate_work(methods, recipe.settings.epochs))
-    stopped, watch = [], watch or Watch()
+    stopped: list[str] = []
+    watch = watch or Watch()
     with hold(comparison.out, "comparison"):
         comparison.claim(pairs, watch.command, whole, part)
         missing = comparison.find_missing(pairs)
         for line in comparison.plan_features(missing):
             watch.on_line(line)
         for outcome in comparison.train(missing, executor, watch.on_epoch):
-            if isinstance(outcome, Lines):
-                comparison.keep(outcome)
-            else:
-                stopped.append(outcome)
+            stopped += comparison.keep(outcome)
             watch.on_run(outcome)
         page = write_report(comparison.out) if len(stopped) < len(pairs) else None
     if stopped or page is None:
@@ -225,10 +223,13 @@ class Comparison:
             return f"{label}, seed {seed}: {error}"
         return Lines.of(run, self.data, label, self.recipe.subsets)
 
-    def keep(self, lines: Lines) -> None:
-        """Write the lines of one run."""
+    def keep(self, lines: Lines | str) -> list[str]:
+        """Write the lines of one run; of one that stopped, why."""
+        if isinstance(lines, str):
+            return [lines]
         records.append(self.out / "samples.jsonl", lines.samples)
         records.append(self.out / "records.jsonl", lines.records)  # "done" is the last of all
+        return []
 
 
 def _train(comparison: Comparison, pair: Pair, tell: Tell) -> Lines | str:

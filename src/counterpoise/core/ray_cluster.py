@@ -16,6 +16,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +140,11 @@ def _connected(ray: Any, how: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _read_token() -> None:
-    """Have Ray look at the environment again: an import of it earlier may have read other things."""
+    """Have Ray look at the environment again, which an earlier import may have read otherwise."""
     with suppress(ImportError, AttributeError):  # releases without tokens
-        from ray._raylet import AuthenticationTokenLoader, Config
-
-        Config.initialize("")
-        AuthenticationTokenLoader.instance().reset_cache()
+        inner: Any = import_module("ray._raylet")
+        inner.Config.initialize("")
+        inner.AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextmanager

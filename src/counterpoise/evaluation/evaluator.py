@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -85,37 +85,46 @@ def evaluate(
     samples = data.splits[split]
     loader = Loader(samples, batch_size, device=model.device)
     decode = _find_scale(model.task or task).decode
-    training = model.training, method.training
-    model.eval()
-    method.eval()
-    # Each rank has a part of the split, one after the other, so that they join in its order.
-    own = torch.tensor_split(torch.arange(len(samples)), ranks.world())[ranks.rank()]
-    found: list[Answers] = []
-    if len(own):
-        with float32(), torch.no_grad():
-            found += [
-                ask(model, method, batch, wanted, data.modalities, decode)
-                for batch in loader.read(own)
-            ]
-    if model.units:
-        _keep_up(model, loader, len(own))
-    model.train(training[0])
-    method.train(training[1])
-    parts = [part for some in ranks.collect(found) for part in some]
-    nothing = Answers.empty(data.modalities, wanted, task.outputs, decode)
-    answers = Answers.join(parts or [nothing])
+    answers = _ask_all(model, method, loader, wanted, data.modalities, decode)
     target = samples.target.cpu()
     every = len(data.modalities) <= EACH or not (subsets is None or isinstance(subsets, str))
     values = _measure(task, answers, target, chosen, every)
     return Evaluation(task, split, answers, target, answers.rows(), values)
 
 
+def _ask_all(
+    model: MultimodalModel,
+    method: Method,
+    loader: Loader,
+    wanted: Sequence[Subset],
+    names: Subset,
+    decode: Callable[[Tensor], Tensor],
+) -> Answers:
+    """What is predicted for a split; model and method are left in their mode."""
+    training = model.training, method.training
+    model.eval()
+    method.eval()
+    # Each rank has a part of the split, one after the other, so that they join in its order.
+    rows = torch.arange(len(loader.samples))
+    own = torch.tensor_split(rows, ranks.world())[ranks.rank()]
+    found: list[Answers] = []
+    with float32(), torch.no_grad():
+        if len(own):
+            batches = loader.read(own)
+            found += [ask(model, method, batch, wanted, names, decode) for batch in batches]
+        if model.units:
+            _keep_up(model, loader, len(own))
+    model.train(training[0])
+    method.train(training[1])
+    parts = [part for some in ranks.collect(found) for part in some]
+    return Answers.join(parts or [Answers.empty(names, wanted, model.fusion.outputs, decode)])
+
+
 def _keep_up(model: MultimodalModel, loader: Loader, rows: int) -> None:
     """Run encoders that are split over the ranks as often as the rank with the most batches."""
     most, size = -(-len(loader.samples) // ranks.world()), loader.batch_size
-    with float32(), torch.no_grad():
-        for _ in range(-(-most // size) - -(-rows // size)):
-            model.encode(loader.take(torch.arange(0)))
+    for _ in range(-(-most // size) - -(-rows // size)):
+        model.encode(loader.take(torch.arange(0)))
 
 
 def _measure(

@@ -97,16 +97,28 @@ def fit(
         files = Files(folder, record.key(), split=shard)
         with ranks.one_voice(), float32(), torch.random.fork_rng(devices=[]):
             run = Run(place_model(model, device, shard), method, settings, task, data=data)
-            kept = find_folder(folder, features)
-            run.features = start_features(run.model, data, kept, settings, saved, listeners)
-            seen = run.features.replace("train", "validation") if run.features else data
-            ctx = _start(run, seen, saved, listeners)
-            if folder is not None and saved is not None:
-                restore_files(run, data, folder, files)
-            _train_epochs(run, ctx, seen, files, listeners)
-            if run.features is not None:
-                run.features.check_unchanged(method.label())
+            place = find_folder(folder, features)
+            run.features = start_features(run.model, data, place, settings, saved, listeners)
+            _train(run, data, folder, saved, files, listeners)
         return run
+
+
+def _train(
+    run: Run,
+    data: Dataset,
+    folder: Path | None,
+    saved: dict[str, Any] | None,
+    files: Files,
+    listeners: Callback,
+) -> None:
+    """Train on the data, or on what frozen encoders made of them."""
+    seen = run.features.replace("train", "validation") if run.features else data
+    ctx = _start(run, seen, saved, listeners)
+    if folder is not None and saved is not None:
+        restore_files(run, data, folder, files)
+    _train_epochs(run, ctx, seen, files, listeners)
+    if run.features is not None:
+        run.features.check_unchanged(run.method.label())
 
 
 def _check_types(model: object, data: object) -> None:

@@ -79,10 +79,7 @@ def tune(
     finally:
         driver.worker.end()
     write_searches(plan.out, found, recipe, watch.command)
-    mine = [each for each in found if each.label in spaces]
-    for each in mine:
-        each.check()
-    return mine
+    return [each.checked() for each in found if each.label in spaces]
 
 
 def make_spaces(

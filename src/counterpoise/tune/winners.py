@@ -82,14 +82,15 @@ class Found:
         sign = 1 if self.greater_is_better else -1
         return max(known, key=lambda trial: (sign * (trial.value or 0.0), -trial.number))
 
-    def check(self) -> None:
-        """Raise :class:`InputError` where no trial was trained to its end."""
+    def checked(self) -> Found:
+        """Itself; :class:`InputError` where no trial was trained to its end."""
         if self.best is None and not self.count(RUNNING):
             reason = next((t.reason for t in self.tried if t.reason), "all were stopped")
             raise InputError(
                 f"no trial of {self.label} was trained to its end ({reason:.300}); change what is "
                 "searched, or the settings"
             )
+        return self
 
     def winner(self, recipe: Recipe) -> tuple[dict[str, Any], str]:
         """The settings (and ``width``) of the best trial that differ, and its label."""
