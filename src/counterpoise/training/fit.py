@@ -56,14 +56,14 @@ def fit(
 ) -> Run:
     """Train ``model`` on ``data`` by ``method``.
 
-    Deterministic: the same arguments on the same machine give the same weights, bit for bit,
-    whether or not it was stopped and resumed. The global random state is left as it was. Of several
-    ranks, every one must call it; rank 0 alone reads and writes the folder.
+    Deterministic: the same arguments on the same machine give the same weights, bit for bit, also
+    when it was stopped and resumed; the global random state stays. Of several ranks, every one must
+    call it; rank 0 alone reads and writes the folder.
 
     Args:
         model: trained in place, on ``device``.
-        data: trained on ``data.train``; ``data.validation`` selects the best epoch (and serves
-            methods that look at held-out data). ``data.test`` is never touched.
+        data: trained on ``data.train``; ``data.validation`` selects the best epoch, and serves
+            methods that look at held-out data. ``data.test`` is never touched.
         method: a name in ``METHODS`` or a :class:`Method`.
         settings: how to train.
         out: a folder for the run: ``run.json``, ``checkpoint.pt`` after each epoch, and of the last
@@ -74,8 +74,8 @@ def fit(
             runs of the same data may share; by default ``features`` in ``out``, else the memory.
         shard: split the encoders over the ranks, also after it (:meth:`Run.gather`).
         callbacks: objects that are called while it trains (:class:`counterpoise.Callback`).
-        notes: plain values for ``run.json``, such as how the model was built. They are part of
-            what makes the run, but for ``source`` and ``read_as``, from which data are loaded.
+        notes: plain values for ``run.json``, such as how the model was built; they are part of what
+            makes the run, but for ``source`` and ``read_as``, from which data are loaded.
         changes: single fields of :class:`Settings`, such as ``epochs=5, seed=1``.
 
     Raises:
@@ -84,9 +84,8 @@ def fit(
         NotFiniteError: a loss or a prediction is not finite; the last checkpoint stays.
     """
     _check_types(model, data)
-    method = build_method(method)
-    settings, listeners = merge_settings(settings, changes), Callbacks(callbacks)
-    folder = None if out is None else expand(out)
+    method, settings = build_method(method), merge_settings(settings, changes)
+    listeners, folder = Callbacks(callbacks), None if out is None else expand(out)
     with hold_folder(folder):
         known = ranks.ask_first(lambda: read_known(folder) if folder and resume else None)
         task = prepare_task(data, settings, known)
@@ -99,8 +98,7 @@ def fit(
             run = Run(place_model(model, device, shard), method, settings, task, data=data)
             place = find_folder(folder, features)
             run.features = start_features(run.model, data, place, settings, saved, listeners)
-            _train(run, data, folder, saved, files, listeners)
-        return run
+            return _train(run, data, folder, saved, files, listeners)
 
 
 def _train(
@@ -110,7 +108,7 @@ def _train(
     saved: dict[str, Any] | None,
     files: Files,
     listeners: Callback,
-) -> None:
+) -> Run:
     """Train on the data, or on what frozen encoders made of them."""
     seen = run.features.replace("train", "validation") if run.features else data
     ctx = _start(run, seen, saved, listeners)
@@ -119,6 +117,7 @@ def _train(
     _train_epochs(run, ctx, seen, files, listeners)
     if run.features is not None:
         run.features.check_unchanged(run.method.label())
+    return run
 
 
 def _check_types(model: object, data: object) -> None:
