@@ -46,17 +46,15 @@ class Scalar(nn.Module):
 
 
 class Skipping(nn.Module):
-    """[B, 4] -> [B, 8], with a layer that each rank runs by chance, and one that none runs."""
+    """[B, 4] -> [B, 8], with a layer for each rank, and one that none runs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.last, self.never = nn.Linear(4, 4), nn.Linear(4, 8), nn.Linear(4, 4)
         self.chance = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
-        self.calls = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.calls += 1
-        if self.training and self.calls % 3:
+        if self.training:
             x = self.chance[ranks.rank()](x).tanh()
         found: torch.Tensor = self.last(self.first(x).tanh())
         return found
@@ -130,11 +128,11 @@ def compare(case: str, kind: str, options: dict[str, Any], mutation: str = "none
     return outcome(run)
 
 
-def train_own(encoder: type[nn.Module] = Scalar, **options: Any) -> Run:
+def train_own(kind: str, encoder: type[nn.Module], **options: Any) -> Run:
     """An encoder that is hard to split, and common ones."""
-    data, size = data_of("vector, few")
+    data, size = data_of(kind)
     method = build("ogm")
-    model = model_of("vector, few", data, method)
+    model = model_of(kind, data, method)
     torch.manual_seed(3)
     model.encoders["a"] = encoder()
     return fit(model, data, method, epochs=2, batch_size=size, lr=0.02, max_norm=0.1, **options)
@@ -219,11 +217,11 @@ def main(folder: Path) -> None:
         if kind == "compare":
             found.append(compare(*arguments))
         elif kind == "own":
-            run = train_own(shard=world > 1)
+            run = train_own("vector, few", Scalar, shard=world > 1)
             run.gather()
             found.append(outcome(run))
         elif kind == "skipping":
-            run = train_own(Skipping, shard=arguments[0])
+            run = train_own("vector, full", Skipping, shard=arguments[0])
             run.gather()
             found.append(outcome(run))
         elif kind == "folder":
