@@ -118,6 +118,7 @@ def _connected(ray: Any, how: Mapping[str, Any]) -> Iterator[None]:
                 warnings.simplefilter("ignore")
                 _read_token()
                 ray.init(**how)
+                _print_nothing(ray)
         except (RuntimeError, ConnectionError, ValueError, OSError) as error:
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             what = "started" if how["address"] == "local" else "reached"
@@ -136,6 +137,13 @@ def _connected(ray: Any, how: Mapping[str, Any]) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ray.shutdown()
+
+
+def _print_nothing(ray: Any) -> None:
+    """Ray prints what it tells of lost workers, with pages of its logs, whatever it was told."""
+    module = getattr(getattr(ray, "_private", None), "worker", None)
+    if hasattr(module, "_worker_logs_enabled"):
+        module._worker_logs_enabled = False
 
 
 def _read_token() -> None:
