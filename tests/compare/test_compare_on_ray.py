@@ -242,3 +242,12 @@ def test_all_of_it_ends_with_a_killed_driver(mark: str, tmp_path: Path) -> None:
     with open_cluster(None, False, 0):
         assert len(leftovers()) == 1, "the next one does, and has its own"
     assert not leftovers()
+
+
+def test_the_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "ray.md").read_text()
+    command = re.search(r"^counterpoise (compare digits .*--on ray.*)$", page, re.MULTILINE)
+    assert command
+    monkeypatch.chdir(tmp_path)
+    assert main(command[1].split()) == 0
+    assert (tmp_path / "runs" / "on-ray" / "report.html").is_file()

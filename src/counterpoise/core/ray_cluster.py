@@ -141,18 +141,17 @@ def _connected(ray: Any, how: Mapping[str, Any]) -> Iterator[None]:
 
 def _print_nothing(ray: Any) -> None:
     """Ray prints what it tells of lost workers, with pages of its logs, whatever it was told."""
-    module = getattr(getattr(ray, "_private", None), "worker", None)
+    module: Any = getattr(getattr(ray, "_private", None), "worker", None)
     if hasattr(module, "_worker_logs_enabled"):
         module._worker_logs_enabled = False
 
 
 def _read_token() -> None:
-    """Have Ray look at the environment again: an import of it earlier may have read other things."""
+    """Have Ray look at the environment again, as an earlier import of it may have done."""
     with suppress(ImportError, AttributeError):  # releases without tokens
-        from ray._raylet import AuthenticationTokenLoader, Config
-
-        Config.initialize("")
-        AuthenticationTokenLoader.instance().reset_cache()
+        module: Any = importlib.import_module("ray._raylet")
+        module.Config.initialize("")
+        module.AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextmanager
