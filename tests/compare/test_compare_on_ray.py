@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from counterpoise.cli.main import main
 from counterpoise.compare.compare import compare
 from counterpoise.compare.recipe import Recipe
 from counterpoise.compare.run import Watch
+from counterpoise.core.executors import Executor, Here
 from counterpoise.core.on_ray import OnRay
 from counterpoise.core.ray_cluster import _environment, choose_base, import_ray, open_cluster
 from counterpoise.report import records
@@ -33,7 +36,7 @@ START = (
 MARK = "COUNTERPOISE_TEST_MARK"
 PATIENCE = 120.0
 WORDS = ["compare", "digits", "--methods", "joint,multi-loss", "--seeds", "1", "--width", "8"]
-WORDS += ["--epochs", "10", "--batch-size", "64", "--quiet", "--out"]
+WORDS += ["--epochs", "8", "--batch-size", "64", "--quiet", "--out"]
 STOPPED = "counterpoise: stopped; the same command goes on\n"
 
 
@@ -107,6 +110,28 @@ def workers_of(parent: int) -> list[int]:
     return found
 
 
+EPOCHS = 50
+
+
+def compare_toy(out: Path, place: Executor, watch: Watch | None = None) -> None:
+    """Two runs on data in memory."""
+    recipe = Recipe("in memory", settings=Settings(epochs=EPOCHS, batch_size=8), width=8)
+    compare(recipe, ["joint", "multi-loss"], [0], out, jobs=place, watch=watch, data=toy_data())
+
+
+@pytest.fixture(scope="module")
+def toy_here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """These two runs, one after the other in this process."""
+    out = tmp_path_factory.mktemp("here") / "out"
+    compare_toy(out, Here())
+    return out
+
+
+def check_heard(heard: Counter[str]) -> None:
+    """A run that was begun anew would have had all epochs, and those before the kill."""
+    assert all(EPOCHS - 2 <= count <= EPOCHS + 2 for count in heard.values()), heard
+
+
 class Kills(Watch):
     """Kills both workers after some epochs of the first run; counts the epochs of each."""
 
@@ -116,23 +141,22 @@ class Kills(Watch):
 
     def on_epoch(self, label: str, seed: int) -> None:
         self.heard[label] += 1
-        if not self.killed and min(self.heard["joint"], self.heard["multi-loss"]) >= 3:
+        if not self.killed and min(self.heard["joint"], self.heard["multi-loss"]) >= 5:
             self.killed = workers_of(os.getpid())
             for number in self.killed[:1]:
                 os.kill(number, signal.SIGKILL)
 
 
-def test_a_killed_worker_changes_no_record(tmp_path: Path) -> None:
-    epochs = 80
-    recipe = Recipe("in memory", settings=Settings(epochs=epochs, batch_size=8), width=8)
-    methods, data, watch = ["joint", "multi-loss"], toy_data(), Kills()
-    compare(recipe, methods, [0], tmp_path / "ray", jobs=OnRay(), watch=watch, data=data)
+def test_a_killed_worker_changes_no_record(
+    toy_here: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    watch = Kills()
+    compare_toy(tmp_path / "ray", OnRay(), watch)
+    assert capfd.readouterr() == ("", "")
     assert len(watch.killed) == 2, "two runs at a time"
     assert all(not _has(Path(f"/proc/{number}"), b"", b"ray") for number in watch.killed)
-    compare(recipe, methods, [0], tmp_path / "here", data=data)
-    assert lines_of(tmp_path / "ray") == lines_of(tmp_path / "here")
-    # Begun anew it would have had all epochs, and those before the kill.
-    assert all(epochs - 3 <= heard <= epochs + 3 for heard in watch.heard.values()), watch.heard
+    assert lines_of(tmp_path / "ray") == lines_of(toy_here)
+    check_heard(watch.heard)
     assert not leftovers()
 
 
@@ -145,32 +169,36 @@ class Loses(Watch):
 
     def on_epoch(self, label: str, seed: int) -> None:
         self.heard[label] += 1
-        if not self.lost and min(self.heard["joint"], self.heard["multi-loss"]) >= 3:
+        if not self.lost and min(self.heard["joint"], self.heard["multi-loss"]) >= 5:
             self.lost = True
             self._lose()
 
 
-def test_a_lost_machine_of_a_cluster_changes_no_record(tmp_path: Path) -> None:
+def test_a_lost_machine_of_a_cluster_changes_no_record(
+    toy_here: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Two machines, which are processes of this one with a core each."""
-    recipe = Recipe("in memory", settings=Settings(epochs=80, batch_size=8), width=8)
-    methods, data = ["joint", "multi-loss"], toy_data()
     with _environment(None):
         import_ray(None)
         from ray.cluster_utils import Cluster
 
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        folder = tempfile.mkdtemp(prefix="cp", dir=choose_base())  # sockets need short names
+        head = {"num_cpus": 1, "temp_dir": folder}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
             second = cluster.add_node(num_cpus=1)
             place = OnRay(cluster.address)
             watch = Loses(lambda: cluster.remove_node(second, allow_graceful=False))
-            compare(recipe, methods, [0], tmp_path / "ray", jobs=place, watch=watch, data=data)
+            capfd.readouterr()
+            compare_toy(tmp_path / "ray", place, watch)
+            assert capfd.readouterr() == ("", "")
             assert cluster.head_node.all_processes, "it is not ours to stop"
         finally:
             cluster.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
     assert watch.lost
-    assert all(77 <= heard <= 83 for heard in watch.heard.values()), watch.heard
-    compare(recipe, methods, [0], tmp_path / "here", data=data)
-    assert lines_of(tmp_path / "ray") == lines_of(tmp_path / "here")
+    check_heard(watch.heard)
+    assert lines_of(tmp_path / "ray") == lines_of(toy_here)
 
 
 @pytest.fixture(scope="module")
@@ -214,3 +242,12 @@ def test_all_of_it_ends_with_a_killed_driver(mark: str, tmp_path: Path) -> None:
     with open_cluster(None, False, 0):
         assert len(leftovers()) == 1, "the next one does, and has its own"
     assert not leftovers()
+
+
+def test_the_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "ray.md").read_text()
+    command = re.search(r"^counterpoise (compare digits .*--on ray.*)$", page, re.MULTILINE)
+    assert command
+    monkeypatch.chdir(tmp_path)
+    assert main(command[1].split()) == 0
+    assert (tmp_path / "runs" / "on-ray" / "report.html").is_file()

@@ -109,7 +109,8 @@ class _Tasks:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self.ray, self.place, self._hear = ray, place, hear
-        where = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        node = ray.get_runtime_context().get_node_id()
+        where = NodeAffinitySchedulingStrategy(node, soft=False)  # it is lost with this process
         self._ears = (
             ray.remote(Ears)
             .options(num_cpus=0, max_restarts=-1, scheduling_strategy=where)

@@ -16,7 +16,6 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +118,7 @@ def _connected(ray: Any, how: Mapping[str, Any]) -> Iterator[None]:
                 warnings.simplefilter("ignore")
                 _read_token()
                 ray.init(**how)
+                _print_nothing(ray)
         except (RuntimeError, ConnectionError, ValueError, OSError) as error:
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             what = "started" if how["address"] == "local" else "reached"
@@ -139,12 +139,19 @@ def _connected(ray: Any, how: Mapping[str, Any]) -> Iterator[None]:
             ray.shutdown()
 
 
+def _print_nothing(ray: Any) -> None:
+    """Ray prints what it tells of lost workers, with pages of its logs, whatever it was told."""
+    module: Any = getattr(getattr(ray, "_private", None), "worker", None)
+    if hasattr(module, "_worker_logs_enabled"):
+        module._worker_logs_enabled = False
+
+
 def _read_token() -> None:
-    """Have Ray look at the environment again, which an earlier import may have read otherwise."""
+    """Have Ray look at the environment again, as an earlier import of it may have done."""
     with suppress(ImportError, AttributeError):  # releases without tokens
-        inner: Any = import_module("ray._raylet")
-        inner.Config.initialize("")
-        inner.AuthenticationTokenLoader.instance().reset_cache()
+        module: Any = importlib.import_module("ray._raylet")
+        module.Config.initialize("")
+        module.AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextmanager
