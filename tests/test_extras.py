@@ -77,6 +77,7 @@ USES: list[tuple[str, str, Callable[[Path], object]]] = [
     ("transformers", "text", transformer),
     ("onnx", "export", lambda folder: run("export", packed(folder), folder / "m.onnx")),
     ("fastapi", "serve", lambda folder: run("serve", packed(folder))),
+    ("optuna", "tune", lambda _: run("tune", "digits")),
     ("huggingface_hub", "hub", lambda _: Predictor.from_pretrained("me/model")),
 ]
 
