@@ -19,6 +19,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SMALL = {
     "train": ["--epochs", "1"],
     "compare": ["--epochs", "1", "--seeds", "1", "--jobs", "1"],
+    "tune": ["--epochs", "1", "--trials", "2", "--confirm", "1", "--width", "4", "--jobs", "1"],
     "prepare": ["--jobs", "1"],
 }
 

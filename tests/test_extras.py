@@ -78,6 +78,7 @@ USES: list[tuple[str, str, Callable[[Path], object]]] = [
     ("onnx", "export", lambda folder: run("export", packed(folder), folder / "m.onnx")),
     ("fastapi", "serve", lambda folder: run("serve", packed(folder))),
     ("ray", "ray", lambda _: run("compare", "digits", "--on", "ray")),
+    ("optuna", "tune", lambda _: run("tune", "digits")),
     ("huggingface_hub", "hub", lambda _: Predictor.from_pretrained("me/model")),
 ]
 

@@ -28,7 +28,10 @@ finally:
         [],
         ["--version"],
         ["--help"],
-        *([command, "--help"] for command in ("train", "compare", "prepare", "completion", "pack")),
+        *(
+            [command, "--help"]
+            for command in ("train", "compare", "tune", "prepare", "completion", "pack")
+        ),
         ["trian"],
         ["train", "--epocs", "3"],
         ["train", "digits", "--epochs", "0"],

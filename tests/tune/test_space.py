@@ -108,6 +108,12 @@ def test_what_does_not_fit_is_refused_with_its_place() -> None:
     check_each(WRONG.items(), check)
 
 
+def test_the_file_of_the_page_is_read() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tune.md").read_text()
+    found = parse(page.partition("```yaml\n")[2].partition("```")[0])
+    assert set(found["ogm"]) == {"lr", "weight_decay", "width", "schedule", "ogm:alpha"}
+
+
 def test_an_option_is_set_or_searched() -> None:
     text = "methods: {mla: {order: [fixed, shuffle]}}"
     with pytest.raises(InputError, match="set by 'mla:order=fixed' in --methods, too"):

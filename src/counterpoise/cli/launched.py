@@ -68,7 +68,7 @@ def run_command(command: Command, options: argparse.Namespace) -> None:
     """
     watch, name = find_watch(), options.command
     if watch is not None and name not in (*TOGETHER, *ALONE):
-        jobs = "; --jobs says how many runs train at a time" if name == "compare" else ""
+        jobs = "; --jobs says how many runs train at a time" if name in ("compare", "tune") else ""
         raise InputError(
             f"{name} is the work of one process, found {watch.launch.world}; run it without "
             f"torchrun{jobs}"
