@@ -229,7 +229,7 @@ class Context:
         For methods that compare the gradients of several losses; ``.grad`` is left alone.
         """
         parameters = self.parameters()
-        if ranks.world() > 1 and not loss.requires_grad:  # nothing of it is on this rank
+        if not loss.requires_grad:  # nothing of it is on this rank, or all of it is frozen
             return ranks.average([None] * len(parameters), parameters)
         asked = [p for p in parameters if p.requires_grad]
         found = iter(torch.autograd.grad(loss, asked, retain_graph=retain_graph, allow_unused=True))
