@@ -1,6 +1,6 @@
 """One of two processes that train beside a frozen encoder; each writes down what it ends with.
 
-Started by ``test_frozen.py``, twice.
+Started by ``test_frozen_files.py``, twice.
 """
 
 from __future__ import annotations
