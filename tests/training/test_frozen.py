@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import os
-import shutil
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,18 +12,13 @@ from folded import check_each
 from own_models import ENCODERS, Plain, made
 from settings import CASES, build
 from torch import Tensor, nn
-from toy import Calls, Steps, callback, linear_encoders, same, toy_data, toy_model, weights
+from toy import Calls, Steps, linear_encoders, same, toy_data, toy_model, weights
 
 import counterpoise as cp
 from counterpoise import InputError, Method, Run, fit
-from counterpoise.core import storage
-from counterpoise.core.lock import hold
-from counterpoise.data.preparation import features as files
-from counterpoise.encoders import MLP, HuggingFace
-from counterpoise.models.frozen import READY
+from counterpoise.encoders import HuggingFace
 from counterpoise.training import fit as fitting
-from counterpoise.training.frozen import PROBED, FrozenFeatures, plan_features
-from counterpoise.training.run import load_run
+from counterpoise.training.frozen import PROBED
 
 FAST: dict[str, Any] = {"epochs": 2, "batch_size": 16, "lr": 0.05}
 # Methods that read gradients, encode by themselves, train copies, or change encoders.
