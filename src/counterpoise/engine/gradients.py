@@ -18,7 +18,7 @@ def find_gradients(ctx: Context, loss: Tensor, retain_graph: bool) -> list[Tenso
     parameters = ctx.parameters()
     if any(map(shards.is_shard, parameters)):
         return pass_back(ctx, loss, retain_graph, parameters)
-    if ranks.world() > 1 and not loss.requires_grad:  # nothing of it is on this rank
+    if not loss.requires_grad:  # nothing of it is on this rank, or all of it is frozen
         return ranks.average([None] * len(parameters), parameters)
     asked = [p for p in parameters if p.requires_grad]
     found = iter(torch.autograd.grad(loss, asked, retain_graph=retain_graph, allow_unused=True))

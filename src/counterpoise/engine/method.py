@@ -45,6 +45,8 @@ class Method(Declared, nn.Module):
         reads: the entries of its state, or the modules, that :meth:`predict` reads: what is kept
             of it where a trained model is shipped. ``None``: all, if it has its own ``predict``.
 
+        for_encoders: whether all that it adds to joint or multi-loss training acts on how encoders
+            learn, so that it is refused where all of them are frozen.
         stacks: whether one call of :meth:`predict` serves several subsets: each sample is predicted
             by itself, from its features.
 
@@ -63,6 +65,7 @@ class Method(Declared, nn.Module):
     further: float = 0.0
     needs_whole: str = ""
     reads: tuple[str, ...] | None = None
+    for_encoders: bool = False
     stacks: bool = True
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -124,6 +127,11 @@ class Method(Declared, nn.Module):
             raise InputError(
                 f"method {label!r} needs a fusion with unimodal={' or '.join(self.policies)}, "
                 f"found {model.fusion.policy}"
+            )
+        if self.for_encoders and model.frozen == model.modalities:
+            raise InputError(
+                f"method {label!r} changes nothing but how encoders learn, and all are frozen; "
+                "leave one of them to be trained, or choose another method, such as multi-loss"
             )
         if model.fusion.outputs != task.outputs:
             raise InputError(

@@ -62,6 +62,7 @@ class ARL(MultiLoss):
         "arXiv 2507.10203"
     )
     unimodal = "ablate"
+    for_encoders = True
     tasks = (Classification, MultiLabel)
 
     def __init__(

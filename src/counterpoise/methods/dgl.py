@@ -60,6 +60,7 @@ class DGL(Method):
         "arXiv 2507.10213"
     )
     unimodal = "ablate"
+    for_encoders = True
     policies = ("ablate",)
     tasks = (Classification, MultiLabel)
 

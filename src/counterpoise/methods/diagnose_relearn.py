@@ -16,6 +16,7 @@ from counterpoise.core.shards import own
 from counterpoise.core.tasks import Classification
 from counterpoise.engine.context import Context
 from counterpoise.engine.method import Method
+from counterpoise.models.frozen import is_frozen
 
 from .measures import cluster_purity
 
@@ -69,6 +70,7 @@ class DiagnoseRelearn(Method):
     summary = "pull overfitted encoders back to their start, softly (D&R)"
     paper = "Wei, Li, Feng, Hu: Diagnosing and Re-learning, ECCV 2024, arXiv 2407.09705"
     tasks = (Classification,)
+    for_encoders = True
 
     done: Tensor
     purities: Tensor
@@ -92,13 +94,22 @@ class DiagnoseRelearn(Method):
     def setup(self, ctx: Context) -> None:
         for k, encoder in enumerate(ctx.model.encoders.values()):
             snapshot = nn.Module()
-            for j, tensor in enumerate(_list_tensors(encoder)):
+            for j, tensor in enumerate([] if is_frozen(encoder) else _list_tensors(encoder)):
                 snapshot.register_buffer(str(j), tensor.detach().clone())
             self.start.add_module(str(k), snapshot)
         count = len(ctx.model.encoders)
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))
         self.register_buffer("purities", torch.full((count, 2), torch.nan))
         self.register_buffer("pulls", torch.zeros(count))
+
+    def epoch_start(self, ctx: Context) -> None:
+        if ctx.epoch == 0 and ctx.model.frozen:
+            warnings.warn(
+                f"diagnose-relearn leaves {' and '.join(map(repr, ctx.model.frozen))} alone: what "
+                "is frozen learns nothing, so there is nothing to learn again",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def epoch_end(self, ctx: Context) -> None:
         every = self.every or max(1, round(ctx.epochs * 20 / 90))
@@ -109,6 +120,8 @@ class DiagnoseRelearn(Method):
         self.pulls.zero_()
         train, validation = ctx.features("train"), ctx.features("validation")
         for k, name in enumerate(ctx.model.modalities):
+            if name in ctx.model.frozen:
+                continue
             count = min(len(train[name][1]), len(validation[name][1]))
             if count < self.least * ctx.task.outputs:
                 warnings.warn(

@@ -78,6 +78,7 @@ class InfoReg(MultiLoss):
         "Acquisition, CVPR 2025, arXiv 2503.18595"
     )
     unimodal = "slice"
+    for_encoders = True
 
     history: Tensor
     gain: Tensor

@@ -114,6 +114,11 @@ class LFM(Method):
                 "alignment='contrastive' compares features, which need one width, found "
                 f"{list(model.fusion.widths.values())}; pass alignment='js'"
             )
+        if contrastive and model.frozen == model.modalities:
+            raise InputError(
+                "method 'lfm' with alignment='contrastive' moves features, and all encoders are "
+                "frozen; leave one of them to be trained, or pass alignment='js'"
+            )
         if not contrastive and isinstance(task, Regression):
             raise InputError("alignment='js' compares chances; pass alignment='contrastive'")
 

@@ -62,6 +62,7 @@ class MMPareto(MultiLoss):
     summary = "combine fused and unimodal gradients of an encoder without conflict (MMPareto)"
     paper = "Wei, Hu: MMPareto, ICML 2024, arXiv 2405.17730"
     passes = (1, 2)
+    for_encoders = True
 
     def __init__(
         self,

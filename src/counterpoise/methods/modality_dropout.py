@@ -86,6 +86,11 @@ class ModalityDropout(Method):
 
     def check(self, model: MultimodalModel, task: Task) -> None:
         super().check(model, task)
+        if self.mode == "released" and model.frozen:
+            raise InputError(
+                "modality-dropout with mode=released encodes zeros for what is dropped, and frozen "
+                "encoders encode each sample once; use mode=paper, or freeze none"
+            )
         for name in self.rates if isinstance(self.rates, dict) else ():
             if name not in model.modalities:
                 raise unknown("modality in rates", name, model.modalities)

@@ -74,6 +74,7 @@ class OGM(Method):
     )
     policies = ("slice", "ablate")
     tasks = (Classification, MultiLabel)
+    for_encoders = True
 
     def __init__(
         self,
@@ -93,7 +94,8 @@ class OGM(Method):
 
     def check(self, model: MultimodalModel, task: Task) -> None:
         super().check(model, task)
-        if not [p for name in model.modalities for p in self.in_scope(model, name)]:
+        names = [name for name in model.modalities if name not in model.frozen]
+        if not [p for name in names for p in self.in_scope(model, name)]:
             raise InputError(f"scope={self.scope!r} finds no parameter in any encoder")
 
     def in_scope(self, model: MultimodalModel, name: str) -> list[nn.Parameter]:

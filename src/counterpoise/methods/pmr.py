@@ -74,6 +74,7 @@ class PMR(Method):
     )
     policies = ("slice", "ablate")
     tasks = (Classification,)
+    for_encoders = True
 
     known: Tensor
 

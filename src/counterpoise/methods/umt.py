@@ -65,6 +65,7 @@ class UMT(Method):
         "Teachers, 2021, arXiv 2106.11059; Du et al., ICML 2023, arXiv 2305.01233"
     )
     passes = (2, 1)
+    for_encoders = True
     further = 1.0
 
     teachers: MultimodalModel
