@@ -12,12 +12,18 @@ import torch
 
 from counterpoise.core import ranks
 from counterpoise.engine.method import Method
+from counterpoise.errors import InputError
 from counterpoise.models.multimodal import MultimodalModel
 from counterpoise.models.sharded import check_apart, gather_model, shard_model
 
 
 def check_shards(model: MultimodalModel, method: Method) -> None:
     """Raise :class:`InputError` if encoders cannot be split; warn where there is one rank."""
+    if model.frozen:
+        raise InputError(
+            f"shard splits encoders that are trained, found {' and '.join(model.frozen)} frozen; "
+            "leave out shard or freeze"
+        )
     method.check_shards()
     check_apart(model)
     if ranks.world() == 1:
