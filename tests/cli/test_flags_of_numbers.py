@@ -14,6 +14,7 @@ from counterpoise.cli.main import COMMANDS, main
 BASE = {
     "train": ["digits"],
     "compare": ["digits"],
+    "tune": ["digits"],
     "prepare": ["table.csv", "out", "--quiet"],
     "predict": ["MODEL", "table.csv", "--out", "answers.csv"],
     "serve": ["MODEL"],
