@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 # A line of a list in pyproject: "name>=1.2",  # why
-FLOOR = re.compile(r'^\s*"([A-Za-z0-9._-]+)>=([0-9][0-9.]*)"', re.MULTILINE)
+FLOOR = re.compile(r'^\s*"([A-Za-z0-9._-]+)(?:\[[a-z0-9,]+\])?>=([0-9][0-9.]*)"', re.MULTILINE)
 NOT_LOWERED = {"torch", "ruff", "mypy", "import-linter", "codespell", "pre-commit"}
 
 

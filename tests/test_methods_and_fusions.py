@@ -117,7 +117,8 @@ def test_teachers_of_sequences_are_compared_by_the_mean_of_their_steps() -> None
     run = fit(model, data, build_method("umt", teacher_epochs=0), epochs=1, batch_size=64, lr=0.0)
     said = run.history[0]["loss"]
     # Teachers that were not trained say what the encoders say.
-    assert [v for n, v in said.items() if "teacher" in n] == [0.0] * 3 and said["fused"] > 0
+    apart = [value for name, value in said.items() if "teacher" in name]
+    assert len(apart) == 3 and max(apart) < 1e-10 and said["fused"] > 0  # but for rounding
 
 
 def test_prototypes_of_sequences_are_those_of_the_mean_of_their_steps() -> None:
