@@ -111,18 +111,18 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
     if getattr(options, "on", None) is None:  # else a machine of the cluster must have it
         check_device(options.device)
     return Recipe(
-        options.data,
-        options.modalities,
-        options.data_dir,
-        settings,
-        options.fusion,
-        options.width,
-        options.precision,
-        options.device,
-        to_dict("encoder", options.encoder),
-        options.task,
-        options.subsets,
-        options.freeze,
+        data=options.data,
+        modalities=options.modalities,
+        data_dir=options.data_dir,
+        settings=settings,
+        fusion=options.fusion,
+        width=options.width,
+        precision=options.precision,
+        device=options.device,
+        encoders=to_dict("encoder", options.encoder),
+        task=options.task,
+        subsets=options.subsets,
+        freeze=options.freeze,
     )
 
 
