@@ -18,6 +18,7 @@ from counterpoise.cli.arguments import build_parser, parse, ready_configs
 from counterpoise.cli.experiment import make_recipe, read_settings
 from counterpoise.cli.main import COMMANDS
 from counterpoise.cli.output import print_json
+from counterpoise.compare.recipe import Recipe
 from counterpoise.core import storage
 from counterpoise.core.labels import parse_options
 from counterpoise.data import targets
@@ -163,3 +164,24 @@ def test_everything_that_is_printed_or_written_is_strict_json(
         found = json.loads(text, parse_constant=refuse)
         found.pop("checksum", None)
         assert found == {"metric": None, "list": [None, 1.5]}
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_each_flag_of_the_experiment_reaches_its_field(command: str) -> None:
+    words = ["--modalities", "a,b", "--data-dir", "D", "--fusion", "late", "--width", "7"]
+    words += ["--precision", "bf16", "--encoder", "a=mlp", "--task", "regression", "--epochs", "4"]
+    words += ["--subsets", "a+b,b", "--freeze", "b"]
+    recipe = make_recipe(parse([command, "x.npz", *words], COMMANDS))
+    assert recipe == Recipe(
+        data="x.npz",
+        modalities=("a", "b"),
+        data_dir="D",
+        settings=Settings(epochs=4),
+        fusion="late",
+        width=7,
+        precision="bf16",
+        encoders={"a": "mlp"},
+        task="regression",
+        subsets=[["a", "b"], ["b"]],
+        freeze=("b",),
+    )

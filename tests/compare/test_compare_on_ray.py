@@ -182,6 +182,9 @@ def test_a_lost_machine_of_a_cluster_changes_no_record(
         import_ray(None)
         from ray.cluster_utils import Cluster
 
+        # It writes its address there, whether the folder is there or not.
+        base = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+        (Path(base) / "ray").mkdir(exist_ok=True)
         folder = tempfile.mkdtemp(prefix="cp", dir=choose_base())  # sockets need short names
         head = {"num_cpus": 1, "temp_dir": folder}
         cluster = Cluster(initialize_head=True, head_node_args=head)
